@@ -1,0 +1,108 @@
+// Package attest is the Verifier of RFC 9334: Evidence goes in, an Attestation
+// Result comes out. It has no network, no files and no state; collateral
+// arrives as Endorsements and the clock as [Expect.At].
+//
+// Verifying is not deciding. A [Result] says that the hardware signed this and
+// what it says; whether that is good enough for a key is decided by the floor
+// and the release policy (packages release and policies).
+//
+// To add a TEE: one folder attest/<tee> with a Verifier, its collecting half in
+// attest/<tee>/guest, one line in attest/all, vectors in testvectors/<tee>, and
+// a test that calls attesttest.Run.
+package attest
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Type names a format of Evidence. Types compare exactly: no case folding.
+type Type string
+
+// The types known to this version.
+const (
+	TypeTPM Type = "tpm"
+)
+
+// Evidence is what an Attester sent, byte for byte.
+type Evidence struct {
+	Type         Type
+	Body         []byte        // JSON object in the shape of the type's format package
+	RuntimeData  []byte        // preimage of the signed report data (package binding)
+	Endorsements []Endorsement // supplied by the Attester, untrusted until verified
+}
+
+// Endorsement is a certificate or collateral that came with the Evidence.
+type Endorsement struct {
+	Type string `json:"type"`
+	Data Bytes  `json:"data"`
+}
+
+// EndorsementAKCertificate is the DER certificate that enrolment issued for a TPM's AK.
+const EndorsementAKCertificate = "ak-certificate"
+
+// Expect is what Evidence is held against.
+type Expect struct {
+	// At is the time of appraisal; certificates must be valid then. Never zero.
+	At time.Time
+	// SignedData, when not nil, is compared with the raw value the hardware
+	// signed (TPM extraData, SNP report data) instead of the hash of the runtime
+	// data. Only offline verification sets it: a release always binds runtime data.
+	SignedData []byte
+	// Unbound says that neither runtime data nor SignedData is given, so that
+	// the Result reports its freshness as not checked. Only offline verification
+	// sets it, and the floor refuses such a Result.
+	Unbound bool
+}
+
+// Verifier verifies one type of Evidence. Every error is a [*Rejection].
+// Implementations are safe for concurrent use and do not change the Evidence.
+type Verifier interface {
+	Verify(ctx context.Context, ev Evidence, want Expect) (*Result, error)
+}
+
+// Set dispatches on the type of the Evidence and is itself a Verifier.
+type Set map[Type]Verifier
+
+// Verify hands ev to the verifier of its type. A panic below it is contained and
+// becomes a Rejection: Evidence is attacker-controlled and parsed by libraries.
+func (s Set) Verify(ctx context.Context, ev Evidence, want Expect) (res *Result, err error) {
+	v, ok := s[ev.Type]
+	if !ok {
+		return nil, Reject(CheckTypeUnsupported, "evidence type %.32q has no verifier here", ev.Type)
+	}
+	if want.At.IsZero() {
+		return nil, Reject(CheckInternal, "no appraisal time given")
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			res, err = nil, Reject(CheckInternal, "verifier %s panicked: %v", ev.Type, p)
+		}
+	}()
+	return v.Verify(ctx, ev, want)
+}
+
+// Bytes is binary data that JSON carries as base64url without padding, in its
+// one canonical spelling: padding, the other alphabet, white space and non-zero
+// spare bits are refused, so that equal bytes have equal text.
+type Bytes []byte
+
+// MarshalText implements [encoding.TextMarshaler].
+func (b Bytes) MarshalText() ([]byte, error) { return []byte(b64.EncodeToString(b)), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (b *Bytes) UnmarshalText(text []byte) error {
+	for _, c := range text { // the decoder skips line breaks; canonical text has none
+		if c == '\r' || c == '\n' {
+			return fmt.Errorf("not canonical base64url: line break")
+		}
+	}
+	out := make([]byte, b64.DecodedLen(len(text)))
+	n, err := b64.Decode(out, text)
+	if err != nil {
+		return fmt.Errorf("not canonical base64url: %w", err)
+	}
+	*b = out[:n]
+	return nil
+}

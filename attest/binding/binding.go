@@ -1,0 +1,72 @@
+// Package binding is the runtime data: the JSON document whose SHA-256 the
+// hardware signs, so that Evidence is fresh for one nonce and good for one key,
+// one purpose and one recipient (docs/wire/native.md).
+//
+// Its bytes are hashed as received and never re-serialised. Parsing is strict:
+// a document that two parsers could read differently is refused.
+package binding
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/internal/strict"
+)
+
+// MaxSize bounds a runtime data document in bytes.
+const MaxSize = 16 << 10
+
+// Purposes of runtime data. Evidence for one is refused for the other.
+const PurposeRelease = "release"
+
+// NonceSize is the length of a broker nonce in bytes (package challenge).
+const NonceSize = 52
+
+// RuntimeData is the document of a native request; every member is required.
+type RuntimeData struct {
+	Keys     []jsontext.Value `json:"keys"`     // exactly one: the recipient's JWK
+	Nonce    attest.Bytes     `json:"nonce"`    // from POST /v1/challenge
+	Audience string           `json:"audience"` // deployment id
+	Purpose  string           `json:"purpose"`
+	Key      string           `json:"key"` // key URL exactly as requested, version optional
+	Enc      string           `json:"enc"` // wrap algorithm (package wrap)
+}
+
+// Errors of Parse that have a code of their own.
+var (
+	ErrNoRecipient = errors.New("runtime data names no recipient key")
+	ErrAmbiguous   = errors.New("runtime data names more than one recipient key")
+)
+
+// Parse reads the document strictly. It does not judge the recipient key
+// (package wrap) or the nonce (package challenge).
+func Parse(b []byte) (*RuntimeData, error) {
+	var r RuntimeData
+	if err := strict.Unmarshal(b, MaxSize, &r); err != nil {
+		return nil, fmt.Errorf("runtime data: %w", err)
+	}
+	switch {
+	case len(r.Keys) == 0:
+		return nil, ErrNoRecipient
+	case len(r.Keys) > 1:
+		return nil, ErrAmbiguous
+	case len(r.Nonce) == 0 || r.Audience == "" || r.Purpose == "" || r.Key == "" || r.Enc == "":
+		return nil, errors.New("runtime data: nonce, audience, purpose, key and enc are all required")
+	}
+	return &r, nil
+}
+
+// Recipient is the one key of a parsed document.
+func (r *RuntimeData) Recipient() []byte { return r.Keys[0] }
+
+// Encode makes the bytes that the hardware is asked to sign the hash of.
+func (r *RuntimeData) Encode() ([]byte, error) { return strict.Marshal(r) }
+
+// Digest is what the hardware signs: SHA-256 of the document as received.
+// SNP and TDX report data carry it in their first 32 bytes, the rest zero; a
+// TPM carries it as extraData.
+func Digest(runtimeData []byte) [32]byte { return sha256.Sum256(runtimeData) }

@@ -1,0 +1,44 @@
+package binding
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openskr/openskr/attest"
+)
+
+// ChallengeRequest is the body of POST /v1/challenge.
+type ChallengeRequest struct {
+	Purpose string `json:"purpose"`
+	Key     string `json:"key"` // key URL, version optional
+}
+
+// Challenge answers it.
+type Challenge struct {
+	Nonce    attest.Bytes `json:"nonce"`
+	Audience string       `json:"audience"`
+	Expires  int64        `json:"expires"` // Unix seconds
+}
+
+// ReleaseRequest is the body of POST /v1/release.
+type ReleaseRequest struct {
+	RuntimeData  attest.Bytes         `json:"runtime_data"`
+	Evidence     jsontext.Value       `json:"evidence"` // object whose "type" member names its format
+	Endorsements []attest.Endorsement `json:"endorsements,omitempty"`
+}
+
+// ReleaseResponse answers it: a compact JWS whose payload is a receipt.Response.
+type ReleaseResponse struct {
+	Response string `json:"response"`
+}
+
+// ErrorBody is every error of the native door, in the shape of Key Vault's.
+type ErrorBody struct {
+	Error struct {
+		Code       string `json:"code"` // Key Vault word, e.g. "Forbidden"
+		Message    string `json:"message"`
+		InnerError struct {
+			Code string `json:"code"` // reason, docs/reasons.md
+		} `json:"innererror"`
+		CorrelationID string `json:"correlation_id"`
+	} `json:"error"`
+}

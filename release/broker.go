@@ -1,0 +1,120 @@
+// Package release is the Relying Party of RFC 9334: it decides and releases. It
+// knows no HTTP, SQL or Rego; those are ports (ports.go).
+//
+//	Evidence ──Verify──► Result ──Evaluate──► Decision ──Append──► Receipt ┐
+//	                       │                                               ├─► Grant ──Open──► material ──Wrap──► Released
+//	                       └── Recipient key (from attested bytes only) ───┘
+//
+// Each arrow is a step of [Broker.Release], and each type is made by the step
+// before it. Key material opens only against a [Grant], which exists only for a
+// durable ALLOW record.
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// Config is what a Broker stands on; every field is required.
+type Config struct {
+	Deployment string // id, the audience of every challenge
+	Simulation bool
+	Binary     string                           // version, for records
+	Settings   func() receipt.Digest            // digest of the effective configuration
+	Anchors    func() receipt.Digest            // digest of the trust anchors
+	ParseKID   func(url string) (KeyRef, error) // key URL of this deployment to its parts
+	Challenges Challenges
+	Keys       Keys
+	Machines   Machines
+	Verifier   attest.Verifier
+	Policy     Policy
+	Log        Log
+	Wrapper    Wrapper
+	Signer     Signer
+	Now        func() time.Time
+	// Fault, when set, is called at each named step of a release; tests stop there.
+	Fault func(step string)
+}
+
+// Broker releases keys.
+type Broker struct{ Config }
+
+// New checks that nothing is missing.
+func New(c Config) (*Broker, error) {
+	if c.Deployment == "" || c.Settings == nil || c.Anchors == nil || c.ParseKID == nil || c.Challenges == nil || c.Keys == nil ||
+		c.Machines == nil || c.Verifier == nil || c.Policy == nil || c.Log == nil || c.Wrapper == nil || c.Signer == nil || c.Now == nil {
+		return nil, errors.New("release: a part of the broker is missing")
+	}
+	if c.Fault == nil {
+		c.Fault = func(string) {}
+	}
+	return &Broker{c}, nil
+}
+
+// Release is the product in one function: admit, find, verify, evaluate, append,
+// open and wrap, answer. Every error is a refusal with a reason; nothing is
+// opened before the ALLOW record is durable.
+func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
+	// 1. admit: the nonce is ours, for this key and unspent; the recipient is sound.
+	a, err := b.admit(ctx, req)
+	if err != nil {
+		return nil, b.stranger(req, err)
+	}
+	defer a.end()
+	b.Fault("admitted")
+
+	// 2. find the key version and its release policy, metadata only.
+	key, keyErr := b.Keys.Find(ctx, a.ref)
+	b.Fault("found")
+
+	// 3. verify: authentic, bound to the challenge and to the recipient. Before this
+	// nobody is known, so a missing key is not told apart until the caller is proven.
+	result, err := b.Verifier.Verify(ctx, req.Evidence, attest.Expect{At: a.at})
+	if err != nil {
+		return nil, b.unverified(ctx, req, a, err)
+	}
+	p := a.proven(b, req, result)
+	if err := b.identify(ctx, p); err != nil {
+		return nil, b.deny(ctx, p, err)
+	}
+	if keyErr != nil {
+		return nil, b.deny(ctx, p, keyErr)
+	}
+	p.about(key)
+	b.Fault("verified")
+
+	// 4. evaluate the floor, then the key's release policy, on the claims.
+	if err := b.evaluate(ctx, p); err != nil {
+		return nil, b.deny(ctx, p, err)
+	}
+	b.Fault("evaluated")
+
+	// 5. append: one durable transaction spends the nonce and reads the state again.
+	done, err := b.Log.Append(context.WithoutCancel(ctx), p.entry())
+	if err != nil {
+		return nil, fmt.Errorf("release not recorded, key withheld: %w", err)
+	}
+	b.Fault("appended")
+	if done.Record.Decision != receipt.Allow {
+		return nil, Refuse(Reason(done.Record.Reason), "refused at the append, record %d", done.Receipt.Index)
+	}
+
+	// 6. open against the grant, wrap to the attested recipient, sign.
+	g, err := grant(done, key, b.Now)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := b.openAndWrap(ctx, g, p, done)
+	if err != nil {
+		return nil, fmt.Errorf("release %d recorded but not delivered: %w", done.Receipt.Index, err)
+	}
+	b.Fault("wrapped")
+
+	// 7. answer with the wrapped key and the receipt.
+	return b.answer(p, done, sealed)
+}

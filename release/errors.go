@@ -1,0 +1,45 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/openskr/openskr/attest"
+)
+
+// Error is a refusal or failure with a stable reason. Err is for the operator
+// and never reaches a caller outside.
+type Error struct {
+	Reason Reason
+	Err    error
+	// Retry, when not zero, is the Retry-After of a 429 or 503, in seconds.
+	Retry int
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return string(e.Reason)
+	}
+	return string(e.Reason) + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Refuse makes an Error; the format may wrap an error with %w.
+func Refuse(r Reason, format string, args ...any) *Error {
+	return &Error{Reason: r, Err: fmt.Errorf(format, args...)}
+}
+
+// ReasonOf finds the code of any error: an [*Error], an [*attest.Rejection], or
+// else [ReasonInternal].
+func ReasonOf(err error) Reason {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	var r *attest.Rejection
+	if errors.As(err, &r) {
+		return Reason(r.Check)
+	}
+	return ReasonInternal
+}

@@ -1,0 +1,212 @@
+package release
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// Scope is what a nonce was issued for.
+type Scope struct {
+	Purpose string
+	Key     string // key URL exactly as requested
+}
+
+// Ticket is a nonce that was found good.
+type Ticket struct {
+	Hash    [32]byte // SHA-256 of the nonce's bytes
+	Expires time.Time
+}
+
+// admission is a request whose nonce and recipient are sound; who sends it is
+// not known yet.
+type admission struct {
+	at         time.Time
+	runtime    *binding.RuntimeData
+	ref        KeyRef
+	ticket     Ticket
+	thumbprint [32]byte
+	end        func()
+}
+
+func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
+	rd, err := binding.Parse(req.Evidence.RuntimeData)
+	switch {
+	case errors.Is(err, binding.ErrNoRecipient):
+		return nil, Refuse(Reason(attest.CheckNoRecipient), "%w", err)
+	case errors.Is(err, binding.ErrAmbiguous):
+		return nil, Refuse(Reason(attest.CheckAmbiguous), "%w", err)
+	case err != nil:
+		return nil, Refuse(Reason(attest.CheckRuntimeData), "%w", err)
+	case rd.Audience != b.Deployment:
+		return nil, Refuse(ReasonAudience, "audience %.64q is not this deployment", rd.Audience)
+	case rd.Purpose != binding.PurposeRelease:
+		return nil, Refuse(ReasonPurpose, "purpose %.32q cannot release a key", rd.Purpose)
+	}
+	a := &admission{at: b.Now(), runtime: rd}
+	if a.ref, err = b.ParseKID(rd.Key); err != nil {
+		return nil, Refuse(ReasonBadRequest, "key URL: %w", err)
+	}
+	if a.thumbprint, err = b.Wrapper.Check(rd.Recipient(), rd.Enc); err != nil {
+		return nil, err
+	}
+	a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: rd.Key})
+	return a, err
+}
+
+// proven is a request of a machine that proved itself, growing towards its record.
+type proven struct {
+	req     Request
+	adm     *admission
+	result  *attest.Result
+	key     *Key
+	machine *Machine
+	record  *Record
+	input   []byte
+}
+
+func (a *admission) proven(b *Broker, req Request, res *attest.Result) *proven {
+	return &proven{req: req, adm: a, result: res, record: &Record{
+		V: 1, Deployment: b.Deployment, Simulation: b.Simulation, Kind: receipt.KindRelease, Decision: receipt.Allow,
+		Door: string(req.Door), Correlation: req.Correlation, Request: req.Digest, Nonce: a.ticket.Hash,
+		Caller: &receipt.Caller{Kind: "machine", ID: res.Identity.ID},
+		Vault:  a.ref.Vault, Object: a.ref.Name, Version: a.ref.Version,
+		Evidence: &receipt.Evidence{
+			Type: string(res.Type), Digest: sha256.Sum256(req.Evidence.Body), Authority: res.Authority,
+			Anchors: b.Anchors(), Freshness: "nonce",
+		},
+		Recipient: a.thumbprint, Enc: a.runtime.Enc, Config: b.Settings(), Binary: b.Binary,
+	}}
+}
+
+func (p *proven) about(k *Key) {
+	p.key = k
+	p.record.ObjectID, p.record.Version, p.record.Generation = k.ObjectID, k.Ref.Version, k.Generation
+	p.record.Policy = k.Policy.Digest
+}
+
+// identify looks up the machine that proved itself; one that is not approved
+// learns nothing about keys.
+func (b *Broker) identify(ctx context.Context, p *proven) (err error) {
+	if p.machine, err = b.Machines.Machine(ctx, p.result.Identity.ID); err != nil {
+		return err
+	}
+	return p.machine.Standing()
+}
+
+// evaluate asks the floor and then the release policy. nil means allow.
+func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
+	if err := p.key.Usable(p.adm.at); err != nil {
+		return err
+	}
+	in := p.document()
+	if p.input, err = json.Marshal(in); err != nil {
+		return Refuse(ReasonInternal, "input document: %w", err)
+	}
+	p.record.Input = sha256.Sum256(p.input)
+	if err := floor(p.result, p.req.Door); err != nil {
+		return err
+	}
+	d, err := b.Policy.Evaluate(ctx, p.key.Policy, in)
+	if len(d.Messages) > 0 {
+		p.record.Messages = sha256.Sum256([]byte(strings.Join(d.Messages, "\n")))
+	}
+	switch {
+	case err != nil:
+		return err
+	case !d.Allow && d.Reason == "":
+		return Refuse(ReasonPolicyDenied, "release policy did not allow")
+	case !d.Allow:
+		return Refuse(d.Reason, "release policy: %s", strings.Join(d.Messages, "; "))
+	}
+	return nil
+}
+
+// document is the input of the policy, the same for decision, record and replay.
+func (p *proven) document() *Input {
+	return &Input{
+		Request: InputRequest{Key: p.adm.runtime.Key, Version: p.key.Ref.Version, Enc: p.adm.runtime.Enc, Door: p.req.Door, Time: p.adm.at.Unix()},
+		Caller:  InputCaller{Kind: "machine", ID: p.result.Identity.ID, Roles: []string{}},
+		Machine: &InputMachine{Labels: orEmpty(p.machine.Labels), Enrolled: true},
+		Evidence: InputEvidence{
+			Type: string(p.result.Type), Authority: p.result.Authority, Freshness: "nonce", TCBStatus: p.result.Facts.TCBStatus,
+		},
+		Claims: p.result.Claims,
+		Key:    InputKey{Name: p.key.Ref.Name, Tags: orEmpty(p.key.Tags), Attributes: p.key.Attributes},
+	}
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+// entry is what goes to the log, with the state it rests on.
+func (p *proven) entry() Entry {
+	return Entry{Record: p.record, Input: p.input, Guard: &Guard{
+		Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires, Key: p.key, Latest: p.adm.ref.Version == "",
+		Machine: p.machine, ResetCount: p.result.Facts.ResetCount,
+	}}
+}
+
+// deny records the refusal of a proven machine and gives it back as the error.
+func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
+	p.record.Decision, p.record.Reason = receipt.Deny, string(ReasonOf(why))
+	e := Entry{Record: p.record, Input: p.input, Guard: &Guard{Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires}}
+	if _, err := b.Log.Append(context.WithoutCancel(ctx), e); err != nil {
+		return errors.Join(err, why)
+	}
+	return why
+}
+
+// unverified records a refusal of evidence: in full when the signing identity had
+// been proven before the check failed, else folded.
+func (b *Broker) unverified(ctx context.Context, req Request, a *admission, why error) error {
+	var r *attest.Rejection
+	if !errors.As(why, &r) || r.Identity == nil {
+		return b.stranger(req, why)
+	}
+	return b.deny(ctx, a.proven(b, req, &attest.Result{Type: req.Evidence.Type, Identity: *r.Identity}), why)
+}
+
+func (b *Broker) stranger(req Request, why error) error {
+	b.Log.Refused(ReasonOf(why), req.Source, req.Correlation)
+	return why
+}
+
+// openAndWrap holds plaintext key material, and only here.
+func (b *Broker) openAndWrap(ctx context.Context, g *Grant, p *proven, done *Committed) ([]byte, error) {
+	material, err := b.Keys.Open(ctx, g)
+	defer clear(material)
+	if err != nil {
+		return nil, err
+	}
+	b.Fault("opened")
+	leaf := receipt.LeafHash(done.Receipt.Leaf)
+	return b.Wrapper.Wrap(p.result.Recipient, p.adm.runtime.Enc, material, receipt.WrapInfo(p.req.Evidence.RuntimeData), leaf[:])
+}
+
+// answer signs what the agent verifies before it uses the key.
+func (b *Broker) answer(p *proven, done *Committed, sealed []byte) (*Released, error) {
+	payload, err := json.Marshal(receipt.Response{
+		Request: p.record.Request, KID: p.key.KID, Policy: p.record.Policy, Time: done.Record.Time,
+		Enc: p.adm.runtime.Enc, Ciphertext: sealed, Receipt: done.Receipt,
+	})
+	if err != nil {
+		return nil, Refuse(ReasonInternal, "response: %w", err)
+	}
+	jws, err := b.Signer.Sign(payload)
+	if err != nil {
+		return nil, Refuse(ReasonInternal, "response signature: %w", err)
+	}
+	return &Released{Response: jws, Receipt: done.Receipt}, nil
+}
