@@ -1,0 +1,53 @@
+#!/bin/sh
+# Makes sure that what the demo and the tests call is installed: as root through
+# apt, otherwise by printing the one line to run.
+#
+#   scripts/deps.sh        software TPM
+#   scripts/deps.sh race   C compiler for the race detector
+#   scripts/deps.sh ci     both, make, and tpm2-tools for the interoperability tests
+set -eu
+
+missing=
+need() { # need COMMAND PACKAGE…
+	command -v "$1" >/dev/null 2>&1 && return
+	shift
+	missing="$missing $*"
+}
+
+tpm() {
+	need swtpm swtpm
+	need swtpm_setup swtpm-tools
+	need swtpm_ioctl swtpm-tools
+}
+race() { need gcc gcc libc6-dev; }
+
+case "${1-}" in
+"") tpm ;;
+race) race ;;
+ci)
+	tpm
+	race
+	need make make
+	need tpm2_quote tpm2-tools
+	;;
+*)
+	echo "usage: scripts/deps.sh [race|ci]" >&2
+	exit 2
+	;;
+esac
+
+[ -n "$missing" ] || exit 0
+line="apt-get install -y --no-install-recommends$missing"
+if [ "$(id -u)" != 0 ]; then
+	echo "Missing on this machine. Run this, then try again:" >&2
+	echo "  sudo $line" >&2
+	exit 1
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "Missing on this machine:$missing (names of the Debian packages)" >&2
+	exit 1
+fi
+echo "installing$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+# A bare image has no package lists; a stale one has wrong ones.
+$line >/dev/null 2>&1 || { apt-get update -qq && $line >/dev/null; }
