@@ -16,8 +16,10 @@ const (
 	ClassUnauthorized Class = 401
 	ClassForbidden    Class = 403
 	ClassNotFound     Class = 404
+	ClassMethod       Class = 405
 	ClassConflict     Class = 409
 	ClassTooLarge     Class = 413
+	ClassMediaType    Class = 415
 	ClassThrottled    Class = 429
 	ClassInternal     Class = 500
 	ClassUnavailable  Class = 503
@@ -26,7 +28,13 @@ const (
 // Reasons of the broker itself.
 const (
 	ReasonBadRequest       Reason = "bad_request"
+	ReasonDuplicateMember  Reason = "duplicate_member"
+	ReasonUnknownMember    Reason = "unknown_member"
+	ReasonReadOnly         Reason = "read_only"
 	ReasonTooLarge         Reason = "request_too_large"
+	ReasonMediaType        Reason = "unsupported_media_type"
+	ReasonMethod           Reason = "method_not_allowed"
+	ReasonNotOffered       Reason = "operation_not_offered" // a Key Vault operation that this version does not have
 	ReasonUnauthorized     Reason = "unauthorized"
 	ReasonForbidden        Reason = "role_missing"
 	ReasonNotFound         Reason = "not_found"
@@ -72,6 +80,8 @@ const (
 // reasons is the closed list. Checks of package attest are reasons too.
 var reasons = map[Reason]Class{
 	ReasonBadRequest: ClassBad, ReasonTooLarge: ClassTooLarge, ReasonUnauthorized: ClassUnauthorized,
+	ReasonDuplicateMember: ClassBad, ReasonUnknownMember: ClassBad, ReasonReadOnly: ClassBad,
+	ReasonMediaType: ClassMediaType, ReasonMethod: ClassMethod, ReasonNotOffered: ClassForbidden,
 	ReasonForbidden: ClassForbidden, ReasonNotFound: ClassNotFound, ReasonConflict: ClassConflict,
 	ReasonThrottled: ClassThrottled, ReasonOverloaded: ClassUnavailable, ReasonInternal: ClassInternal,
 	ReasonNonceMissing: ClassBad, ReasonNonceUnknown: ClassForbidden, ReasonNonceExpired: ClassForbidden,
