@@ -1,0 +1,116 @@
+package identity
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/openskr/openskr/internal/strict"
+)
+
+// Principal is the value of a release.ObjectPrincipal; its object's name is ID.
+//
+// The secret is 32 random bytes made by us and never chosen by a person, so that
+// one salted SHA-256 is enough: there is nothing to guess that a slow hash would
+// protect, and a slow hash before authentication is work that strangers order.
+type Principal struct {
+	ID      string   `json:"id"`   // UUID, the client_id
+	Name    string   `json:"name"` // for people
+	Salt    []byte   `json:"salt"` // 16 bytes
+	Hash    []byte   `json:"secret_hash"`
+	Roles   []string `json:"roles"`
+	Enabled bool     `json:"enabled"`
+	Created int64    `json:"created"` // Unix seconds
+}
+
+const (
+	saltSize   = 16
+	secretSize = 32
+)
+
+var (
+	nameForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._@ -]{0,126}$`)
+	idForm   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	b64      = base64.RawURLEncoding.Strict()
+)
+
+// NewPrincipal makes a principal and its secret, which is nowhere kept.
+func NewPrincipal(name string, roles []string, now time.Time) (*Principal, string, error) {
+	secret := make([]byte, secretSize)
+	rand.Read(secret)
+	p := &Principal{ID: newUUID(), Name: name, Salt: make([]byte, saltSize), Roles: slices.Clone(roles), Enabled: true, Created: now.Unix()}
+	rand.Read(p.Salt)
+	p.Hash = hash(p.Salt, secret)
+	if err := p.validate(); err != nil {
+		return nil, "", err
+	}
+	return p, b64.EncodeToString(secret), nil
+}
+
+// Encode gives the object's value.
+func (p *Principal) Encode() ([]byte, error) {
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	return strict.Marshal(p)
+}
+
+// DecodePrincipal reads the value of the object called id.
+func DecodePrincipal(id string, value []byte) (*Principal, error) {
+	var p Principal
+	if err := strict.Unmarshal(value, 64<<10, &p); err != nil {
+		return nil, fmt.Errorf("principal: %w", err)
+	}
+	if p.ID != id {
+		return nil, fmt.Errorf("principal %.64q stored as %.64q", p.ID, id)
+	}
+	return &p, p.validate()
+}
+
+func (p *Principal) validate() error {
+	switch {
+	case !idForm.MatchString(p.ID):
+		return errors.New("principal: id is not a UUID")
+	case !nameForm.MatchString(p.Name):
+		return fmt.Errorf("principal: name %.64q: letters, digits, space and . _ @ -, at most 127, beginning with a letter or digit", p.Name)
+	case len(p.Salt) != saltSize || len(p.Hash) != sha256.Size:
+		return errors.New("principal: salt or hash of wrong size")
+	}
+	for _, r := range p.Roles {
+		if _, ok := roles[r]; !ok {
+			return fmt.Errorf("principal: no role %.64q; see docs/wire/native.md for the list", r)
+		}
+	}
+	return nil
+}
+
+// proves compares in constant time. A nil principal costs the same and is never proven.
+func (p *Principal) proves(secret []byte) bool {
+	salt, want := make([]byte, saltSize), make([]byte, sha256.Size)
+	if p != nil {
+		salt, want = p.Salt, p.Hash
+	}
+	same := subtle.ConstantTimeCompare(hash(salt, secret), want) == 1
+	return same && p != nil
+}
+
+func hash(salt, secret []byte) []byte {
+	h := sha256.New()
+	h.Write([]byte("openskr/principal/v1"))
+	h.Write(salt) // fixed length, so that the concatenation is unambiguous
+	h.Write(secret)
+	return h.Sum(nil)
+}
+
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // RFC 9562 §5.4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,80 @@
+package identity
+
+// Action is one thing a role can allow. Key Vault actions have Azure's names
+// (data actions of Microsoft.KeyVault), ours begin with OpenSKR.
+type Action string
+
+// The closed list of actions.
+const (
+	KeysCreate Action = "Microsoft.KeyVault/vaults/keys/create/action"
+	KeysImport Action = "Microsoft.KeyVault/vaults/keys/import/action"
+	KeysRead   Action = "Microsoft.KeyVault/vaults/keys/read"
+	KeysUpdate Action = "Microsoft.KeyVault/vaults/keys/update/action"
+
+	MachinesRead  Action = "OpenSKR/machines/read"
+	MachinesWrite Action = "OpenSKR/machines/write" // approve, deny, label
+	LogRead       Action = "OpenSKR/log/read"
+	DecisionsRead Action = "OpenSKR/decisions/read" // input documents and explanations
+	ClockAccept   Action = "OpenSKR/clock/accept/action"
+	RecoveryRead  Action = "OpenSKR/recovery/read"
+	RecoveryDrill Action = "OpenSKR/recovery/drill/action"
+	MetricsRead   Action = "OpenSKR/metrics/read"
+)
+
+// Role names. They compare exactly: no case folding, no trimming, so that no
+// look-alike is folded into a privileged one.
+const (
+	RoleAdministrator   = "Key Vault Administrator"
+	RoleCryptoOfficer   = "Key Vault Crypto Officer"
+	RoleReader          = "Key Vault Reader"
+	RoleMachineOperator = "OpenSKR Machine Operator"
+	RoleAuditor         = "OpenSKR Auditor"
+)
+
+// roles is the whole of authorisation. Azure's built-in roles keep Azure's
+// meaning on keys; what Azure has no word for is ours. An Administrator also
+// runs the deployment (clock, recovery) but neither approves machines nor reads
+// decisions: whoever owns keys and whoever vouches for machines can be two people.
+var roles = map[string][]Action{
+	RoleAdministrator:   {KeysCreate, KeysImport, KeysRead, KeysUpdate, ClockAccept, RecoveryRead, RecoveryDrill, MetricsRead},
+	RoleCryptoOfficer:   {KeysCreate, KeysImport, KeysRead, KeysUpdate},
+	RoleReader:          {KeysRead},
+	RoleMachineOperator: {MachinesRead, MachinesWrite},
+	RoleAuditor:         {KeysRead, MachinesRead, LogRead, DecisionsRead, RecoveryRead, MetricsRead},
+}
+
+// Roles lists the built-in roles with what each allows.
+func Roles() map[string][]Action {
+	out := make(map[string][]Action, len(roles))
+	for name, actions := range roles {
+		out[name] = append([]Action(nil), actions...)
+	}
+	return out
+}
+
+// AdministratorRoles is what `openskr init` gives the first principal: every
+// action, through the three roles that together hold them.
+func AdministratorRoles() []string {
+	return []string{RoleAdministrator, RoleMachineOperator, RoleAuditor}
+}
+
+// Caller is an authenticated principal with its roles as they are now.
+type Caller struct {
+	ID, Name string
+	Roles    []string
+}
+
+// May says whether one of the caller's roles allows a. An unknown role allows nothing.
+func (c *Caller) May(a Action) bool {
+	if c == nil || a == "" {
+		return false
+	}
+	for _, r := range c.Roles {
+		for _, have := range roles[r] {
+			if have == a {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,116 @@
+// Package identity says who calls and what they may do: principals kept as
+// objects, a small built-in token service, and the table of roles (roles.go).
+//
+// A token names a principal and nothing more. Whether the principal still
+// exists, is enabled, and which roles it has is read from its object at every
+// use, so that a removed role is gone with the next request.
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/openskr/openskr/internal/jose"
+	"github.com/openskr/openskr/internal/strict"
+	"github.com/openskr/openskr/release"
+)
+
+// TokenLife is how long an access token lives. Azure SDKs fetch a new one when
+// less than five minutes remain.
+const TokenLife = time.Hour
+
+// Config is what a Service stands on; every field is required.
+type Config struct {
+	Deployment string // id: tenant in URLs, audience of every token
+	Objects    Objects
+	Signer     Signer    // key of access tokens alone
+	Keys       jose.Keys // accepted: the Signer's and, during a rotation, the one before
+	// Resources are the resources (https://host[:port], no trailing slash) that a
+	// token may be asked for. A token relayed by a foreign vault that advertises
+	// our authority but its own resource is so never issued.
+	Resources []string
+	Now       func() time.Time
+}
+
+// Objects reads principals; release.Objects satisfies it.
+type Objects interface {
+	Object(ctx context.Context, kind, name string) (*release.Object, error)
+}
+
+// Signer makes the compact JWS of a token.
+type Signer interface {
+	Sign(payload []byte) (string, error)
+}
+
+// Service issues tokens and authenticates them. Safe for concurrent use.
+type Service struct{ c Config }
+
+// New checks that nothing is missing.
+func New(c Config) (*Service, error) {
+	if c.Deployment == "" || c.Objects == nil || c.Signer == nil || len(c.Keys) == 0 || c.Now == nil {
+		return nil, errors.New("identity: a part of the service is missing")
+	}
+	return &Service{c}, nil
+}
+
+// Issuer is the iss of tokens. It names the deployment, not a host, so that
+// tokens survive a change of address.
+func (s *Service) Issuer() string { return "urn:openskr:" + s.c.Deployment }
+
+// Authenticate proves a bearer token and gives the principal with its present
+// roles. Errors are *release.Error with ReasonUnauthorized, or what reading the
+// principal failed with.
+func (s *Service) Authenticate(ctx context.Context, bearer string) (*Caller, error) {
+	claims, err := jose.Verify(bearer, s.c.Keys, jose.Expect{
+		Type: jose.TypeAccessToken, Issuer: s.Issuer(), Audience: s.c.Deployment, At: s.c.Now(), MaxLife: TokenLife,
+	})
+	if err != nil {
+		return nil, release.Refuse(release.ReasonUnauthorized, "bearer token: %w", err)
+	}
+	p, err := s.principal(ctx, claims.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil || !p.Enabled {
+		return nil, release.Refuse(release.ReasonUnauthorized, "principal %.64q is gone or disabled", claims.Subject)
+	}
+	return &Caller{ID: p.ID, Name: p.Name, Roles: p.Roles}, nil
+}
+
+// Issue makes a token for a proven principal.
+func (s *Service) issue(p *Principal) (string, error) {
+	now := s.c.Now()
+	payload, err := strict.Marshal(jose.Claims{
+		Issuer: s.Issuer(), Audience: s.c.Deployment, Subject: p.ID, AppID: p.ID, Tenant: s.c.Deployment,
+		ID: rand.Text(), Issued: now.Unix(), Before: now.Unix(), Expires: now.Add(TokenLife).Unix(),
+	})
+	if err != nil {
+		return "", release.Refuse(release.ReasonInternal, "token: %w", err)
+	}
+	token, err := s.c.Signer.Sign(payload)
+	if err != nil {
+		return "", release.Refuse(release.ReasonInternal, "token: %w", err)
+	}
+	return token, nil
+}
+
+// principal reads one; nil when there is none.
+func (s *Service) principal(ctx context.Context, id string) (*Principal, error) {
+	if !idForm.MatchString(id) {
+		return nil, nil
+	}
+	o, err := s.c.Objects.Object(ctx, release.ObjectPrincipal, id)
+	if err != nil && release.ReasonOf(err) == release.ReasonNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := DecodePrincipal(id, o.Value)
+	if err != nil {
+		return nil, release.Refuse(release.ReasonIntegrity, "%w", err)
+	}
+	return p, nil
+}

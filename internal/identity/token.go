@@ -1,0 +1,109 @@
+package identity
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/openskr/openskr/release"
+)
+
+// MaxForm bounds a token request in bytes.
+const MaxForm = 8 << 10
+
+// TokenRequest is a client credentials request (RFC 6749 §4.4).
+type TokenRequest struct {
+	GrantType, ClientID, ClientSecret string
+	Resource                          string // scope without /.default, or resource; "" when neither was given
+}
+
+// Token answers it.
+type Token struct {
+	Type    string `json:"token_type"` // "Bearer"
+	Expires int64  `json:"expires_in"` // seconds
+	// ExtExpires repeats it: MSAL reads it.
+	ExtExpires int64  `json:"ext_expires_in"`
+	Access     string `json:"access_token"`
+}
+
+// ParseForm reads the one form body of the API. A repeated member is refused:
+// two parsers would read it differently. Members that clients send and nobody
+// needs (client_info, claims) are ignored.
+func ParseForm(body []byte) (*TokenRequest, error) {
+	if len(body) > MaxForm {
+		return nil, release.Refuse(release.ReasonTooLarge, "token form of %d bytes, limit %d", len(body), MaxForm)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, release.Refuse(release.ReasonBadRequest, "token form: not application/x-www-form-urlencoded")
+	}
+	for name, values := range form {
+		if len(values) != 1 {
+			return nil, release.Refuse(release.ReasonDuplicateMember, "token form: %.32q given %d times", name, len(values))
+		}
+	}
+	scope, resource := form.Get("scope"), form.Get("resource")
+	if scope != "" && resource != "" {
+		return nil, release.Refuse(release.ReasonBadRequest, "token form: scope and resource together")
+	}
+	// Clients make the scope from the resource: "<resource>/.default", and some
+	// resources end with a slash already.
+	scope = strings.TrimSuffix(scope, "/.default")
+	return &TokenRequest{
+		GrantType: form.Get("grant_type"), ClientID: form.Get("client_id"), ClientSecret: form.Get("client_secret"),
+		Resource: strings.TrimSuffix(scope+resource, "/"),
+	}, nil
+}
+
+// Token issues an access token. Unknown principal, disabled principal and wrong
+// secret are one answer after the same work. Errors are *release.Error.
+func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
+	if r.GrantType != "client_credentials" {
+		return nil, release.Refuse(release.ReasonBadRequest, "grant_type %.32q: only client_credentials", r.GrantType)
+	}
+	if r.Resource != "" && !slices.Contains(s.c.Resources, r.Resource) {
+		return nil, release.Refuse(release.ReasonBadRequest, "resource %.128q is not of this deployment", r.Resource)
+	}
+	p, err := s.principal(ctx, r.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	secret, bad := b64.DecodeString(r.ClientSecret)
+	if proven := p.proves(secret); !proven || bad != nil || !p.Enabled {
+		return nil, release.Refuse(release.ReasonUnauthorized, "client %.64q: unknown, disabled or wrong secret", r.ClientID)
+	}
+	access, err := s.issue(p)
+	if err != nil {
+		return nil, err
+	}
+	life := int64(TokenLife.Seconds())
+	return &Token{Type: "Bearer", Expires: life, ExtExpires: life, Access: access}, nil
+}
+
+// Resources gives what a client asks a token for when it talks to one of hosts
+// (authorities as in a URL): the host itself, and the host without its first
+// label, which Key Vault clients check the advertised resource against.
+func Resources(hosts []string) []string {
+	var out []string
+	for _, h := range hosts {
+		for _, r := range []string{"https://" + h, "https://" + Parent(h)} {
+			if !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// Parent strips the first label of a name with at least three, keeping the port:
+// "kv1.vault.local:8443" to "vault.local:8443". Others come back as they are; a
+// bare name or an address has no parent that a client's check could accept.
+func Parent(host string) string {
+	name, _, _ := strings.Cut(host, ":")
+	if strings.Count(name, ".") < 2 || strings.Trim(name, "0123456789.") == "" || strings.HasPrefix(host, "[") {
+		return host
+	}
+	_, rest, _ := strings.Cut(host, ".")
+	return rest
+}
