@@ -30,8 +30,12 @@ func Refuse(r Reason, format string, args ...any) *Error {
 	return &Error{Reason: r, Err: fmt.Errorf(format, args...)}
 }
 
-// ReasonOf finds the code of any error: an [*Error], an [*attest.Rejection], or
-// else [ReasonInternal].
+// reasoned is an error of a package that may not import this one (release/wrap).
+type reasoned interface{ ReleaseReason() string }
+
+// ReasonOf finds the code of any error: an [*Error], an [*attest.Rejection], an
+// error with a ReleaseReason method whose word is on the closed list, or else
+// [ReasonInternal].
 func ReasonOf(err error) Reason {
 	var e *Error
 	if errors.As(err, &e) {
@@ -40,6 +44,12 @@ func ReasonOf(err error) Reason {
 	var r *attest.Rejection
 	if errors.As(err, &r) {
 		return Reason(r.Check)
+	}
+	var w reasoned
+	if errors.As(err, &w) {
+		if _, ok := reasons[Reason(w.ReleaseReason())]; ok {
+			return Reason(w.ReleaseReason())
+		}
 	}
 	return ReasonInternal
 }

@@ -1,0 +1,123 @@
+package wrap
+
+import (
+	"crypto/rsa"
+	"math/big"
+	"sync"
+)
+
+// exponent is the only public exponent accepted, in its one spelling.
+const exponent = "AQAB"
+
+// checkRSA parses n and e. Evidence that covers a key does not make it strong, so
+// refused are: sizes other than 2048, 3072 and 4096 bits, leading zero bytes, an
+// exponent that is not 65537, even moduli, factors below 2^16, squares and
+// products of close primes, and moduli with the fingerprint of CVE-2017-15361
+// (ROCA). Length comes first: no arithmetic on a number of the sender's choice.
+func checkRSA(n64, e64 string) (*rsa.PublicKey, error) {
+	if e64 != exponent {
+		return nil, badKey("RSA exponent is not 65537 (%s)", exponent)
+	}
+	b, err := decode(n64)
+	if err != nil {
+		return nil, badKey("n: %w", err)
+	}
+	if size := len(b); size != 256 && size != 384 && size != 512 || b[0] < 0x80 {
+		return nil, badKey("RSA modulus of %d bytes, want exactly 2048, 3072 or 4096 bits", size)
+	}
+	n := new(big.Int).SetBytes(b)
+	switch {
+	case n.Bit(0) == 0:
+		return nil, badKey("RSA modulus is even")
+	case hasSmallFactor(n):
+		return nil, badKey("RSA modulus has a factor below 65536")
+	case isROCA(n):
+		return nil, badKey("RSA modulus has the fingerprint of a ROCA key")
+	case closePrimes(n):
+		return nil, badKey("RSA modulus is a square or a product of close primes")
+	}
+	return &rsa.PublicKey{N: n, E: 65537}, nil
+}
+
+// primorial is the product of the odd primes below 2^16, a constant of 94 kbit
+// that is built on first use.
+var primorial = sync.OnceValue(func() *big.Int {
+	const limit = 1 << 16
+	var composite [limit]bool
+	var level []*big.Int
+	for p := 3; p < limit; p += 2 {
+		if composite[p] {
+			continue
+		}
+		level = append(level, big.NewInt(int64(p)))
+		for m := p * p; m < limit; m += 2 * p {
+			composite[m] = true
+		}
+	}
+	for len(level) > 1 { // multiply as a tree: equal sizes are fast
+		var next []*big.Int
+		for i := 0; i+1 < len(level); i += 2 {
+			next = append(next, new(big.Int).Mul(level[i], level[i+1]))
+		}
+		if len(level)%2 == 1 {
+			next = append(next, level[len(level)-1])
+		}
+		level = next
+	}
+	return level[0]
+})
+
+func hasSmallFactor(n *big.Int) bool {
+	r := new(big.Int).Mod(primorial(), n)
+	return r.GCD(nil, nil, r, n).Cmp(big.NewInt(1)) != 0
+}
+
+// isPrime is Fermat's test to base 2, one exponentiation: a composite that passes
+// it by chance is refused too, and is rarer than a broken computer.
+func isPrime(n *big.Int) bool {
+	one := big.NewInt(1)
+	return new(big.Int).Exp(big.NewInt(2), new(big.Int).Sub(n, one), n).Cmp(one) == 0
+}
+
+// fermatRounds is how many steps of Fermat's factorisation a modulus must stand;
+// a square falls at the first.
+const fermatRounds = 16
+
+func closePrimes(n *big.Int) bool {
+	a := new(big.Int).Sqrt(n)
+	root, rest := new(big.Int), new(big.Int)
+	for range fermatRounds {
+		if rest.Sub(rest.Mul(a, a), n); rest.Sign() >= 0 {
+			if root.Sqrt(rest); root.Mul(root, root).Cmp(rest) == 0 {
+				return true
+			}
+		}
+		a.Add(a, big.NewInt(1))
+	}
+	return false
+}
+
+// isROCA applies the fingerprint of the library behind CVE-2017-15361: its primes
+// are k·M + (65537^a mod M), so modulo each small prime of M the modulus is a power
+// of 65537. A sound modulus passes all 38 with a chance of 2^-28.
+func isROCA(n *big.Int) bool {
+	primes := []int64{
+		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83,
+		89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+	}
+	for _, p := range primes {
+		want := new(big.Int).Mod(n, big.NewInt(p)).Int64()
+		power, found := int64(1), false
+		for range p {
+			if power == want {
+				found = true
+				break
+			}
+			power = power * 65537 % p
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
