@@ -1,0 +1,35 @@
+package tpm
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/openskr/openskr/attest"
+)
+
+// quoteClaims are what the quote and the AK certificate prove by themselves.
+func quoteClaims(q *attested, pcrs *bank, ak *AK, cert akIdentity) attest.Claims {
+	values := make(map[string]any, 24)
+	for i, v := range pcrs.values {
+		if v != nil {
+			values[strconv.Itoa(i)] = hex.EncodeToString(v)
+		}
+	}
+	tpm := map[string]any{
+		"ak":               hex.EncodeToString(ak.Name),
+		"bank":             pcrs.name,
+		"pcrs":             map[string]any{pcrs.name: values},
+		"firmware_version": fmt.Sprintf("%016x", q.firmware),
+		"clock": map[string]any{
+			"safe":          q.clock.safe,
+			"reset_count":   int64(q.clock.resetCount),
+			"restart_count": int64(q.clock.restartCount),
+		},
+		"eventlog": map[string]any{"present": false, "complete": false},
+	}
+	if cert.ekHash != nil {
+		tpm["ek"] = hex.EncodeToString(cert.ekHash)
+	}
+	return attest.Claims{"tpm": tpm}
+}

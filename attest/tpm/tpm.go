@@ -1,0 +1,233 @@
+// Package tpm verifies Evidence of a TPM 2.0: a quote, the PCR values it covers,
+// the event log that explains them, and the proof that the recipient key lives
+// in the same TPM (docs/claims.md has the claims that come out).
+//
+// Structures are those of the TPM 2.0 Library specification, Part 2; the event
+// log is that of the TCG PC Client Platform Firmware Profile (PFP). Everything a
+// stranger sends is read by parsers of this package that check a length before
+// they use it, allocate nothing that the input's size does not pay for, and
+// refuse every byte they do not understand.
+package tpm
+
+import (
+	"context"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/internal/strict"
+)
+
+// Bounds of what a stranger may send, in bytes, checked before any parsing. The
+// largest real log of the test corpus is 110 kB; servers with many option ROMs
+// reach a few hundred.
+const (
+	MaxEventLog = 512 << 10
+	maxBody     = MaxEventLog*4/3 + 64<<10
+	maxAttested = 1 << 10 // TPMS_ATTEST
+	maxPublic   = 1 << 10 // TPMT_PUBLIC
+	maxCert     = 8 << 10 // DER
+	maxChain    = 8       // endorsements
+)
+
+// Config holds the trust of a Verifier. It is not changed and must not be
+// changed after New.
+type Config struct {
+	AKRoots []*x509.Certificate // AK CA certificates of this deployment; more than one while they rotate
+	// Denied is the deployment's own deny list by AK certificate. Nil: none, and
+	// Facts.Revocation says not_checked, which the floor refuses.
+	Denied func(cert *x509.Certificate) bool
+	// ExternalRoots and ExternalIntermediates certify AKs of other authorities, for
+	// example a cloud's vTPM. Offline verification only; a broker never sets them.
+	ExternalRoots, ExternalIntermediates []*x509.Certificate
+	// AllowUncertifiedAK accepts an AK without a certificate: Facts.Chain is then
+	// false and the identity is the AK's name. Offline verification only.
+	AllowUncertifiedAK bool
+}
+
+// Verifier implements [attest.Verifier] for [attest.TypeTPM].
+type Verifier struct {
+	cfg   Config
+	trust *akTrust
+	aks   *cache[*AK]
+}
+
+var _ attest.Verifier = (*Verifier)(nil)
+
+// New makes a Verifier. It refuses a root that could not have issued an AK
+// certificate, and a configuration that trusts nothing.
+func New(cfg Config) (*Verifier, error) {
+	if len(cfg.AKRoots) == 0 && len(cfg.ExternalRoots) == 0 && !cfg.AllowUncertifiedAK {
+		return nil, fmt.Errorf("tpm verifier: no AK root given, so no evidence could pass")
+	}
+	trust, err := newAKTrust(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Verifier{cfg: cfg, trust: trust, aks: newCache[*AK](cacheSize)}, nil
+}
+
+// Verify implements [attest.Verifier]. In this order, each step on what the one
+// before proved:
+//   - the AK certificate chains to a root, is in time, has the AK profile and is not denied
+//   - the AK is a restricted signing key of a TPM, and the one the certificate names
+//   - the quote is a TPM2_Quote that this AK signed over the runtime data's hash
+//   - it covers exactly the PCRs given, of one SHA-2 bank, and their values
+//   - the event log replays to PCRs 0 to 7, and claims are read only where it proves them
+//   - the recipient key of the runtime data lives in this TPM, usable only at these PCR values
+//
+// From the third step on, a Rejection carries the machine's identity.
+func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
+	body, err := decode(ev, want)
+	if err != nil {
+		return nil, err
+	}
+	ak, cert, err := v.attestationKey(body, ev.Endorsements, want)
+	if err != nil {
+		return nil, err
+	}
+	q, err := verifyQuote(body, ak, ev.RuntimeData, want)
+	if err != nil {
+		return nil, err
+	}
+	res := &attest.Result{
+		Type:      attest.TypeTPM,
+		Authority: cert.authority,
+		Identity:  cert.identity(ak),
+		Facts: attest.Facts{
+			Chain: cert.leaf != nil, Signature: true, Bound: want.SignedData == nil && !want.Unbound,
+			Revocation: v.revocation(cert), Freshness: freshness(want),
+			ResetCount: q.clock.resetCount, RestartCount: q.clock.restartCount,
+		},
+	}
+	if err := v.appraise(res, body, q, ak, cert, ev.RuntimeData); err != nil {
+		err.Identity = &res.Identity
+		return nil, err
+	}
+	return res, nil
+}
+
+// appraise fills res from what the authentic quote covers.
+func (v *Verifier) appraise(res *attest.Result, body *format.Evidence, q *attested, ak *AK, cert akIdentity, runtimeData []byte) *attest.Rejection {
+	pcrs, err := verifyPCRs(body.PCRs, q, ak)
+	if err != nil {
+		return err
+	}
+	res.Claims = quoteClaims(q, pcrs, ak, cert)
+	if len(body.EventLog) > 0 {
+		if err := logClaims(res.Claims, body.EventLog, pcrs); err != nil {
+			return err
+		}
+	}
+	if !res.Facts.Bound {
+		return nil
+	}
+	return verifyRecipient(res, body.Recipient, q, pcrs, ak, runtimeData)
+}
+
+// decode bounds and reads the body, and refuses an Expect that contradicts itself.
+func decode(ev attest.Evidence, want attest.Expect) (*format.Evidence, *attest.Rejection) {
+	if ev.Type != attest.TypeTPM {
+		return nil, attest.Reject(attest.CheckTypeNotAllowed, "TPM verifier got evidence of type %.32q", ev.Type)
+	}
+	if want.At.IsZero() || want.Unbound && (want.SignedData != nil || len(ev.RuntimeData) > 0) {
+		return nil, attest.Reject(attest.CheckInternal, "expectation without a time, or unbound with something to bind to")
+	}
+	if !want.Unbound && want.SignedData == nil && len(ev.RuntimeData) == 0 {
+		return nil, attest.Reject(attest.CheckRuntimeData, "no runtime data")
+	}
+	if len(ev.RuntimeData) > binding.MaxSize {
+		return nil, attest.Reject(attest.CheckRuntimeData, "runtime data of %d bytes, limit %d", len(ev.RuntimeData), binding.MaxSize)
+	}
+	if len(ev.Body) > maxBody {
+		return nil, attest.Reject(attest.CheckMalformed, "evidence of %d bytes, limit %d", len(ev.Body), maxBody)
+	}
+	var body format.Evidence
+	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
+		return nil, attest.Reject(attest.CheckMalformed, "TPM evidence: %w", err)
+	}
+	if body.Type != attest.TypeTPM {
+		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type tpm calls itself %.32q", body.Type)
+	}
+	if len(body.EventLog) > MaxEventLog {
+		return nil, attest.Reject(attest.CheckEventLog, "event log of %d bytes, limit %d", len(body.EventLog), MaxEventLog)
+	}
+	return &body, nil
+}
+
+// attestationKey finds the AK and who certifies it.
+func (v *Verifier) attestationKey(body *format.Evidence, ends []attest.Endorsement, want attest.Expect) (*AK, akIdentity, *attest.Rejection) {
+	cert, rej := v.trust.certify(ends, want.At)
+	if rej != nil {
+		return nil, akIdentity{}, rej
+	}
+	if cert.leaf == nil && !v.cfg.AllowUncertifiedAK {
+		return nil, akIdentity{}, attest.Reject(attest.CheckAKNotTrusted, "no endorsement of type %s: enrol this machine first", attest.EndorsementAKCertificate)
+	}
+	if cert.leaf != nil && v.cfg.Denied != nil && v.cfg.Denied(cert.leaf) {
+		return nil, akIdentity{}, attest.Reject(attest.CheckCertRevoked, "AK certificate serial %x is on the deny list", cert.leaf.SerialNumber)
+	}
+	ak, err := v.parseAK(body.AK)
+	if err != nil {
+		return nil, akIdentity{}, attest.Reject(attest.CheckAKNotTrusted, "%w", err)
+	}
+	if cert.leaf != nil && !cert.covers(ak) {
+		return nil, akIdentity{}, attest.Reject(attest.CheckAKNotTrusted, "the AK certificate is not for the AK of this evidence (name %x)", ak.Name)
+	}
+	return ak, cert, nil
+}
+
+func (v *Verifier) parseAK(raw []byte) (*AK, error) {
+	key := contentKey(raw)
+	if ak, ok := v.aks.get(key); ok {
+		return ak, nil
+	}
+	ak, err := ParseAK(raw)
+	if err == nil {
+		v.aks.put(key, ak)
+	}
+	return ak, err
+}
+
+func (v *Verifier) revocation(cert akIdentity) attest.Status {
+	if cert.leaf != nil && v.cfg.Denied != nil {
+		return attest.Checked
+	}
+	return attest.NotChecked
+}
+
+// verifyQuote proves that the AK signed the quote over what want asks for.
+func verifyQuote(body *format.Evidence, ak *AK, runtimeData []byte, want attest.Expect) (*attested, *attest.Rejection) {
+	q, err := parseAttested(body.Quote, typeQuote)
+	if err != nil {
+		return nil, attest.Reject(attest.CheckMalformed, "quote: %w", err)
+	}
+	if err := ak.verify(body.Quote, body.Signature); err != nil {
+		return nil, attest.Reject(attest.CheckSignature, "quote: %w", err)
+	}
+	if want.Unbound {
+		return q, nil
+	}
+	signed := want.SignedData
+	if signed == nil {
+		d := binding.Digest(runtimeData)
+		signed = d[:]
+	}
+	if len(signed) == 0 || subtle.ConstantTimeCompare(q.extraData, signed) != 1 {
+		r := attest.Reject(attest.CheckReportData, "the quote does not cover this data")
+		r.Expected, r.Got = hex.EncodeToString(signed), hex.EncodeToString(q.extraData)
+		return nil, r
+	}
+	return q, nil
+}
+
+func freshness(want attest.Expect) attest.Status {
+	if want.Unbound {
+		return attest.NotChecked
+	}
+	return attest.Checked
+}
