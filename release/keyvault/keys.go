@@ -1,0 +1,218 @@
+package keyvault
+
+import (
+	"context"
+	"errors"
+
+	"github.com/openskr/openskr/release"
+)
+
+// Settings are what an owner says about a key version. nil means not said: the
+// default for a new key, the latest version's value for a new version, unchanged
+// for an update.
+type Settings struct {
+	Enabled            *bool
+	NotBefore, Expires *int64                 // Unix seconds, 0 removes
+	KeyOps             []string               // not nil: exactly these
+	Tags               map[string]string      // not nil: exactly these
+	Policy             *release.ReleasePolicy // Digest is computed here
+	AttestedOnly       *bool                  // can be set, never reset
+}
+
+// CreateKey asks for a new key, or a new version of one that exists.
+type CreateKey struct {
+	Kty            string // KtyRSA, KtyEC, KtyOct
+	Crv            string // EC only
+	Size           int    // bits, 0: the default of the type
+	PublicExponent int    // RSA, 0 or 65537
+	Exportable     *bool  // false by default, true for an attested-only key
+	Settings
+}
+
+// ImportKey brings material that was made elsewhere.
+type ImportKey struct {
+	Material   *Material // cleared by Import
+	Exportable *bool
+	Settings
+}
+
+// UpdateKey changes a version in place. Exportable never changes; a door passes
+// the member on so that an attempt is refused.
+type UpdateKey struct {
+	Exportable *bool
+	Settings
+}
+
+// Create makes a key version with new material.
+func (s *Service) Create(ctx context.Context, vault, name string, in CreateKey) (*Row, error) {
+	if in.PublicExponent != 0 && (in.Kty != KtyRSA || in.PublicExponent != publicExponent) {
+		return nil, invalid("public_exponent must be %d, on an RSA key", publicExponent)
+	}
+	if err := s.admit(ctx, vault, name, &in.Settings); err != nil {
+		return nil, err
+	}
+	m, err := Generate(in.Kty, in.Crv, in.Size)
+	if err != nil {
+		return nil, err
+	}
+	return s.add(ctx, "keys/create", vault, name, m, in.Exportable, in.Settings)
+}
+
+// Import makes a key version of material made elsewhere, and clears it.
+func (s *Service) Import(ctx context.Context, vault, name string, in ImportKey) (*Row, error) {
+	defer in.Material.Clear()
+	if in.Material == nil || in.Material.payload == nil {
+		return nil, invalid("no key material")
+	}
+	if err := s.admit(ctx, vault, name, &in.Settings); err != nil {
+		return nil, err
+	}
+	return s.add(ctx, "keys/import", vault, name, in.Material, in.Exportable, in.Settings)
+}
+
+// admit judges what can be judged before the material and the transaction: a
+// policy is compiled in another process and may take a while.
+func (s *Service) admit(ctx context.Context, vault, name string, in *Settings) error {
+	if err := s.Ready(ctx); err != nil {
+		return err
+	}
+	if err := named(vault, name); err != nil {
+		return err
+	}
+	return s.sound(ctx, in)
+}
+
+// add seals m as the next version of the key, in the transaction of its record.
+func (s *Service) add(ctx context.Context, op, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
+	defer m.Clear()
+	for range conflictRetries {
+		row, err := s.tryAdd(ctx, op, vault, name, m, exportable, in)
+		if !errors.Is(err, ErrConflict) {
+			return row, err
+		}
+	}
+	return nil, release.Refuse(release.ReasonConflict, "key %s is being changed by others, try again", name)
+}
+
+// conflictRetries bounds how often a change starts over because another one came first.
+const conflictRetries = 5
+
+func (s *Service) tryAdd(ctx context.Context, op, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
+	dek, storeDEK, err := s.currentDEK(ctx, vault)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(dek)
+	if err := s.warm(ctx, vault, name, ""); err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	var row *Row
+	rec := s.Record(ctx, op)
+	_, err = s.Store.Change(ctx, rec, func(tx Tx, index int64) error {
+		last, err := s.previous(tx, vault, name)
+		if err != nil {
+			return err
+		}
+		if row, err = s.draft(last, vault, name, m, exportable, in); err != nil {
+			return err
+		}
+		row.CreatedIndex = index
+		if err := seal(dek, s.Deployment, row, m.payload); err != nil {
+			return err
+		}
+		if storeDEK != nil {
+			if err := storeDEK(tx); err != nil {
+				return err
+			}
+		}
+		describe(rec, row)
+		return tx.Insert(row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return row, nil
+}
+
+// Update changes a version, the latest when version is "". The payload is opened
+// and sealed again under the new columns, so a row that was tampered with is
+// refused, not made good.
+func (s *Service) Update(ctx context.Context, vault, name, version string, in UpdateKey) (*Row, error) {
+	if err := named(vault, name); err != nil {
+		return nil, err
+	}
+	if version != "" && !ValidVersion(version) {
+		return nil, release.Refuse(release.ReasonBadRequest, "version is not 32 lower-case hex digits")
+	}
+	if err := s.sound(ctx, &in.Settings); err != nil {
+		return nil, err
+	}
+	row, err := s.tryUpdate(ctx, vault, name, version, in)
+	for i := 1; errors.Is(err, ErrConflict) && i < conflictRetries; i++ {
+		row, err = s.tryUpdate(ctx, vault, name, version, in)
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, release.Refuse(release.ReasonNotFound, "no key %s/%s in vault %s", name, version, vault)
+	case errors.Is(err, ErrConflict):
+		return nil, release.Refuse(release.ReasonConflict, "key %s is being changed by others, try again", name)
+	case err != nil:
+		return nil, err
+	}
+	return row, nil
+}
+
+func (s *Service) tryUpdate(ctx context.Context, vault, name, version string, in UpdateKey) (*Row, error) {
+	if err := s.warm(ctx, vault, name, version); err != nil {
+		return nil, err
+	}
+	var row *Row
+	rec := s.Record(ctx, "keys/update")
+	_, err := s.Store.Change(ctx, rec, func(tx Tx, _ int64) error {
+		old, err := tx.Row(vault, name, version)
+		if err != nil {
+			return err
+		}
+		if row, err = s.revise(old, in); err != nil {
+			return err
+		}
+		if err := s.reseal(old, row); err != nil {
+			return err
+		}
+		describe(rec, row)
+		return tx.Update(row, old.Generation)
+	})
+	return row, err
+}
+
+// previous gives the latest version of a key inside a transaction, nil when there is none.
+func (s *Service) previous(tx Tx, vault, name string) (*Row, error) {
+	last, err := tx.Row(vault, name, "")
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	dek := s.deks.get(dekName(vault, last.DEKEpoch))
+	if dek == nil {
+		return nil, ErrConflict // made since warm; start over
+	}
+	defer clear(dek)
+	return last, genuine(dek, s.Deployment, last)
+}
+
+// reseal moves the payload of old under the columns of row.
+func (s *Service) reseal(old, row *Row) error {
+	dek := s.deks.get(dekName(old.Vault, old.DEKEpoch))
+	if dek == nil {
+		return ErrConflict
+	}
+	defer clear(dek)
+	payload, err := unseal(dek, s.Deployment, old)
+	if err != nil {
+		return broken(old, err)
+	}
+	defer clear(payload)
+	return seal(dek, s.Deployment, row, payload)
+}

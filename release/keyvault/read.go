@@ -1,0 +1,198 @@
+package keyvault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/openskr/openskr/release"
+)
+
+// Get gives a version's row, the latest when version is "". ReasonNotFound.
+func (s *Service) Get(ctx context.Context, vault, name, version string) (*Row, error) {
+	row, err := s.row(ctx, release.KeyRef{Vault: vault, Name: name, Version: version})
+	if errors.Is(err, ErrNotFound) {
+		return nil, release.Refuse(release.ReasonNotFound, "no key %.127q version %.32q in vault %.64q", name, version, vault)
+	}
+	return row, err
+}
+
+// List gives the latest version of each key whose name sorts after `after`.
+func (s *Service) List(ctx context.Context, vault, after string, limit int) ([]*Row, error) {
+	rows, err := s.Store.Latest(ctx, vault, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return rows, s.genuineAll(ctx, rows)
+}
+
+// Versions gives the versions of a key with Seq > after, oldest first; none when
+// there is no such key.
+func (s *Service) Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*Row, error) {
+	rows, err := s.Store.Versions(ctx, vault, name, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return rows, s.genuineAll(ctx, rows)
+}
+
+// Find implements [release.Keys].
+func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, error) {
+	row, err := s.row(ctx, ref)
+	if errors.Is(err, ErrNotFound) {
+		return nil, release.Refuse(release.ReasonKeyUnavailable, "no key %.127q version %.32q in vault %.64q", ref.Name, ref.Version, ref.Vault)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ref.Version = row.Version
+	return &release.Key{
+		Ref: ref, KID: s.KID(ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
+		Attributes: row.Attributes, Tags: row.Tags, Policy: row.Policy, AttestedOnly: row.AttestedOnly,
+	}, nil
+}
+
+// Open implements [release.Keys]. The row is read again: what is opened is what
+// the grant's record names, or nothing.
+func (s *Service) Open(ctx context.Context, g *release.Grant) ([]byte, error) {
+	k, err := g.Use()
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.Store.Row(ctx, k.Ref.Vault, k.Ref.Name, k.Ref.Version)
+	if errors.Is(err, ErrNotFound) {
+		return nil, release.Refuse(release.ReasonStateChanged, "key %s is gone", k.KID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if row.Vault != k.Ref.Vault || row.Name != k.Ref.Name || row.Version != k.Ref.Version ||
+		row.ObjectID != k.ObjectID || row.Generation != k.Generation {
+		return nil, release.Refuse(release.ReasonStateChanged, "key %s changed after the decision", k.KID)
+	}
+	return s.open(ctx, row)
+}
+
+// Count says what Verify saw.
+type Count struct {
+	Keys, Versions int
+}
+
+// Verify opens every version of a vault and forgets it at once: the drill that
+// says whether a store, a backup or a restored copy is whole. Nothing of the
+// material is given out.
+func (s *Service) Verify(ctx context.Context, vault string) (Count, error) {
+	var n Count
+	const page = 256
+	for after := ""; ; {
+		latest, err := s.Store.Latest(ctx, vault, after, page)
+		if err != nil || len(latest) == 0 {
+			return n, err
+		}
+		for _, l := range latest {
+			versions, err := s.verifyKey(ctx, l)
+			if err != nil {
+				return n, err
+			}
+			n.Keys, n.Versions, after = n.Keys+1, n.Versions+versions, l.Name
+		}
+	}
+}
+
+func (s *Service) verifyKey(ctx context.Context, latest *Row) (n int, err error) {
+	const page = 256
+	for seq := int64(0); ; {
+		rows, err := s.Store.Versions(ctx, latest.Vault, latest.Name, seq, page)
+		if err != nil {
+			return n, err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		for _, r := range rows {
+			payload, err := s.open(ctx, r)
+			clear(payload)
+			if err != nil {
+				return n, err
+			}
+			n, seq = n+1, r.Seq
+		}
+	}
+	if int64(n) != latest.Seq {
+		return n, release.Refuse(release.ReasonIntegrity, "key %s has %d versions, its latest is number %d", latest.Name, n, latest.Seq)
+	}
+	return n, nil
+}
+
+// row reads a version and checks that it is genuine and the one asked for.
+func (s *Service) row(ctx context.Context, ref release.KeyRef) (*Row, error) {
+	row, err := s.Store.Row(ctx, ref.Vault, ref.Name, ref.Version)
+	if err != nil {
+		return nil, err
+	}
+	if row.Vault != ref.Vault || row.Name != ref.Name || ref.Version != "" && row.Version != ref.Version {
+		return nil, broken(row, errIntegrity)
+	}
+	return row, s.genuineAll(ctx, []*Row{row})
+}
+
+func (s *Service) genuineAll(ctx context.Context, rows []*Row) error {
+	for _, row := range rows {
+		dek, err := s.rowDEK(ctx, row)
+		if err != nil {
+			return err
+		}
+		err = genuine(dek, s.Deployment, row)
+		clear(dek)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// genuine refuses a row whose columns are not the sealed ones; nothing is opened.
+func genuine(dek []byte, deployment string, row *Row) error {
+	key, _, err := authentic(dek, deployment, row)
+	clear(key)
+	return broken(row, err)
+}
+
+func (s *Service) open(ctx context.Context, row *Row) ([]byte, error) {
+	dek, err := s.rowDEK(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(dek)
+	payload, err := unseal(dek, s.Deployment, row)
+	return payload, broken(row, err)
+}
+
+// rowDEK opens the vault key that a row names. A row that names one that does not
+// exist was not made here.
+func (s *Service) rowDEK(ctx context.Context, row *Row) ([]byte, error) {
+	dek, err := s.dek(ctx, row.Vault, row.DEKEpoch)
+	if errors.Is(err, ErrNotFound) {
+		return nil, broken(row, fmt.Errorf("no vault key of epoch %d", row.DEKEpoch))
+	}
+	return dek, err
+}
+
+// warm opens, outside any transaction, the vault key that a change will need.
+func (s *Service) warm(ctx context.Context, vault, name, version string) error {
+	row, err := s.Store.Row(ctx, vault, name, version)
+	if err != nil {
+		return err
+	}
+	dek, err := s.rowDEK(ctx, row)
+	clear(dek)
+	return err
+}
+
+// broken says which row cannot be believed.
+func broken(row *Row, err error) error {
+	if err == nil {
+		return nil
+	}
+	return release.Refuse(release.ReasonIntegrity, "key %.127q version %.32q: %w; restore it from a backup", row.Name, row.Version, err)
+}

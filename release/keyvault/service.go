@@ -1,0 +1,67 @@
+// Package keyvault keeps keys: their versions, attributes, release policies and
+// the sealing hierarchy under which their material rests (docs/adr/0005-sealing.md).
+//
+// Metadata is given to anyone the caller lets in; material is opened only
+// against a [release.Grant]. A row is believed only when its commitment matches
+// every one of its columns, so one edited or moved in the database is refused by
+// reads as well as by releases.
+package keyvault
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/openskr/openskr/release"
+)
+
+// Config is what a Service stands on; every field but Aliases is required.
+type Config struct {
+	Store      Store
+	Root       Root
+	Deployment string   // id, in the AAD of every row
+	BaseURL    string   // "https://host:port", the start of every key URL that is made here
+	Aliases    []string // further base URLs that are accepted in key URLs
+	// Check judges a release policy at upload: syntax, types, resource limits.
+	Check func(ctx context.Context, p release.ReleasePolicy) error
+	// Ready refuses the first key until a recovery drill succeeded
+	// (release.ReasonRecoveryNotReady).
+	Ready func(ctx context.Context) error
+	Now   func() time.Time
+	// Record makes the base of a record: caller, correlation and configuration as
+	// the door put them into ctx.
+	Record func(ctx context.Context, op string) *release.Record
+}
+
+// Root seals and opens the keys of vaults. It is the deployment key; it never
+// sees key material of a user. aad must be the same at both ends.
+type Root interface {
+	Seal(plaintext, aad []byte) ([]byte, error)
+	Unseal(sealed, aad []byte) ([]byte, error)
+}
+
+// Service is the vault. It implements [release.Keys]. Its methods give
+// *release.Error for everything a caller did wrong.
+type Service struct {
+	Config
+	deks deks
+}
+
+var _ release.Keys = (*Service)(nil)
+
+// New checks that nothing is missing.
+func New(c Config) (*Service, error) {
+	if c.Store == nil || c.Root == nil || c.Deployment == "" || c.Check == nil || c.Ready == nil || c.Now == nil || c.Record == nil {
+		return nil, errors.New("keyvault: a part of the service is missing")
+	}
+	for _, base := range append([]string{c.BaseURL}, c.Aliases...) {
+		if host, ok := strings.CutPrefix(base, "https://"); !ok || host == "" || strings.ContainsAny(host, "/?#@ ") {
+			return nil, errors.New("keyvault: a base URL must look like https://host:port, without a path")
+		}
+	}
+	return &Service{Config: c}, nil
+}
+
+// Close forgets the opened vault keys. The Service opens them again when used.
+func (s *Service) Close() { s.deks.forget() }
