@@ -1,0 +1,430 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-eventlog/testdata"
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/internal/strict"
+	"github.com/openskr/openskr/internal/swtpm"
+)
+
+// start gives a fresh software TPM, opened.
+func start(t *testing.T) (*swtpm.TPM, *TPM) {
+	t.Helper()
+	if err := swtpm.Available(); err != nil {
+		t.Skip(err)
+	}
+	s, err := swtpm.Start(context.Background(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Open(s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if n := transient(t, g); n != 0 {
+			t.Errorf("%d objects left in the TPM", n)
+		}
+		if err := errors.Join(g.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, g
+}
+
+func transient(t *testing.T, g *TPM) int {
+	t.Helper()
+	n := 0
+	for _, first := range []uint32{0x80000000, 0x02000000, 0x03000000} { // objects, loaded sessions, saved sessions
+		r, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: first, PropertyCount: 16}.Execute(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := r.CapabilityData.Data.Handles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(h.Handle)
+	}
+	return n
+}
+
+// attestation checks a signed TPMS_ATTEST in the simplest way and gives its content.
+func attestation(t *testing.T, ak, raw, sig, qualifying []byte) *tpm2.TPMSAttest {
+	t.Helper()
+	pub, err := tpm2.Unmarshal[tpm2.TPMTPublic](ak)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := tpm2.Pub(*pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := tpm2.Unmarshal[tpm2.TPMTSignature](sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := s.Signature.ECDSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.Sum256(raw)
+	if !ecdsa.Verify(key.(*ecdsa.PublicKey), h[:], new(big.Int).SetBytes(ec.SignatureR.Buffer), new(big.Int).SetBytes(ec.SignatureS.Buffer)) {
+		t.Fatal("signature by the AK does not verify")
+	}
+	a, err := tpm2.Unmarshal[tpm2.TPMSAttest](raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Magic != tpm2.TPMGeneratedValue || !bytes.Equal(a.ExtraData.Buffer, qualifying) {
+		t.Fatalf("magic %#x, extraData %x, want the hash of the runtime data", a.Magic, a.ExtraData.Buffer)
+	}
+	return a
+}
+
+func body(t *testing.T, b []byte) *format.Evidence {
+	t.Helper()
+	var e format.Evidence
+	if err := strict.Unmarshal(b, 4<<20, &e); err != nil {
+		t.Fatal(err)
+	}
+	return &e
+}
+
+func TestEvidence(t *testing.T) {
+	s, g := start(t)
+	if err := s.Boot(testdata.Ubuntu2404AmdSevSnpEventLog); err != nil {
+		t.Fatal(err)
+	}
+	g.EventLog = filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(g.EventLog, testdata.Ubuntu2404AmdSevSnpEventLog, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []Kind{Hybrid, P256, RSA} {
+		for _, bank := range []string{"sha256", "sha384"} {
+			t.Run(string(kind)+"/"+bank, func(t *testing.T) {
+				sel := DefaultSelection()
+				sel.Bank = bank
+				r, err := g.NewRecipient(t.Context(), kind, sel)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				runtimeData := []byte(`{"keys":[` + string(r.JWK) + `]}`)
+				ev, err := g.Evidence(t.Context(), runtimeData, sel, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkEvidence(t, body(t, ev.Body), runtimeData, sel)
+			})
+		}
+	}
+}
+
+func checkEvidence(t *testing.T, e *format.Evidence, runtimeData []byte, sel Selection) {
+	t.Helper()
+	if !bytes.Equal(e.EventLog, testdata.Ubuntu2404AmdSevSnpEventLog) {
+		t.Error("event log is not the file's")
+	}
+	hash := sha256.Sum256(runtimeData)
+	q, err := attestation(t, e.AK, e.Quote, e.Signature, hash[:]).Attested.Quote()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	for _, p := range sel.PCRs {
+		v := e.PCRs[sel.Bank][strconv.Itoa(p)]
+		if len(v) == 0 {
+			t.Fatalf("no value of PCR %d", p)
+		}
+		h.Write(v)
+	}
+	if len(e.PCRs) != 1 || len(e.PCRs[sel.Bank]) != len(sel.PCRs) || !bytes.Equal(q.PCRDigest.Buffer, h.Sum(nil)) {
+		t.Error("PCR values are not those of the quote")
+	}
+	c, err := attestation(t, e.AK, e.Recipient.Certify, e.Recipient.Signature, hash[:]).Attested.Certify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := tpm2.Unmarshal[tpm2.TPMTPublic](e.Recipient.Public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := tpm2.ObjectName(pub)
+	if err != nil || !bytes.Equal(name.Buffer, c.Name.Buffer) {
+		t.Error("certified name is not that of the public area")
+	}
+	want := tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, NoDA: true, Decrypt: true}
+	if pub.ObjectAttributes != want {
+		t.Errorf("attributes %+v", pub.ObjectAttributes)
+	}
+	policy := sha256.New() // TPM 2.0 Part 3, TPM2_PolicyPCR
+	policy.Write(make([]byte, 32))
+	policy.Write([]byte{0, 0, 0x01, 0x7f}) // TPM_CC_PolicyPCR
+	policy.Write(tpm2.Marshal(q.PCRSelect))
+	policy.Write(q.PCRDigest.Buffer)
+	if !bytes.Equal(pub.AuthPolicy.Buffer, policy.Sum(nil)) {
+		t.Error("authPolicy is not PolicyPCR over the quoted PCRs")
+	}
+}
+
+// The number of TPM commands is the time a release takes on a hardware TPM.
+func TestCommandCount(t *testing.T) {
+	_, g := start(t)
+	before := g.sent
+	r, err := g.NewRecipient(t.Context(), Hybrid, DefaultSelection())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Evidence(t.Context(), []byte("{}"), DefaultSelection(), r); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, r)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// 2 PCR_Read, CreatePrimary (recipient); CreatePrimary (AK), Quote, Certify,
+	// FlushContext; StartAuthSession, PolicyPCR, ECDH_ZGen; FlushContext.
+	if n := g.sent - before; n != 11 {
+		t.Errorf("%d TPM commands for one release, want 11", n)
+	}
+}
+
+func TestSelection(t *testing.T) {
+	_, g := start(t)
+	for name, sel := range map[string]Selection{
+		"sha1 bank":  {"sha1", []int{0}},
+		"no bank":    {"", []int{0}},
+		"unknown":    {"sha512", []int{0}},
+		"no PCR":     {"sha256", nil},
+		"PCR 24":     {"sha256", []int{24}},
+		"negative":   {"sha256", []int{-1}},
+		"twice":      {"sha256", []int{1, 1}},
+		"descending": {"sha256", []int{2, 1}},
+	} {
+		if _, err := g.NewRecipient(t.Context(), P256, sel); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if _, err := g.Evidence(t.Context(), nil, sel, nil); err == nil {
+			t.Errorf("%s: accepted without a recipient", name)
+		}
+	}
+	all := Selection{Bank: "sha256"}
+	for i := range 24 {
+		all.PCRs = append(all.PCRs, i)
+	}
+	ev, err := g.Evidence(t.Context(), []byte("x"), all, nil)
+	if err != nil || len(body(t, ev.Body).PCRs["sha256"]) != 24 {
+		t.Errorf("24 PCRs: %v", err)
+	}
+	if ev.Type != "tpm" || body(t, ev.Body).Recipient != nil {
+		t.Error("evidence without a recipient names one")
+	}
+	if _, err := g.NewRecipient(t.Context(), "ed25519", all); err == nil {
+		t.Error("unknown kind accepted")
+	}
+}
+
+func TestSameAKAfterReboot(t *testing.T) {
+	s, g := start(t)
+	ak := func() []byte {
+		ev, err := g.Evidence(t.Context(), nil, DefaultSelection(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body(t, ev.Body).AK
+	}
+	first := ak()
+	if err := s.Reset(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(first, ak()) {
+		t.Error("the AK changed with a reboot")
+	}
+	pub, err := tpm2.Unmarshal[tpm2.TPMTPublic](first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := pub.ObjectAttributes
+	if !a.Restricted || !a.SignEncrypt || a.Decrypt || !a.FixedTPM || !a.FixedParent || !a.SensitiveDataOrigin || !a.NoDA {
+		t.Errorf("AK attributes %+v", a)
+	}
+}
+
+func TestEnrollment(t *testing.T) {
+	_, g := start(t)
+	for _, p := range ekProfiles() {
+		var missing bool
+		err := g.exclusive(t.Context(), func() error {
+			e, err := g.tryEK(p)
+			missing = errors.Is(err, tpm2.TPMRCHandle)
+			if err == nil && e.loaded {
+				g.flush(e.handle, &err)
+			}
+			return err
+		})
+		if missing {
+			continue // swtpm has RSA-2048 (low) and P-384 (high)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.ek = &p
+		req, err := g.EnrollRequest(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret := random(32)
+		for name, c := range map[string]struct {
+			ak string
+			ok bool
+		}{"right": {"", true}, "other AK": {"x", false}} {
+			got, err := g.Activate(t.Context(), credential(t, req, secret, c.ak != ""))
+			if ok := err == nil && bytes.Equal(got, secret); ok != c.ok {
+				t.Errorf("EK %#x, %s: %v", uint32(p.cert), name, err)
+			}
+		}
+	}
+	g.ek = nil
+	req, err := g.EnrollRequest(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(req.EKCertificate) == 0 || req.EKCertificate[0] != 0x30 {
+		t.Error("no EK certificate")
+	}
+}
+
+// credential is what a broker does.
+func credential(t *testing.T, req *format.EnrollRequest, secret []byte, otherName bool) *format.EnrollChallenge {
+	t.Helper()
+	ek, err := tpm2.Unmarshal[tpm2.TPMTPublic](req.EKPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ak, err := tpm2.Unmarshal[tpm2.TPMTPublic](req.AK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if otherName {
+		ak.ObjectAttributes.NoDA = false
+	}
+	name, err := tpm2.ObjectName(ak)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc, err := tpm2.ImportEncapsulationKey(ek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, sec, err := tpm2.CreateCredential(rand.Reader, enc, name.Buffer, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &format.EnrollChallenge{Credential: id, Secret: sec}
+}
+
+// EKs that stand ready in the TPM are used; without them the template must give
+// the certified key.
+func TestEKTemplates(t *testing.T) {
+	_, g := start(t)
+	for _, p := range ekProfiles() {
+		if _, err := g.nvRead(p.cert); err != nil {
+			continue
+		}
+		p.persistent = 0x81ffff00 // nothing there
+		e, err := g.tryEK(p)
+		if err != nil {
+			t.Errorf("EK %#x: %v", uint32(p.cert), err)
+			continue
+		}
+		g.flush(e.handle, &err)
+	}
+}
+
+// PolicyB is PolicyOR of PolicyA and PolicyC; PolicyC is that of the specification.
+func TestPolicyB(t *testing.T) {
+	or := func(h crypto.Hash, branches ...string) string {
+		w := h.New()
+		w.Write(make([]byte, h.Size()))
+		w.Write([]byte{0, 0, 0x01, 0x71}) // TPM_CC_PolicyOR
+		for _, b := range branches {
+			w.Write([]byte(b))
+		}
+		return string(w.Sum(nil))
+	}
+	policyC := "\x37\x67\xe2\xed\xd4\x3f\xf4\x5a\x3a\x7e\x1e\xae\xfc\xef\x78\x64\x3d\xca\x96\x46\x32\xe7\xaa\xd8\x2c\x67\x3a\x30\xd8\x63\x3f\xde"
+	if or(crypto.SHA256, string(tpm2.RSAEKTemplate.AuthPolicy.Buffer), policyC) != policyB256 {
+		t.Error("PolicyB of SHA-256 is wrong")
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/nonexistent/tpm", file, t.TempDir()} {
+		if _, err := Open(path); !errors.Is(err, ErrNoTPM) {
+			t.Errorf("%s: %v, want ErrNoTPM", path, err)
+		}
+	}
+}
+
+func TestEventLogFile(t *testing.T) {
+	g := &TPM{EventLog: filepath.Join(t.TempDir(), "absent")}
+	if _, err := g.eventLog(); err == nil {
+		t.Error("a named log that is not there is no error")
+	}
+	g.EventLog = filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(g.EventLog, make([]byte, MaxEventLog+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.eventLog(); err == nil {
+		t.Error("a log above the bound was read")
+	}
+}
+
+func TestJWK(t *testing.T) {
+	_, g := start(t)
+	want := map[Kind]int{Hybrid: 80, P256: 16, RSA: 0}
+	seen := map[string]bool{}
+	for kind, kem := range want {
+		for range 2 {
+			r, err := g.NewRecipient(t.Context(), kind, DefaultSelection())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var j struct {
+				Kty, Kid, N string
+				Kem         int
+			}
+			if err := json.Unmarshal(r.JWK, &j); err != nil || j.Kem != kem || (j.Kty == "RSA") != (kind == RSA) {
+				t.Errorf("%s: %s, %v", kind, r.JWK, err)
+			}
+			if seen[j.Kid] {
+				t.Errorf("%s: key made twice", kind)
+			}
+			seen[j.Kid] = true
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package guest
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+// akLabel makes our AK different from that of other software with the same template.
+const akLabel = "openskr ak v1"
+
+// akTemplate is a restricted ECDSA P-256 signing key. As a primary key of a fixed
+// template it comes back, the same, after every boot: nothing has to be stored.
+func akTemplate() tpm2.TPMTPublic {
+	return tpm2.TPMTPublic{
+		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256,
+		ObjectAttributes: tpm2.TPMAObject{
+			FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, UserWithAuth: true,
+			NoDA: true, Restricted: true, SignEncrypt: true,
+		},
+		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
+			Scheme: tpm2.TPMTECCScheme{
+				Scheme:  tpm2.TPMAlgECDSA,
+				Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSigSchemeECDSA{HashAlg: tpm2.TPMAlgSHA256}),
+			},
+			CurveID: tpm2.TPMECCNistP256,
+		}),
+		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+			X: tpm2.TPM2BECCParameter{Buffer: []byte(akLabel)}, Y: tpm2.TPM2BECCParameter{},
+		}),
+	}
+}
+
+// object is a loaded key.
+type object struct {
+	handle tpm2.TPMHandle
+	name   tpm2.TPM2BName
+	public tpm2.TPMTPublic
+}
+
+func (o *object) auth(s tpm2.Session) tpm2.AuthHandle {
+	return tpm2.AuthHandle{Handle: o.handle, Name: o.name, Auth: s}
+}
+
+// bytes is the TPMT_PUBLIC.
+func (o *object) bytes() []byte { return tpm2.Marshal(o.public) }
+
+func (t *TPM) createPrimary(hierarchy tpm2.TPMHandle, template tpm2.TPMTPublic) (*object, error) {
+	r, err := tpm2.CreatePrimary{
+		PrimaryHandle: tpm2.AuthHandle{Handle: hierarchy, Auth: empty()},
+		InPublic:      tpm2.New2B(template),
+	}.Execute(t)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := r.OutPublic.Contents()
+	if err != nil {
+		t.flush(r.ObjectHandle, &err)
+		return nil, err
+	}
+	return &object{r.ObjectHandle, r.Name, *pub}, nil
+}
+
+// loadAK makes the AK; the caller flushes it.
+func (t *TPM) loadAK() (*object, error) {
+	ak, err := t.createPrimary(tpm2.TPMRHEndorsement, akTemplate())
+	if err != nil {
+		return nil, fmt.Errorf("create attestation key: %w", err)
+	}
+	return ak, nil
+}
+
+// recipientTemplate is a decryption key that is used once: not restricted, no
+// password (userWithAuth is clear), only the policy opens it.
+func recipientTemplate(kind Kind, policy tpm2.TPM2BDigest) tpm2.TPMTPublic {
+	p := tpm2.TPMTPublic{
+		NameAlg: tpm2.TPMAlgSHA256, AuthPolicy: policy,
+		ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, NoDA: true, Decrypt: true},
+	}
+	if kind == RSA {
+		p.Type = tpm2.TPMAlgRSA
+		p.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{
+			Scheme: tpm2.TPMTRSAScheme{
+				Scheme:  tpm2.TPMAlgOAEP,
+				Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgOAEP, &tpm2.TPMSEncSchemeOAEP{HashAlg: tpm2.TPMAlgSHA256}),
+			},
+			KeyBits: rsaBits,
+		})
+		p.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: random(rsaBits / 8)})
+		return p
+	}
+	p.Type = tpm2.TPMAlgECC
+	p.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
+		Scheme: tpm2.TPMTECCScheme{
+			Scheme:  tpm2.TPMAlgECDH,
+			Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDH, &tpm2.TPMSKeySchemeECDH{HashAlg: tpm2.TPMAlgSHA256}),
+		},
+		CurveID: tpm2.TPMECCNistP256,
+	})
+	p.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+		X: tpm2.TPM2BECCParameter{Buffer: random(32)}, Y: tpm2.TPM2BECCParameter{Buffer: random(32)},
+	})
+	return p
+}
+
+// random makes the "unique" field of a primary key's template, so that each
+// recipient is another key: primary keys are derived from seed and template.
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails since Go 1.24
+	return b
+}
