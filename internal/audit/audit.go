@@ -1,0 +1,157 @@
+// Package audit is the log: every decision and every change is a record in a
+// Merkle tree (RFC 6962, C2SP tlog-tiles), made durable in the transaction of
+// what it records, under a signed checkpoint.
+//
+// One goroutine writes. It takes whatever waits, up to Config.MaxBatch, and
+// commits it at once: no timer, no linger, so one fsync serves all in flight.
+// Nothing is acknowledged before its commit, and after a commit whose fate is
+// unknown the state is read again from the database before anything else.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// Config is what a Log stands on. Store, Deployment, Origin, Signer, ObjectKey,
+// Now and Settings are required.
+type Config struct {
+	Store      *store.Store
+	Deployment string // id, in every record
+	Origin     string // first line of every checkpoint
+	Simulation bool
+	Signer     note.Signer // Ed25519, of package note
+	ObjectKey  []byte      // 32 bytes, HMAC key of object rows
+	Now        func() time.Time
+	Binary     string
+	Settings   func() receipt.Digest // digest of the effective configuration
+
+	MaxBatch int           // entries of one commit; 0 means 256
+	MaxQueue int           // entries that wait, more are refused as overloaded; 0 means 1024
+	Wait     time.Duration // how long a caller waits for its commit; 0 means 2 s
+	// Fault, when set, is called at each named step of a commit; tests stop there.
+	Fault func(step string)
+	// CommitDelay, when set, is called after each commit: benchmarks emulate a slow fsync.
+	CommitDelay func()
+	// Single commits every entry by itself: benchmarks compare.
+	Single bool
+}
+
+// Log implements [release.Log]; Keys and Objects give the other ports.
+type Log struct {
+	cfg   Config
+	queue chan *pending
+	stop  chan struct{}
+	wait  sync.WaitGroup
+	once  sync.Once
+
+	signed  atomic.Pointer[signed] // what readers see
+	clock   clock
+	folded  *folder
+	unsafe  atomic.Bool   // the write-ahead log has grown: checkpoint between batches
+	moved   chan struct{} // wakes the checkpointer
+	failed  chan struct{} // closed when only a restart helps
+	failing sync.Once
+
+	// Of the writing goroutine alone.
+	w       *store.Writer
+	tree    *receipt.Tree // nil: state unknown, read it again
+	pending int           // entries since the checkpointer was woken
+	purged  int64         // time of the last purge of nonces, Unix ms
+}
+
+// signed is a consistent view of the log.
+type signed struct {
+	size int64
+	root tlog.Hash
+	note string
+	last int64 // time of the last record, Unix ms
+}
+
+// Open reads the state of the log, in time that grows with the logarithm of its
+// size: the entries of the last commit are hashed again and must give the signed
+// checkpoint. Anything else is an integrity_error, and nothing is appended to it.
+func Open(ctx context.Context, cfg Config) (*Log, error) {
+	if cfg.Store == nil || cfg.Deployment == "" || cfg.Origin == "" || cfg.Signer == nil || len(cfg.ObjectKey) != 32 ||
+		cfg.Now == nil || cfg.Settings == nil {
+		return nil, errors.New("audit: a part of the log is missing")
+	}
+	if cfg.MaxBatch == 0 {
+		cfg.MaxBatch = 256
+	}
+	if cfg.Single {
+		cfg.MaxBatch = 1
+	}
+	if cfg.MaxQueue == 0 {
+		cfg.MaxQueue = 1024
+	}
+	if cfg.Wait == 0 {
+		cfg.Wait = 2 * time.Second
+	}
+	if cfg.Fault == nil {
+		cfg.Fault = func(string) {}
+	}
+	l := &Log{
+		cfg: cfg, queue: make(chan *pending, cfg.MaxQueue), stop: make(chan struct{}),
+		moved: make(chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
+	}
+	if err := l.load(ctx); err != nil {
+		return nil, err
+	}
+	l.wait.Go(l.write)
+	l.wait.Go(l.checkpoint)
+	l.wait.Go(l.fold)
+	return l, nil
+}
+
+// Close writes the folded refusals, commits what waits and stops. The store stays open.
+func (l *Log) Close() error {
+	var err error
+	l.once.Do(func() {
+		err = l.flush(context.Background(), true)
+		close(l.stop)
+		l.wait.Wait()
+		if l.w != nil {
+			err = errors.Join(err, l.w.Close())
+		}
+	})
+	return err
+}
+
+// Failed is closed when the disk failed in a way that only a new process can
+// judge (a failed fsync): the program must end with an error and be started again.
+func (l *Log) Failed() <-chan struct{} { return l.failed }
+
+// Checkpoint gives the signed checkpoint of the log; empty for an empty log.
+func (l *Log) Checkpoint() string { return l.signed.Load().note }
+
+// Size is the number of entries under the checkpoint.
+func (l *Log) Size() int64 { return l.signed.Load().size }
+
+// Refused implements [release.Log].
+func (l *Log) Refused(reason release.Reason, source, correlation string) {
+	l.folded.add(l.cfg.Now(), reason, source, correlation)
+}
+
+// unavailable is the refusal when an outcome is not known or nothing was written.
+func unavailable(format string, args ...any) error {
+	e := release.Refuse(release.ReasonLogUnavailable, format, args...)
+	e.Retry = 2
+	return e
+}
+
+func integrity(format string, args ...any) error {
+	return release.Refuse(release.ReasonIntegrity, "the log does not verify, nothing is appended; "+
+		"compare with a backup by `openskr log verify`: %w", fmt.Errorf(format, args...))
+}

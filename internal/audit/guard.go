@@ -1,0 +1,130 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// Nonces are kept this long after they expire, in Unix milliseconds: twice the
+// clock difference that is allowed between two brokers.
+const (
+	nonceGrace    = 2 * 5 * 60 * 1000
+	purgeInterval = 60 * 1000
+	purgeLimit    = 2000
+)
+
+// judge reads again, inside the transaction, the state that a decision rests on.
+// A reason means that the entry becomes a denial; an error that the database
+// failed.
+func (b *batch) judge(rec *release.Record, g *release.Guard) (release.Reason, error) {
+	fresh := true
+	if g.Nonce != [32]byte{} {
+		var err error
+		if fresh, err = b.tx.SpendNonce(g.Nonce, g.NonceExpires.UnixMilli()); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case rec.Decision == receipt.Deny: // has its reason already
+		return "", nil
+	case !fresh:
+		return release.ReasonNonceReplayed, nil
+	case b.distrusted():
+		return release.ReasonClockUntrusted, nil
+	}
+	for _, check := range []func(*release.Guard) error{b.key, b.machine, b.reset} {
+		if err := check(g); err != nil {
+			if db := b.tx.Err(); db != nil {
+				return "", db
+			}
+			return release.ReasonOf(err), nil
+		}
+	}
+	return "", nil
+}
+
+func (b *batch) key(g *release.Guard) error {
+	if g.Key == nil {
+		return nil
+	}
+	now, err := b.tx.KeyState(g.Key.Ref)
+	if err != nil {
+		return release.Refuse(release.ReasonStateChanged, "key %s: %w", g.Key.KID, err)
+	}
+	k := *g.Key
+	k.Attributes = now.Attributes
+	if err := k.Usable(time.UnixMilli(b.time())); err != nil {
+		return err
+	}
+	if now.ObjectID != k.ObjectID || now.Generation != k.Generation || !bytes.Equal(now.Policy, k.Policy.Digest[:]) || g.Latest && !now.Latest {
+		return release.Refuse(release.ReasonStateChanged, "key %s changed since it was read", k.KID)
+	}
+	return nil
+}
+
+func (b *batch) machine(g *release.Guard) error {
+	if g.Machine == nil {
+		return nil
+	}
+	o, err := b.tx.Object(release.ObjectMachine, g.Machine.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return release.Refuse(release.ReasonStateChanged, "machine %s is gone", g.Machine.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.l.genuine(o); err != nil {
+		return err
+	}
+	var e release.Enrolled
+	if err := json.Unmarshal(o.Value, &e); err != nil {
+		return release.Refuse(release.ReasonIntegrity, "machine %s: %w", o.Name, err)
+	}
+	m := release.Machine{ID: o.Name, Status: e.Status}
+	if err := m.Standing(); err != nil {
+		return err
+	}
+	if o.Generation != g.Machine.Epoch {
+		return release.Refuse(release.ReasonStateChanged, "machine %s changed since it was read", o.Name)
+	}
+	return nil
+}
+
+// reset keeps the highest resetCount of a machine's TPM: a lower one is a TPM, or
+// a virtual machine, that was put back to an older state. It comes last: only a
+// release that is otherwise allowed raises it.
+func (b *batch) reset(g *release.Guard) error {
+	if g.Machine == nil {
+		return nil
+	}
+	count := int64(g.ResetCount)
+	seen, mac, err := b.tx.Reset(g.Machine.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return err
+	case !hmac.Equal(mac, b.l.resetMAC(g.Machine.ID, seen)):
+		return release.Refuse(release.ReasonIntegrity, "reset count of machine %s was edited", g.Machine.ID)
+	case count < seen:
+		return release.Refuse(release.ReasonTPMRollback, "resetCount %d, seen %d", count, seen)
+	case count == seen:
+		return nil
+	}
+	return b.tx.PutReset(g.Machine.ID, count, b.l.resetMAC(g.Machine.ID, count))
+}
+
+// purge drops nonces that can no longer be presented, now and then.
+func (b *batch) purge() error {
+	if b.last-b.l.purged < purgeInterval {
+		return nil
+	}
+	b.l.purged = b.last
+	return b.tx.PurgeNonces(b.last-nonceGrace, purgeLimit)
+}

@@ -1,0 +1,118 @@
+package audit
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+// Tx is the inside of a Change.
+type Tx = keyvault.Tx
+
+// mac is HMAC-SHA-256 over a label, texts with their length before them, and numbers.
+func (l *Log) mac(label string, texts [][]byte, numbers ...int64) []byte {
+	h := hmac.New(sha256.New, l.cfg.ObjectKey)
+	var n [8]byte
+	put := func(v uint64) {
+		binary.BigEndian.PutUint64(n[:], v)
+		h.Write(n[:])
+	}
+	for _, t := range append([][]byte{[]byte(label)}, texts...) {
+		put(uint64(len(t)))
+		h.Write(t)
+	}
+	for _, v := range numbers {
+		put(uint64(v))
+	}
+	return h.Sum(nil)
+}
+
+func (l *Log) objectMAC(o *release.Object) []byte {
+	return l.mac("openskr/object/v1", [][]byte{[]byte(o.Kind), []byte(o.Name), o.Value}, o.Generation, o.Index)
+}
+
+func (l *Log) resetMAC(machine string, count int64) []byte {
+	return l.mac("openskr/reset/v1", [][]byte{[]byte(machine)}, count)
+}
+
+// genuine refuses an object row that this program did not write.
+func (l *Log) genuine(o *store.ObjectRow) error {
+	if !hmac.Equal(o.MAC, l.objectMAC(&o.Object)) {
+		return release.Refuse(release.ReasonIntegrity, "the row of %s %q was edited or moved; `openskr log verify`, then restore a backup", o.Kind, o.Name)
+	}
+	return nil
+}
+
+func (l *Log) changeObject(tx *store.Tx, index int64, rec *release.Record, kind, name string, fn func(*release.Object) ([]byte, error)) error {
+	next := store.ObjectRow{Object: release.Object{Kind: kind, Name: name, Generation: 1, Index: index}}
+	var old *release.Object
+	row, err := tx.Object(kind, name)
+	switch {
+	case err == nil:
+		if err := l.genuine(row); err != nil {
+			return err
+		}
+		old, next.Generation = &row.Object, row.Generation+1
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	if next.Value, err = fn(old); err != nil {
+		return err
+	}
+	rec.Generation = next.Generation
+	next.MAC = l.objectMAC(&next.Object)
+	return tx.PutObject(&next)
+}
+
+// Keys is the store of keys: reads of the store, changes through the log.
+func (l *Log) Keys() keyvault.Store { return keys{l.cfg.Store, l} }
+
+type keys struct {
+	*store.Store
+	log *Log
+}
+
+func (k keys) Change(ctx context.Context, rec *release.Record, fn func(tx Tx, index int64) error) (*release.Committed, error) {
+	return k.log.Change(ctx, rec, fn)
+}
+
+// Objects is the store of objects: reads with their MAC checked, changes through
+// the log.
+func (l *Log) Objects() release.Objects { return objects{l} }
+
+type objects struct{ *Log }
+
+func (o objects) Object(ctx context.Context, kind, name string) (*release.Object, error) {
+	row, err := o.cfg.Store.Object(ctx, kind, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, release.Refuse(release.ReasonNotFound, "no %s %q", kind, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := o.genuine(row); err != nil {
+		return nil, err
+	}
+	return &row.Object, nil
+}
+
+func (o objects) List(ctx context.Context, kind, after string, limit int) ([]*release.Object, error) {
+	rows, err := o.cfg.Store.List(ctx, kind, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*release.Object, len(rows))
+	for i, row := range rows {
+		if err := o.genuine(row); err != nil {
+			return nil, err
+		}
+		out[i] = &row.Object
+	}
+	return out, nil
+}

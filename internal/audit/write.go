@@ -1,0 +1,134 @@
+package audit
+
+import (
+	"context"
+	"errors"
+
+	"github.com/openskr/openskr/release"
+)
+
+// write is the writing goroutine.
+func (l *Log) write() {
+	for {
+		select {
+		case p := <-l.queue:
+			l.round(p)
+		case <-l.stop:
+			for {
+				select {
+				case p := <-l.queue:
+					l.round(p)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// round commits p and whatever else waits.
+func (l *Log) round(p *pending) {
+	var batch []*pending
+	for more := true; more; {
+		if p.state.CompareAndSwap(waiting, taken) {
+			batch = append(batch, p)
+		}
+		more = false
+		if len(batch) < l.cfg.MaxBatch {
+			select {
+			case p = <-l.queue:
+				more = true
+			default:
+			}
+		}
+	}
+	if len(batch) == 0 {
+		return
+	}
+	outcomes, err := l.commit(batch)
+	for i, p := range batch {
+		if err != nil {
+			p.done <- outcome{err: err}
+			continue
+		}
+		p.done <- outcomes[i]
+	}
+}
+
+// commit writes a batch. An error is everyone's: the transaction failed, or its
+// fate is unknown, and the state is read again before the next one.
+func (l *Log) commit(batch []*pending) ([]outcome, error) {
+	if l.tree == nil {
+		if err := l.load(context.Background()); err != nil {
+			return nil, l.broken(err)
+		}
+	}
+	l.relieve()
+	l.cfg.Fault("taken")
+	b, err := l.begin()
+	if err != nil {
+		return nil, l.broken(err)
+	}
+	outcomes := make([]outcome, len(batch))
+	for i, p := range batch {
+		outcomes[i] = b.apply(p)
+		if err := b.tx.Err(); err != nil {
+			return nil, l.broken(err)
+		}
+	}
+	if len(b.added) == 0 {
+		if err := b.tx.Rollback(); err != nil {
+			return nil, l.broken(err)
+		}
+		return outcomes, nil
+	}
+	if err := b.finish(); err != nil {
+		return nil, l.broken(err)
+	}
+	l.cfg.Fault("committed")
+	b.publish(outcomes)
+	return outcomes, nil
+}
+
+// broken forgets all state and connection, so that the next batch starts from
+// what the database holds, and makes the error of everyone in flight.
+func (l *Log) broken(err error) error {
+	if l.w != nil {
+		l.w.Discard()
+	}
+	l.w, l.tree = nil, nil
+	if l.cfg.Store.Unsynced(err) {
+		l.failing.Do(func() { close(l.failed) })
+	}
+	var r *release.Error
+	if errors.As(err, &r) && r.Reason != release.ReasonInternal {
+		return err
+	}
+	return unavailable("not committed: %w", err)
+}
+
+// relieve checkpoints between two batches when the write-ahead log has grown
+// because readers or steady writing kept the checkpointer from its end.
+func (l *Log) relieve() {
+	if l.unsafe.CompareAndSwap(true, false) {
+		_, _ = l.cfg.Store.Checkpoint(context.Background(), true) // best effort: durability does not rest on it
+	}
+}
+
+// maxWAL is how many bytes of write-ahead log may be left before writers wait.
+const maxWAL = 64 << 20
+
+// checkpoint is the goroutine that moves the write-ahead log into the database,
+// beside the commits.
+func (l *Log) checkpoint() {
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-l.moved:
+			if left, err := l.cfg.Store.Checkpoint(context.Background(), false); err == nil && left > maxWAL {
+				l.unsafe.Store(true)
+			}
+		}
+	}
+}

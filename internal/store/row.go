@@ -1,0 +1,70 @@
+package store
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+const keyColumns = `vault, name, version, object_id, seq, generation, kty, crv, size, key_ops, enabled, nbf, exp, exportable,
+	created, updated, tags, policy_type, policy_data, policy_immutable, policy_digest, attested_only, public,
+	created_index, dek_epoch, salt, commitment, sealed`
+
+const keyPlaces = `?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?`
+
+// scanner is a *sql.Row or *sql.Rows.
+type scanner interface{ Scan(dest ...any) error }
+
+func scanKey(s scanner) (*keyvault.Row, error) {
+	var (
+		r                                        keyvault.Row
+		ops, tags, digest                        []byte
+		enabled, exportable, immutable, attested int64
+	)
+	err := s.Scan(&r.Vault, &r.Name, &r.Version, &r.ObjectID, &r.Seq, &r.Generation, &r.Kty, &r.Crv, &r.Size, &ops,
+		&enabled, &r.Attributes.NotBefore, &r.Attributes.Expires, &exportable, &r.Created, &r.Updated, &tags,
+		&r.Policy.ContentType, &r.Policy.Data, &immutable, &digest, &attested, &r.Public,
+		&r.CreatedIndex, &r.DEKEpoch, &r.Salt, &r.Commitment, &r.Sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Attributes.Enabled, r.Attributes.Exportable = enabled == 1, exportable == 1
+	r.Policy.Immutable, r.AttestedOnly = immutable == 1, attested == 1
+	if copy(r.Policy.Digest[:], digest) != len(digest) || len(digest) != len(r.Policy.Digest) {
+		return nil, fmt.Errorf("key %s/%s: policy digest of %d bytes", r.Vault, r.Name, len(digest))
+	}
+	if err := errors.Join(json.Unmarshal(ops, &r.KeyOps), json.Unmarshal(tags, &r.Tags)); err != nil {
+		return nil, fmt.Errorf("key %s/%s: %w", r.Vault, r.Name, err)
+	}
+	return &r, nil
+}
+
+func keyArgs(r *keyvault.Row) ([]any, error) {
+	ops, err := json.Marshal(r.KeyOps)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := json.Marshal(r.Tags)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		r.Vault, r.Name, r.Version, r.ObjectID, r.Seq, r.Generation, r.Kty, r.Crv, r.Size, string(ops),
+		bit(r.Attributes.Enabled), r.Attributes.NotBefore, r.Attributes.Expires, bit(r.Attributes.Exportable),
+		r.Created, r.Updated, string(tags), r.Policy.ContentType, r.Policy.Data, bit(r.Policy.Immutable),
+		r.Policy.Digest[:], bit(r.AttestedOnly), r.Public, r.CreatedIndex, r.DEKEpoch, r.Salt, r.Commitment, r.Sealed,
+	}, nil
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

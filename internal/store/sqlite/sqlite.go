@@ -1,0 +1,168 @@
+// Package sqlite opens the embedded store: one file in a folder of its own, in
+// WAL mode with synchronous=FULL, so that an acknowledged commit survives power
+// loss. It is the only importer of the SQLite driver.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+
+	"github.com/openskr/openskr/internal/store"
+)
+
+//go:embed migrations/*.sql
+var embedded embed.FS
+
+// Options of Open.
+type Options struct {
+	// Create makes the store, and its folder with mode 0700, when there is none.
+	// Without it a missing file is an error, so that a wrong path never becomes an
+	// empty store.
+	Create bool
+	// Readers is the number of read connections; 0 means 4.
+	Readers int
+}
+
+// SQLite's codes for a failed fsync (sqlite.org/rescode.html): SQLITE_IOERR_FSYNC
+// and SQLITE_IOERR_DIR_FSYNC.
+const (
+	codeFsync    = 10 | 4<<8
+	codeDirFsync = 10 | 5<<8
+)
+
+// walLimit bounds the write-ahead log file after a checkpoint, in bytes.
+const walLimit = 64 << 20
+
+// Open opens the store in the file at path, takes its lock for this process and
+// brings its tables up to date, with a copy of the file as it was beside it
+// (path + ".before-v2", …).
+//
+// It refuses with store.ErrLocked while another broker has it, with
+// store.ErrNewer when a newer program wrote it, and when the file or its folder
+// can be reached by other users, is a link or lies on a network file system.
+func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
+	sub, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, path, o, sub)
+}
+
+func open(ctx context.Context, path string, o Options, migrations fs.FS) (_ *store.Store, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	created, err := prepare(path, o.Create)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	lock, err := takeLock(path + ".lock")
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	write, read, check := pool(path, "rw", 1), pool(path, "ro", max(o.Readers, 0)), pool(path, "rw", 1)
+	closeAll := func() error { return errors.Join(check.Close(), lock.Close()) }
+	if err := migrate(ctx, write, path, migrations, created); err != nil {
+		return nil, errors.Join(fmt.Errorf("store %s: %w", path, err), read.Close(), write.Close(), closeAll())
+	}
+	return store.New(store.Backend{
+		Write: write, Read: read, Begin: "BEGIN IMMEDIATE",
+		Rebind:     func(q string) string { return q },
+		Copy:       func(ctx context.Context, to string) error { return vacuumInto(ctx, read, to) },
+		Checkpoint: func(ctx context.Context, force bool) (int64, error) { return checkpoint(ctx, check, force) },
+		Unsynced:   unsynced, Verify: verify, Close: closeAll,
+	}), nil
+}
+
+// pool makes a pool over the file. Every connection has the pragmas that
+// durability and isolation rest on; verify reads them back.
+func pool(path, mode string, n int) *sql.DB {
+	if n == 0 {
+		n = 4
+	}
+	pragmas := []string{
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		"wal_autocheckpoint(0)", fmt.Sprintf("journal_size_limit(%d)", walLimit), "trusted_schema(OFF)", "cell_size_check(ON)",
+	}
+	if mode == "ro" {
+		pragmas = []string{"busy_timeout(5000)", "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)"}
+	}
+	q := url.Values{"mode": {mode}, "_pragma": pragmas}
+	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
+	db := sql.OpenDB(connector{dsn: u.String()})
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db
+}
+
+// verify refuses a connection that would not be durable (security: a store that
+// acknowledges what a power cut takes back).
+func verify(ctx context.Context, c *sql.Conn) error {
+	var sync int
+	var journal string
+	if err := errors.Join(c.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&sync),
+		c.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal)); err != nil {
+		return fmt.Errorf("reading durability settings: %w", err)
+	}
+	if sync < 2 || journal != "wal" {
+		return fmt.Errorf("synchronous=%d journal_mode=%s: want at least 2 (FULL) and wal; a commit would not survive a power cut", sync, journal)
+	}
+	return nil
+}
+
+// checkpoint copies the write-ahead log into the database. PASSIVE never makes a
+// writer wait; RESTART, between transactions, lets the next writer begin the file
+// again from its start.
+func checkpoint(ctx context.Context, db *sql.DB, force bool) (left int64, err error) {
+	mode := "PASSIVE"
+	if force {
+		mode = "RESTART"
+	}
+	var busy, frames, done int64
+	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &done); err != nil {
+		return 0, fmt.Errorf("checkpoint: %w", err)
+	}
+	const frame = 4096 + 24
+	return (frames - done) * frame, nil
+}
+
+func unsynced(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code() == codeFsync || e.Code() == codeDirFsync)
+}
+
+// vacuumInto writes a consistent copy under a temporary name, makes it durable
+// and only then gives it its name, so that a half copy is never taken for one.
+func vacuumInto(ctx context.Context, db *sql.DB, path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s: %w", path, fs.ErrExist)
+	}
+	tmp := path + ".part"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) // SQLite fills an empty file
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", tmp); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Link(tmp, path); err != nil { // unlike Rename, does not overwrite
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return errors.Join(os.Remove(tmp), syncDir(filepath.Dir(path)))
+}

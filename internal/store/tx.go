@@ -1,0 +1,173 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"iter"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+var _ keyvault.Tx = (*Tx)(nil)
+
+// settle keeps failures of the database apart from "there is none".
+func (tx *Tx) settle(err error) error {
+	if err == nil || errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return tx.fail(err)
+}
+
+// Row implements [keyvault.Tx].
+func (tx *Tx) Row(vault, name, version string) (*keyvault.Row, error) {
+	r, err := tx.read().key(vault, name, version)
+	return r, tx.settle(err)
+}
+
+// Insert implements [keyvault.Tx].
+func (tx *Tx) Insert(r *keyvault.Row) error {
+	args, err := keyArgs(r)
+	if err != nil {
+		return err
+	}
+	n, err := tx.affected(`INSERT INTO keys (`+keyColumns+`) VALUES (`+keyPlaces+`) ON CONFLICT DO NOTHING`, args...)
+	return one(n, err, ErrConflict)
+}
+
+// Update implements [keyvault.Tx].
+func (tx *Tx) Update(r *keyvault.Row, from int64) error {
+	args, err := keyArgs(r)
+	if err != nil {
+		return err
+	}
+	n, err := tx.affected(`UPDATE keys SET (`+keyColumns+`) = (`+keyPlaces+`)
+		WHERE vault = ? AND name = ? AND version = ? AND generation = ?`, append(args, r.Vault, r.Name, r.Version, from)...)
+	return one(n, err, ErrConflict)
+}
+
+// PutSecret implements [keyvault.Tx].
+func (tx *Tx) PutSecret(name string, value []byte) error {
+	n, err := tx.affected(`INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, value)
+	return one(n, err, ErrConflict)
+}
+
+// ReplaceSecret implements [keyvault.Tx].
+func (tx *Tx) ReplaceSecret(name string, value []byte) error {
+	n, err := tx.affected(`UPDATE secrets SET value = ? WHERE name = ?`, value, name)
+	return one(n, err, ErrNotFound)
+}
+
+func one(n int64, err, none error) error {
+	if err == nil && n != 1 {
+		return none
+	}
+	return err
+}
+
+// KeyState is what the append judges again about a key version.
+type KeyState struct {
+	Attributes release.Attributes
+	ObjectID   string
+	Generation int64
+	Policy     []byte // digest
+	Latest     bool
+}
+
+// KeyState reads it. ErrNotFound.
+func (tx *Tx) KeyState(ref release.KeyRef) (*KeyState, error) {
+	var s KeyState
+	var enabled, exportable, seq, last int64
+	err := tx.read().row(`SELECT object_id, generation, policy_digest, enabled, nbf, exp, exportable, seq,
+		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND name = k.name)
+		FROM keys k WHERE vault = ? AND name = ? AND version = ?`, ref.Vault, ref.Name, ref.Version).
+		Scan(&s.ObjectID, &s.Generation, &s.Policy, &enabled, &s.Attributes.NotBefore, &s.Attributes.Expires, &exportable, &seq, &last)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	s.Attributes.Enabled, s.Attributes.Exportable, s.Latest = enabled == 1, exportable == 1, seq == last
+	return &s, tx.fail(err)
+}
+
+// Object gives an object's row, its MAC not checked. ErrNotFound.
+func (tx *Tx) Object(kind, name string) (*ObjectRow, error) {
+	o, err := tx.read().object(kind, name)
+	return o, tx.settle(err)
+}
+
+// PutObject inserts or replaces an object.
+func (tx *Tx) PutObject(o *ObjectRow) error {
+	return tx.exec(`INSERT INTO objects (kind, name, generation, idx, value, mac) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (kind, name) DO UPDATE SET generation = excluded.generation, idx = excluded.idx,
+		value = excluded.value, mac = excluded.mac`, o.Kind, o.Name, o.Generation, o.Index, o.Value, o.MAC)
+}
+
+// Reset gives the highest resetCount seen of a machine and its MAC. ErrNotFound.
+func (tx *Tx) Reset(machine string) (count int64, mac []byte, err error) {
+	err = tx.read().row(`SELECT count, mac FROM resets WHERE machine = ?`, machine).Scan(&count, &mac)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil, ErrNotFound
+	}
+	return count, mac, tx.fail(err)
+}
+
+// PutReset sets it.
+func (tx *Tx) PutReset(machine string, count int64, mac []byte) error {
+	return tx.exec(`INSERT INTO resets (machine, count, mac) VALUES (?, ?, ?)
+		ON CONFLICT (machine) DO UPDATE SET count = excluded.count, mac = excluded.mac`, machine, count, mac)
+}
+
+// SpendNonce records a nonce and says whether it was new. expires is in Unix milliseconds.
+func (tx *Tx) SpendNonce(hash [32]byte, expires int64) (fresh bool, err error) {
+	n, err := tx.affected(`INSERT INTO nonces (hash, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`, hash[:], expires)
+	return n == 1, err
+}
+
+// PurgeNonces drops up to limit nonces that expired before, in Unix milliseconds.
+func (tx *Tx) PurgeNonces(before int64, limit int) error {
+	return tx.exec(`DELETE FROM nonces WHERE hash IN (SELECT hash FROM nonces WHERE expires < ? LIMIT ?)`, before, limit)
+}
+
+// LastAbout gives the index of the last record about an object id. ErrNotFound.
+func (tx *Tx) LastAbout(objectID string) (index int64, err error) {
+	err = tx.read().row(`SELECT idx FROM log_objects WHERE object_id = ?`, objectID).Scan(&index)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, ErrNotFound
+	}
+	return index, tx.fail(err)
+}
+
+// SetLastAbout sets it.
+func (tx *Tx) SetLastAbout(objectID string, index int64) error {
+	return tx.exec(`INSERT INTO log_objects (object_id, idx) VALUES (?, ?)
+		ON CONFLICT (object_id) DO UPDATE SET idx = excluded.idx`, objectID, index)
+}
+
+// PutLeaf appends an entry. An index that exists is an error.
+func (tx *Tx) PutLeaf(index int64, leaf []byte) error {
+	return tx.exec(`INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)`, index, leaf)
+}
+
+// PutInput keeps the document a decision was made from.
+func (tx *Tx) PutInput(index int64, input []byte) error {
+	return tx.exec(`INSERT INTO decisions (idx, input) VALUES (?, ?)`, index, input)
+}
+
+// PutHash stores a hash of the tree.
+func (tx *Tx) PutHash(index int64, h tlog.Hash) error {
+	return tx.exec(`INSERT INTO log_hashes (idx, hash) VALUES (?, ?)`, index, h[:])
+}
+
+// Leaves reads entries back inside the transaction.
+func (tx *Tx) Leaves(start, end int64) iter.Seq2[Leaf, error] { return tx.read().leaves(start, end) }
+
+// PutState replaces the state of the log, provided that it is still at st.Prior.
+// ErrConflict when another writer moved it.
+func (tx *Tx) PutState(st State) error {
+	n, err := tx.affected(`INSERT INTO log_checkpoint (id, size, prior, note) VALUES (1, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET size = excluded.size, prior = excluded.prior, note = excluded.note
+		WHERE log_checkpoint.size = excluded.prior`, st.Size, st.Prior, st.Note)
+	return one(n, err, ErrConflict)
+}

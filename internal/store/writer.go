@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+)
+
+// Writer is the one write connection. It belongs to one goroutine.
+type Writer struct {
+	s    *Store
+	conn *sql.Conn
+	prep map[string]*sql.Stmt
+}
+
+// Writer opens the write connection.
+func (s *Store) Writer(ctx context.Context) (*Writer, error) {
+	c, err := s.b.Write.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("write connection: %w", err)
+	}
+	w := &Writer{s: s, conn: c, prep: map[string]*sql.Stmt{}}
+	if err := s.b.Verify(ctx, c); err != nil {
+		w.Discard()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close gives the connection back.
+func (w *Writer) Close() error {
+	for _, st := range w.prep {
+		_ = st.Close() // read-only bookkeeping, the connection outlives it
+	}
+	return w.conn.Close()
+}
+
+// Discard closes the connection itself, with whatever transaction is open on it.
+func (w *Writer) Discard() {
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // tells the pool to close it
+	_ = w.conn.Close()
+}
+
+// Begin starts the transaction. Only one may be open.
+func (w *Writer) Begin() (*Tx, error) {
+	tx := &Tx{w: w}
+	return tx, tx.exec(w.s.b.Begin)
+}
+
+// stmt prepares query once for the life of the connection. Writes are never
+// cancelled half way: they run without a deadline, and their callers wait bounded.
+func (w *Writer) stmt(query string) (*sql.Stmt, error) {
+	if st := w.prep[query]; st != nil {
+		return st, nil
+	}
+	st, err := w.conn.PrepareContext(context.Background(), w.s.b.Rebind(query))
+	if err != nil {
+		return nil, err
+	}
+	w.prep[query] = st
+	return st, nil
+}
+
+// Tx is a write transaction. The first failure of the database itself is kept
+// in Err: the transaction can then only be rolled back, since a database may
+// have ended it by itself.
+type Tx struct {
+	w   *Writer
+	err error
+}
+
+// Err is the first failure of the database, not of a precondition.
+func (tx *Tx) Err() error { return tx.err }
+
+func (tx *Tx) fail(err error) error {
+	if err != nil && tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+func (tx *Tx) exec(query string, args ...any) error {
+	_, err := tx.affected(query, args...)
+	return err
+}
+
+func (tx *Tx) affected(query string, args ...any) (int64, error) {
+	if tx.err != nil {
+		return 0, tx.err
+	}
+	st, err := tx.w.stmt(query)
+	if err != nil {
+		return 0, tx.fail(err)
+	}
+	res, err := st.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, tx.fail(err)
+	}
+	n, err := res.RowsAffected()
+	return n, tx.fail(err)
+}
+
+// QueryContext and QueryRowContext make a Tx a querier over prepared statements.
+func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if tx.err != nil {
+		return nil, tx.err
+	}
+	st, err := tx.w.stmt(query)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	rows, err := st.QueryContext(ctx, args...)
+	return rows, tx.fail(err)
+}
+
+// QueryRowContext is QueryContext for one row; its error is in the Scan.
+func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	st, err := tx.w.stmt(query)
+	if err != nil {
+		_ = tx.fail(err)
+		return tx.w.conn.QueryRowContext(ctx, query, args...) // fails the same way, in Scan
+	}
+	return st.QueryRowContext(ctx, args...)
+}
+
+func (tx *Tx) read() queries {
+	return queries{ctx: context.Background(), db: tx, rebind: func(q string) string { return q }}
+}
+
+// Commit makes the transaction durable. After an error its fate is unknown.
+func (tx *Tx) Commit() error { return tx.exec("COMMIT") }
+
+// Rollback drops the transaction.
+func (tx *Tx) Rollback() error {
+	_, err := tx.w.conn.ExecContext(context.Background(), "ROLLBACK")
+	return err
+}
+
+// Savepoint starts a part that Undo can drop and Keep confirms.
+func (tx *Tx) Savepoint() error { return tx.exec("SAVEPOINT entry") }
+
+// Keep ends the part.
+func (tx *Tx) Keep() error { return tx.exec("RELEASE SAVEPOINT entry") }
+
+// Undo drops the part.
+func (tx *Tx) Undo() error {
+	if err := tx.exec("ROLLBACK TO SAVEPOINT entry"); err != nil {
+		return err
+	}
+	return tx.Keep()
+}
