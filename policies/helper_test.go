@@ -1,0 +1,112 @@
+package policies
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/release"
+)
+
+const compilerArg = "policy-compiler"
+
+// TestMain makes the test binary its own compiler process.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == compilerArg {
+		os.Exit(CompilerMain(os.Stdin, os.Stdout))
+	}
+	os.Exit(m.Run())
+}
+
+func argv() []string { return []string{"/proc/self/exe", compilerArg} }
+
+// claimsSchema is a claims schema like that of package attest/tpm.
+func claimsSchema() map[string]any {
+	pcrs := map[string]any{}
+	for i := range 24 {
+		pcrs[fmt.Sprint(i)] = scalar("string")
+	}
+	str, num, boolean := scalar("string"), scalar("integer"), scalar("boolean")
+	list := map[string]any{"type": "array", "items": str}
+	return object(map[string]any{
+		"secureboot": boolean,
+		"boot":       object(map[string]any{"cmdline": str, "cmdline_measured": boolean, "kernel": str}),
+		"level":      num,
+		"name":       str,
+		"list":       list,
+		"revoked":    boolean,
+		"free":       object(nil),
+		"tpm": object(map[string]any{
+			"pcrs":        object(map[string]any{"sha256": object(pcrs), "sha384": object(pcrs)}),
+			"clock":       object(map[string]any{"reset_count": num, "restart_count": num, "safe": boolean}),
+			"unexplained": list,
+		}),
+	})
+}
+
+func engine(t testing.TB) *Engine {
+	t.Helper()
+	e, err := New(Config{Compiler: argv(), ClaimsSchema: claimsSchema()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.SetReferences(references1()); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func references1() map[string]any {
+	return map[string]any{"web": map[string]any{"pcr4": map[string]any{
+		strings.Repeat("4", 64): map[string]any{"label": "image 1", "until": int64(0)},
+		strings.Repeat("a", 64): map[string]any{"label": "image 2", "until": int64(2000)},
+	}}}
+}
+
+func policy(src string) release.ReleasePolicy {
+	return release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: []byte(src), Digest: sha256.Sum256([]byte(src))}
+}
+
+const head = "package release\n\ndefault allow := false\n\n"
+
+// input is a request whose claims are those of a machine, plus extra.
+func input(extra attest.Claims) *release.Input {
+	pcrs := map[string]any{}
+	for i := range 24 {
+		pcrs[fmt.Sprint(i)] = strings.Repeat(fmt.Sprintf("%x", i%16), 64)
+	}
+	claims := attest.Claims{
+		"secureboot": true, "level": int64(2), "name": "abc", "list": []any{"a", "b"},
+		"boot": map[string]any{"cmdline": "root=/dev/vda ro", "cmdline_measured": true, "kernel": "6.12"},
+		"tpm": map[string]any{
+			"pcrs":        map[string]any{"sha256": pcrs},
+			"clock":       map[string]any{"reset_count": int64(7), "restart_count": int64(0), "safe": true},
+			"unexplained": []any{},
+		},
+	}
+	for k, v := range extra {
+		claims[k] = v
+	}
+	return &release.Input{
+		Request:  release.InputRequest{Key: "https://vault/keys/disk", Version: strings.Repeat("0", 32), Enc: "HPKE", Door: release.DoorNative, Time: 1000},
+		Caller:   release.InputCaller{Kind: "machine", ID: "m1", Roles: []string{}},
+		Machine:  &release.InputMachine{Labels: map[string]string{"role": "web"}, Enrolled: true},
+		Evidence: release.InputEvidence{Type: "tpm", Authority: "ak-ca", Freshness: "nonce"},
+		Claims:   claims,
+		Key:      release.InputKey{Name: "disk", Tags: map[string]string{"role": "web"}, Attributes: release.Attributes{Enabled: true, Exportable: true}},
+	}
+}
+
+// diagnostics gives those of a refused upload.
+func diagnostics(t *testing.T, err error) []Diagnostic {
+	t.Helper()
+	var ce *CheckError
+	if err == nil || release.ReasonOf(err) != release.ReasonPolicyInvalid || !errors.As(err, &ce) {
+		t.Fatalf("want policy_invalid with diagnostics, got %v", err)
+	}
+	return ce.Diagnostics
+}
