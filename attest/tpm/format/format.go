@@ -42,8 +42,10 @@ type EnrollChallenge struct {
 	Credential attest.Bytes `json:"credential"` // TPM2B_ID_OBJECT contents
 	Secret     attest.Bytes `json:"secret"`     // TPM2B_ENCRYPTED_SECRET contents
 	State      attest.Bytes `json:"state"`      // sealed by the broker, returned as it is
-	MachineID  string       `json:"machine_id"`
-	Status     string       `json:"status"` // "pending", "approved" or "denied"
+	// MachineID and Status are empty: nothing about a machine is told before its
+	// proof. EnrollResult has them.
+	MachineID string `json:"machine_id,omitempty"`
+	Status    string `json:"status,omitempty"`
 }
 
 // EnrollProof returns the opened credential.
@@ -56,6 +58,6 @@ type EnrollProof struct {
 // machine is approved.
 type EnrollResult struct {
 	MachineID   string       `json:"machine_id"`
-	Status      string       `json:"status"`
+	Status      string       `json:"status"`                // "pending", "approved" or "denied"
 	Certificate attest.Bytes `json:"certificate,omitempty"` // DER, at most 24 h
 }
