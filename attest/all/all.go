@@ -11,8 +11,8 @@ type Config struct {
 	TPM tpm.Config
 }
 
-// New makes the Set of verifiers.
-func New(c Config) (attest.Set, error) {
+// Verifiers makes the Set of verifiers.
+func Verifiers(c Config) (attest.Set, error) {
 	tpmVerifier, err := tpm.New(c.TPM)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func quoteClaims(q *attested, pcrs *bank, ak *AK, cert akIdentity) attest.Claims
 			"reset_count":   int64(q.clock.resetCount),
 			"restart_count": int64(q.clock.restartCount),
 		},
-		"eventlog": map[string]any{"present": false, "complete": false},
+		"eventlog": map[string]any{"present": false, "complete": false, "unexplained": []any{}},
 	}
 	if cert.ekHash != nil {
 		tpm["ek"] = hex.EncodeToString(cert.ekHash)

@@ -78,7 +78,7 @@ func systemdOptions(events []*event, alg uint16) (string, bool) {
 }
 
 // grubCommandLine reads GRUB's strings. The digest covers a string without its
-// prefix and NUL, so the prefix is the sender's word; the command line is taken
+// prefix and (upstream) NUL, so the prefix is the sender's word; the command line is taken
 // only if one string is a "linux" command, one string is its arguments, and
 // every other is a string too. Quotes and backslashes are left out of that
 // comparison because GRUB adds them to one of the two.
@@ -87,7 +87,10 @@ func grubCommandLine(events []*event, alg uint16) (string, bool) {
 	commands, lines := 0, 0
 	for _, e := range events {
 		prefix, text := grubString(e.data)
-		if e.typ != evIPL || prefix == "" || !e.covers(alg, text) {
+		if e.typ != evIPL || prefix == "" {
+			return "", false
+		}
+		if !e.covers(alg, text) && !e.covers(alg, e.data[len(prefix):]) { // RHEL 8 hashes the NUL too
 			return "", false
 		}
 		if args, ok := linuxCommand(string(text)); ok {
