@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -97,18 +98,27 @@ func (s *Service) add(ctx context.Context, op, vault, name string, m *Material, 
 // conflictRetries bounds how often a change starts over because another one came first.
 const conflictRetries = 5
 
+// tryAdd gives the transaction copies of its own of everything secret: when the
+// caller's time is up, Change returns while the transaction may still run, and
+// what was cleared under its hands would be sealed as zeros.
 func (s *Service) tryAdd(ctx context.Context, op, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
 	dek, storeDEK, err := s.currentDEK(ctx, vault)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(dek)
 	if err := s.warm(ctx, vault, name, ""); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
+	payload, ran := bytes.Clone(m.payload), false
 	var row *Row
 	rec := s.Record(ctx, op)
 	_, err = s.Store.Change(ctx, rec, func(tx Tx, index int64) error {
+		defer clear(dek)
+		defer clear(payload)
+		if ran {
+			return release.Refuse(release.ReasonInternal, "a change ran twice")
+		}
+		ran = true
 		last, err := s.previous(tx, vault, name)
 		if err != nil {
 			return err
@@ -117,7 +127,7 @@ func (s *Service) tryAdd(ctx context.Context, op, vault, name string, m *Materia
 			return err
 		}
 		row.CreatedIndex = index
-		if err := seal(dek, s.Deployment, row, m.payload); err != nil {
+		if err := seal(dek, s.Deployment, row, payload); err != nil {
 			return err
 		}
 		if storeDEK != nil {

@@ -1,0 +1,235 @@
+package deployment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/openskr/openskr/internal/audit"
+	"github.com/openskr/openskr/internal/seal"
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func clock() time.Time { return start }
+
+// site is a deployment on disk as an operator has it.
+type site struct {
+	base, dir, kek string
+	result         *Result
+}
+
+func options(base string) Options {
+	return Options{
+		Dir: filepath.Join(base, "data"), KEKPath: filepath.Join(base, "root.kek"), Hosts: []string{"broker.example:8443"},
+		Principal: func(time.Time) (string, string, []byte, error) {
+			return "admin-1", "s3cr3t-of-the-admin", []byte(`{"id":"admin-1"}`), nil
+		},
+		Now: clock, Binary: "test",
+	}
+}
+
+func newSite(t *testing.T, change ...func(*Options)) site {
+	t.Helper()
+	base := t.TempDir()
+	o := options(base)
+	for _, c := range change {
+		c(&o)
+	}
+	r, err := Init(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site{base: base, dir: o.Dir, kek: o.KEKPath, result: r}
+}
+
+func (s site) open(t *testing.T) *Opened {
+	t.Helper()
+	kek, err := seal.File(s.kek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := Open(t.Context(), s.dir, OpenOptions{KEK: kek, Log: offline(clock)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Close() })
+	return o
+}
+
+func vault(t *testing.T, o *Opened) *keyvault.Service {
+	t.Helper()
+	s, err := keyvault.New(keyvault.Config{
+		Store: o.Log.Keys(), Root: o.Root, Deployment: o.ID, BaseURL: "https://broker.example:8443", Now: clock, Ready: o.Ready,
+		Check:  func(context.Context, release.ReleasePolicy) error { return nil },
+		Record: func(_ context.Context, op string) *release.Record { return record(op) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func yes() *bool { b := true; return &b }
+
+func attestedOnly(kty string) keyvault.CreateKey {
+	return keyvault.CreateKey{Kty: kty, Settings: keyvault.Settings{
+		AttestedOnly: yes(), Policy: &release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: []byte("package release\n")},
+	}}
+}
+
+func identity(t *testing.T, s string) age.Identity {
+	t.Helper()
+	id, err := age.ParseHybridIdentity(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestInit(t *testing.T) {
+	s := newSite(t, func(o *Options) { o.Simulation = true })
+	r := s.result
+	if len(r.RecoveryIdentities) != 2 || r.AdminID != "admin-1" || r.AdminSecret == "" || !r.KEKMade {
+		t.Errorf("result lacks something: %d identities, admin %q", len(r.RecoveryIdentities), r.AdminID)
+	}
+	if str := fmt.Sprintf("%v %+v %#v", r, *r, r); strings.Contains(str, r.AdminSecret) && strings.Contains(fmt.Sprint(r), r.AdminSecret) {
+		t.Error("formatting a result shows its secrets")
+	}
+	o := s.open(t)
+	if o.ID != r.ID || !o.Simulation || !o.Created.Equal(start) || o.Origin != "openskr."+o.ID+"/log" {
+		t.Errorf("opened %s %v %v %s", o.ID, o.Simulation, o.Created, o.Origin)
+	}
+	trust, err := o.Trust([]string{"https://broker.example:8443"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := json.Marshal(r.Trust)
+	if got, _ := json.Marshal(trust); string(got) != string(want) {
+		t.Errorf("trust changed between init and open:\n%s\n%s", want, got)
+	}
+	if _, err := receipt.OpenCheckpoint([]byte(o.Log.Checkpoint()), trust.Log.Origin, trust.Log.VKeys[0]); err != nil {
+		t.Error(err)
+	}
+	entries, err := o.Log.Entries(t.Context(), 0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, e := range entries {
+		rec, err := receipt.Decode(e.Leaf)
+		if err != nil || !rec.Simulation || rec.Deployment != o.ID {
+			t.Fatalf("record %d: %+v, %v", e.Index, rec, err)
+		}
+		kinds = append(kinds, rec.Kind+" "+rec.Operation)
+	}
+	if got, want := strings.Join(kinds, ", "), "genesis deployment/init, change principals/create, change recovery/drill, change recovery/drill"; got != want {
+		t.Errorf("records %s, want %s", got, want)
+	}
+	if p, err := o.Log.Objects().Object(t.Context(), release.ObjectPrincipal, "admin-1"); err != nil || string(p.Value) != `{"id":"admin-1"}` {
+		t.Errorf("administrator: %v, %v", p, err)
+	}
+	if err := o.Ready(t.Context()); err != nil {
+		t.Errorf("drilled by init, yet %v", err)
+	}
+}
+
+// Nothing is left of an init that failed, at whatever point.
+func TestInitAllOrNothing(t *testing.T) {
+	failing := errors.New("stop")
+	for name, change := range map[string]func(*Options){
+		"principal": func(o *Options) {
+			o.Principal = func(time.Time) (string, string, []byte, error) { return "", "", nil, failing }
+		},
+		"finish":        func(o *Options) { o.Finish = func(string, *Result) error { return failing } },
+		"one recipient": func(o *Options) { o.RecoveryRecipients = []string{recipientX(t)} },
+		"same twice":    func(o *Options) { r := recipientX(t); o.RecoveryRecipients = []string{r, r} },
+		"not age":       func(o *Options) { o.RecoveryRecipients = []string{recipientX(t), "age1nonsense"} },
+		"mixed":         func(o *Options) { o.RecoveryRecipients = []string{recipientX(t), recipientPQ(t)} },
+		"KEK in data":   func(o *Options) { o.KEKPath = filepath.Join(o.Dir, "kek") },
+		"no host":       func(o *Options) { o.Hosts = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			o := options(base)
+			change(&o)
+			if _, err := Init(t.Context(), o); err == nil {
+				t.Fatal("no error")
+			}
+			if left, _ := os.ReadDir(base); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestInitKeepsForeignFiles(t *testing.T) {
+	base := t.TempDir()
+	o := options(base)
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(t.Context(), o); err != nil {
+		t.Fatalf("an empty folder: %v", err)
+	}
+	before, _ := os.ReadFile(o.KEKPath)
+	if _, err := Init(t.Context(), o); err == nil {
+		t.Error("init over a deployment")
+	}
+	if after, err := os.ReadFile(o.KEKPath); err != nil || string(after) != string(before) {
+		t.Errorf("root key of the first deployment: %v", err)
+	}
+}
+
+func recipientX(t *testing.T) string {
+	t.Helper()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Recipient().String()
+}
+
+func recipientPQ(t *testing.T) string {
+	t.Helper()
+	id, err := age.GenerateHybridIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Recipient().String()
+}
+
+func TestOpenRefuses(t *testing.T) {
+	s := newSite(t)
+	other, err := seal.NewFile(filepath.Join(s.base, "other.kek"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), s.dir, OpenOptions{KEK: other, Log: offline(clock)}); !errors.Is(err, seal.ErrWrongKey) {
+		t.Errorf("another root key: %v", err)
+	}
+	if _, err := Open(t.Context(), s.dir, OpenOptions{Log: offline(clock)}); err == nil {
+		t.Error("opened without a root key")
+	}
+	if _, err := Open(t.Context(), filepath.Join(s.base, "none"), OpenOptions{KEK: other, Log: audit.Config{}}); err == nil {
+		t.Error("opened nothing")
+	}
+	s.open(t)
+	kek, _ := seal.File(s.kek)
+	if _, err := Open(t.Context(), s.dir, OpenOptions{KEK: kek, Log: offline(clock)}); !errors.Is(err, store.ErrLocked) {
+		t.Errorf("a second broker: %v", err)
+	}
+}
