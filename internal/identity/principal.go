@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/openskr/openskr/internal/strict"
+	"github.com/go-json-experiment/json"
 )
 
 // Principal is the value of a release.ObjectPrincipal; its object's name is ID.
@@ -58,13 +58,13 @@ func (p *Principal) Encode() ([]byte, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}
-	return strict.Marshal(p)
+	return json.Marshal(p)
 }
 
 // DecodePrincipal reads the value of the object called id.
 func DecodePrincipal(id string, value []byte) (*Principal, error) {
 	var p Principal
-	if err := strict.Unmarshal(value, 64<<10, &p); err != nil {
+	if err := json.Unmarshal(value, &p, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("principal: %w", err)
 	}
 	if p.ID != id {

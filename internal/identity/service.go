@@ -12,8 +12,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/openskr/openskr/internal/jose"
-	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release"
 )
 
@@ -82,7 +83,7 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (*Caller, err
 // Issue makes a token for a proven principal.
 func (s *Service) issue(p *Principal) (string, error) {
 	now := s.c.Now()
-	payload, err := strict.Marshal(jose.Claims{
+	payload, err := json.Marshal(jose.Claims{
 		Issuer: s.Issuer(), Audience: s.c.Deployment, Subject: p.ID, AppID: p.ID, Tenant: s.c.Deployment,
 		ID: rand.Text(), Issued: now.Unix(), Before: now.Unix(), Expires: now.Add(TokenLife).Unix(),
 	})

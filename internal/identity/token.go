@@ -96,12 +96,12 @@ func Resources(hosts []string) []string {
 	return out
 }
 
-// Parent strips the first label of a name with at least three, keeping the port:
+// Parent strips the first label of a name with at least two, keeping the port:
 // "kv1.vault.local:8443" to "vault.local:8443". Others come back as they are; a
 // bare name or an address has no parent that a client's check could accept.
 func Parent(host string) string {
 	name, _, _ := strings.Cut(host, ":")
-	if strings.Count(name, ".") < 2 || strings.Trim(name, "0123456789.") == "" || strings.HasPrefix(host, "[") {
+	if !strings.Contains(name, ".") || strings.Trim(name, "0123456789.") == "" || strings.HasPrefix(host, "[") {
 		return host
 	}
 	_, rest, _ := strings.Cut(host, ".")

@@ -1,0 +1,95 @@
+package keyvault
+
+import (
+	"github.com/go-json-experiment/json"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+// Bundle is a key version as clients read it: public parts only.
+type Bundle struct {
+	Key        PublicJWK         `json:"key"`
+	Attributes Attributes        `json:"attributes"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Policy     *Policy           `json:"release_policy,omitempty"`
+}
+
+// Item is an entry of a list.
+type Item struct {
+	KID        string            `json:"kid"`
+	Attributes Attributes        `json:"attributes"`
+	Tags       map[string]string `json:"tags,omitempty"`
+}
+
+// PublicJWK has the members of RFC 7517 that are nobody's secret.
+type PublicJWK struct {
+	KID    string   `json:"kid"`
+	Kty    string   `json:"kty"`
+	KeyOps []string `json:"key_ops"`
+	N      string   `json:"n,omitempty"`
+	E      string   `json:"e,omitempty"`
+	Crv    string   `json:"crv,omitempty"`
+	X      string   `json:"x,omitempty"`
+	Y      string   `json:"y,omitempty"`
+}
+
+// Attributes in an answer; times in Unix seconds.
+type Attributes struct {
+	Enabled         bool   `json:"enabled"`
+	NotBefore       int64  `json:"nbf,omitzero"`
+	Expires         int64  `json:"exp,omitzero"`
+	Created         int64  `json:"created"`
+	Updated         int64  `json:"updated"`
+	RecoveryLevel   string `json:"recoveryLevel"`
+	RecoverableDays int    `json:"recoverableDays"`
+	Exportable      bool   `json:"exportable"`
+	AttestedOnly    bool   `json:"attestedOnly"` // ours
+}
+
+// Policy is a release policy in an answer.
+type Policy struct {
+	ContentType string       `json:"contentType"`
+	Data        attest.Bytes `json:"data"`
+	Immutable   bool         `json:"immutable"`
+}
+
+func (d *door) bundle(row *keyvault.Row) (*Bundle, error) {
+	b := &Bundle{
+		Attributes: attributesOf(row), Tags: row.Tags,
+		Key: PublicJWK{KID: d.kid(row, true), Kty: row.Kty, Crv: row.Crv, KeyOps: row.KeyOps},
+	}
+	if b.Key.KeyOps == nil {
+		b.Key.KeyOps = []string{}
+	}
+	if len(row.Public) > 0 {
+		if err := json.Unmarshal(row.Public, &b.Key); err != nil { // n and e, or x and y, into the rest
+			return nil, release.Refuse(release.ReasonIntegrity, "public members of %s: %w", b.Key.KID, err)
+		}
+	}
+	if len(row.Policy.Data) > 0 {
+		b.Policy = &Policy{ContentType: row.Policy.ContentType, Data: row.Policy.Data, Immutable: row.Policy.Immutable}
+	}
+	return b, nil
+}
+
+func (d *door) item(row *keyvault.Row, versioned bool) Item {
+	return Item{KID: d.kid(row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
+}
+
+func (d *door) kid(row *keyvault.Row, versioned bool) string {
+	ref := release.KeyRef{Vault: row.Vault, Name: row.Name}
+	if versioned {
+		ref.Version = row.Version
+	}
+	return d.Service.KID(ref)
+}
+
+func attributesOf(row *keyvault.Row) Attributes {
+	a := row.Attributes
+	return Attributes{
+		Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Created: row.Created, Updated: row.Updated,
+		RecoveryLevel: "Purgeable", Exportable: a.Exportable, AttestedOnly: row.AttestedOnly,
+	}
+}

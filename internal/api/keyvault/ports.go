@@ -1,0 +1,30 @@
+// Package keyvault is the Key Vault door: the keys data plane as Azure's clients
+// speak it (docs/wire/native.md lists what this version offers and what it adds).
+// It is laxer than the native door where those clients need it, and nowhere else.
+// It knows no HTTP framework.
+package keyvault
+
+import (
+	"context"
+
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+// Service is the vault behind the door. Implemented by *keyvault.Service.
+type Service interface {
+	Create(ctx context.Context, vault, name string, in keyvault.CreateKey) (*keyvault.Row, error)
+	Import(ctx context.Context, vault, name string, in keyvault.ImportKey) (*keyvault.Row, error)
+	Update(ctx context.Context, vault, name, version string, in keyvault.UpdateKey) (*keyvault.Row, error)
+	Get(ctx context.Context, vault, name, version string) (*keyvault.Row, error)
+	List(ctx context.Context, vault, after string, limit int) ([]*keyvault.Row, error)
+	Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*keyvault.Row, error)
+	KID(ref release.KeyRef) string
+	ParseKID(url string) (release.KeyRef, error)
+}
+
+// Config is what the door stands on; every field is required.
+type Config struct {
+	Service Service
+	PageKey [32]byte // MACs page tokens
+}

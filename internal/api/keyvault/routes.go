@@ -1,0 +1,86 @@
+package keyvault
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/release"
+)
+
+// maxBody bounds a body: a release policy of 64 KiB in base64 and a key.
+const maxBody = 160 << 10
+
+type door struct{ Config }
+
+// Routes is the table of the Key Vault door.
+func Routes(c Config) []*route.Route {
+	d := &door{c}
+	change := func(method, path, op string, action identity.Action, queue route.Queue, do route.Handler) *route.Route {
+		return &route.Route{Method: method, Path: path, Name: op, Access: route.Role, Action: action, Body: route.JSON, Limit: maxBody, Queue: queue, Do: do}
+	}
+	read := func(path, op string, do route.Handler) *route.Route {
+		return &route.Route{Method: http.MethodGet, Path: path, Name: op, Access: route.Role, Action: identity.KeysRead, Do: do}
+	}
+	out := []*route.Route{
+		change(http.MethodPost, "/keys/:name/create", "keys/create", identity.KeysCreate, route.Making, folded(shapeCreate(), d.create)),
+		change(http.MethodPut, "/keys/:name", "keys/import", identity.KeysImport, route.Making, folded(shapeImport(), d.importKey)),
+		change(http.MethodPatch, "/keys/:name", "keys/update", identity.KeysUpdate, route.NoQueue, folded(shapeUpdate(), d.update)),
+		change(http.MethodPatch, "/keys/:name/:version", "keys/update", identity.KeysUpdate, route.NoQueue, folded(shapeUpdate(), d.update)),
+		read("/keys", "keys/list", d.list),
+		read("/keys/:name", "keys/get", d.get),
+		read("/keys/:name/versions", "keys/versions", d.versions),
+		read("/keys/:name/:version", "keys/get", d.get),
+	}
+	out = append(out, notOffered()...)
+	for _, r := range out {
+		r.Door = release.DoorKeyVault
+	}
+	return out
+}
+
+// notOffered are the operations of the data plane that this version does not
+// have: a principal is told so, instead of hearing that the path does not exist.
+func notOffered() []*route.Route {
+	var out []*route.Route
+	add := func(method, op string, paths ...string) {
+		for _, p := range paths {
+			out = append(out, &route.Route{Method: method, Path: p, Name: op, Access: route.Anyone, Do: func(context.Context, *route.Call) (any, error) {
+				return nil, release.Refuse(release.ReasonNotOffered, "this version does not offer %s; docs/wire/native.md lists what it does", op)
+			}})
+		}
+	}
+	add(http.MethodDelete, "keys/delete", "/keys/:name")
+	add(http.MethodGet, "keys/deleted", "/deletedkeys", "/deletedkeys/:name")
+	add(http.MethodPost, "keys/recover", "/deletedkeys/:name/recover")
+	add(http.MethodDelete, "keys/purge", "/deletedkeys/:name")
+	add(http.MethodPost, "keys/restore", "/keys/restore")
+	add(http.MethodPost, "keys/rng", "/rng")
+	add(http.MethodGet, "keys/attestation", "/keys/:name/attestation", "/keys/:name/:version/attestation")
+	add(http.MethodGet, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
+	add(http.MethodPut, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
+	for _, op := range []string{"backup", "rotate"} {
+		add(http.MethodPost, "keys/"+op, "/keys/:name/"+op)
+	}
+	for _, op := range []string{"encrypt", "decrypt", "wrapkey", "unwrapkey", "sign", "verify", "release"} {
+		add(http.MethodPost, "keys/"+op, "/keys/:name/"+op, "/keys/:name/:version/"+op)
+	}
+	return out
+}
+
+// folded makes a Handler of a function on a body read by its shape.
+func folded[Req any](s *shape, fn func(context.Context, *route.Call, *Req) (any, error)) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		exact, err := fold(c.Body, s)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(exact) // an import carries a private key
+		var req Req
+		if err := route.Decode(exact, len(exact), &req); err != nil {
+			return nil, err
+		}
+		return fn(ctx, c, &req)
+	}
+}

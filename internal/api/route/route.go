@@ -1,0 +1,109 @@
+// Package route is the shape of an operation of the API: what the funnel (package
+// api) does before a handler runs is declared here as data, so that one table says
+// for every route who may call it, with what body, at what cost, and tests walk
+// the same table. It knows no HTTP framework.
+package route
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/release"
+)
+
+// Access says who may call a route.
+type Access int
+
+// The zero value lets nobody in: a route that forgets its Access fails closed.
+const (
+	Nobody Access = iota
+	// Public routes answer without identity; package api has the only list of them.
+	Public
+	// Role routes need a principal one of whose roles allows Route.Action.
+	Role
+	// Anyone routes need a principal, whatever its roles: they do nothing.
+	Anyone
+)
+
+// Body says what a request carries.
+type Body int
+
+// Kinds of bodies.
+const (
+	NoBody Body = iota
+	JSON        // application/json
+	Form        // application/x-www-form-urlencoded, the token service alone
+)
+
+// Queue says that a handler is heavy on the CPU, and which line it waits in.
+type Queue int
+
+// The lines. Making keys has its own, so that an RSA key in the making holds up
+// no release.
+const (
+	NoQueue Queue = iota
+	Deciding
+	Making
+)
+
+// Route is one operation.
+type Route struct {
+	Method string
+	Path   string // pattern, parameters as :name
+	Name   string // operation in records and metrics, e.g. "keys/create"
+	Door   release.Door
+
+	Access Access
+	Action identity.Action // of Role
+
+	Body     Body
+	Optional bool // an empty body is allowed
+	Limit    int  // bytes of the body
+
+	Query []string // accepted parameters; the Key Vault door ignores others
+	// Cost is what one request takes from its source's rate limit; Public only.
+	Cost  int
+	Queue Queue
+
+	Do Handler
+}
+
+// Handler does the operation. The answer is encoded as JSON unless it is a
+// *Raw; errors become bodies by their release.Reason.
+type Handler func(ctx context.Context, c *Call) (any, error)
+
+// Call is one request as the funnel understood it: handler and authorisation see
+// the same parsed values.
+type Call struct {
+	Correlation string // made here, never by the caller
+	Source      string // socket address prefix
+	Door        release.Door
+	Operation   string
+	Caller      *identity.Caller // nil on public routes
+	Host        string           // authority the client used, one of the configured
+	Params      map[string]string
+	Query       url.Values // one value each
+	Body        []byte
+	Digest      [32]byte // SHA-256 of Body, zero without one
+}
+
+// Raw is an answer that is not JSON of ours.
+type Raw struct {
+	Status int // 0: 200
+	Type   string
+	Body   []byte
+}
+
+type callKey struct{}
+
+// With puts c into the context; records are made from it.
+func (c *Call) With(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// From gives the call of a context, nil outside of one.
+func From(ctx context.Context) *Call {
+	c, _ := ctx.Value(callKey{}).(*Call)
+	return c
+}

@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"fmt"
+	"net/http"
+	"slices"
+
+	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
+	"github.com/openskr/openskr/internal/api/route"
+	v1 "github.com/openskr/openskr/internal/api/v1"
+	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/internal/telemetry"
+	"github.com/openskr/openskr/release"
+)
+
+// OpenAPI is the description of every route, served at /.well-known/openapi.json.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// Operations of this package; those of the doors are named by them.
+const (
+	opToken   = "token"
+	opUnknown = "unknown"
+)
+
+// publicRoutes is the only list of what answers without identity, by method and
+// path. A route that says Public and is not here does not start.
+var publicRoutes = []string{
+	"GET /healthz",
+	"GET /readyz",
+	"GET /.well-known/openskr",
+	"GET /.well-known/openapi.json",
+	"POST /v1/challenge",
+	"POST /v1/enroll",
+	"POST /v1/release",
+	"POST /:deployment/oauth2/v2.0/token",
+	"POST /:deployment/oauth2/token",
+}
+
+// publicLog are public as well when the configuration says so.
+var publicLog = []string{"GET /v1/log/checkpoint", "GET /v1/log/entries", "GET /v1/log/proof"}
+
+// probes are asked by address, by machines that know no name of ours.
+var probes = []string{"/healthz", "/readyz", "/metrics"}
+
+// checkRoute refuses a table that lets in more than its lists say.
+func checkRoute(r *route.Route, logIsPublic bool) error {
+	key := r.Method + " " + r.Path
+	listed := slices.Contains(publicRoutes, key) || logIsPublic && slices.Contains(publicLog, key)
+	switch {
+	case r.Name == "" || r.Door == "" || r.Do == nil:
+		return fmt.Errorf("api: route %s is incomplete", key)
+	case r.Body != route.NoBody && r.Limit <= 0:
+		return fmt.Errorf("api: route %s has no body limit", key)
+	case r.Access == route.Nobody, (r.Access == route.Public) != listed:
+		return fmt.Errorf("api: route %s: access does not match the list of public routes", key)
+	case r.Access == route.Public && r.Cost <= 0:
+		return fmt.Errorf("api: public route %s has no cost", key)
+	case (r.Access == route.Role) != (r.Action != ""):
+		return fmt.Errorf("api: route %s: an action goes with a role", key)
+	}
+	return nil
+}
+
+// routes is the whole table.
+func (f *funnel) routes() []*route.Route {
+	if f.PageKey == [32]byte{} {
+		rand.Read(f.PageKey[:])
+	}
+	out := v1.Routes(v1.Config{
+		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Enroll: f.Enroll, Log: f.Log,
+		Objects: f.Objects, Keys: f.Keys, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
+		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
+	})
+	out = append(out, apikeyvault.Routes(apikeyvault.Config{Service: f.Keys, PageKey: f.PageKey})...)
+	for _, path := range []string{"/:deployment/oauth2/v2.0/token", "/:deployment/oauth2/token"} {
+		out = append(out, &route.Route{
+			Method: http.MethodPost, Path: path, Name: opToken, Door: release.DoorNative, Access: route.Public, Cost: 5,
+			Body: route.Form, Limit: identity.MaxForm, Do: f.token,
+		})
+	}
+	return out
+}
+
+// token is the built-in token service.
+func (f *funnel) token(ctx context.Context, c *route.Call) (any, error) {
+	if c.Params["deployment"] != f.Deployment {
+		return nil, release.Refuse(release.ReasonNotFound, "no tenant %.64q here", c.Params["deployment"])
+	}
+	form, err := identity.ParseForm(c.Body)
+	if err != nil {
+		return nil, err
+	}
+	return f.Identity.Token(ctx, form)
+}
+
+// refusing makes a route for any principal that does nothing.
+func refusing(op string, reason release.Reason, text string) *route.Route {
+	return &route.Route{
+		Name: op, Door: release.DoorNative, Access: route.Anyone,
+		Do: func(context.Context, *route.Call) (any, error) { return nil, release.Refuse(reason, "%s", text) },
+	}
+}
+
+// Names are the closed lists that the labels of the API's metrics come from.
+func Names() telemetry.Names {
+	n := telemetry.Names{Doors: []string{string(release.DoorNative), string(release.DoorKeyVault)}, Routes: []string{opToken, opUnknown}}
+	for _, r := range append(v1.Routes(v1.Config{}), apikeyvault.Routes(apikeyvault.Config{})...) {
+		n.Routes = append(n.Routes, r.Name)
+	}
+	for r := range release.Reasons() {
+		n.Reasons = append(n.Reasons, string(r))
+	}
+	return n
+}
+
+// Records makes Config.Record (and keyvault.Config.Record) of the members that
+// every record has: deployment, simulation, configuration digest, binary.
+func Records(base func() *release.Record) func(ctx context.Context, op string) *release.Record {
+	return route.Records(base)
+}

@@ -1,0 +1,181 @@
+package v1
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// maxEntries bounds the leaves of one answer in bytes.
+const maxEntries = 1 << 20
+
+// Entries answers GET /v1/log/entries: leaves from index Start on, perhaps fewer
+// than asked for, none past the end.
+type Entries struct {
+	Start  int64          `json:"start"`
+	Leaves []attest.Bytes `json:"leaves"`
+}
+
+// Proof answers GET /v1/log/proof: the inclusion proof of RFC 6962 §2.1.1.
+type Proof struct {
+	Index int64          `json:"index"`
+	Size  int64          `json:"size"`
+	Path  []attest.Bytes `json:"path"`
+}
+
+// Decision answers GET /v1/log/decisions/{index}: what was decided, on what, and
+// why, as far as the policy of that decision is still the key's.
+type Decision struct {
+	Index       int64          `json:"index"`
+	Record      jsontext.Value `json:"record"`
+	Input       jsontext.Value `json:"input,omitempty"`
+	Policy      *Policy        `json:"policy,omitempty"`
+	Explanation any            `json:"explanation,omitempty"`
+	// Note says why there is no explanation: "no_input", "policy_replaced" or "key_gone".
+	Note string `json:"note,omitempty"`
+}
+
+// Policy is the release policy that an explanation rests on.
+type Policy struct {
+	ContentType string       `json:"content_type"`
+	Data        attest.Bytes `json:"data"`
+}
+
+func (d *door) checkpoint(context.Context, *route.Call) (any, error) {
+	text := d.Log.Checkpoint()
+	if text == "" {
+		return nil, release.Refuse(release.ReasonNotFound, "the log is empty")
+	}
+	return &route.Raw{Type: "text/plain; charset=utf-8", Body: []byte(text)}, nil
+}
+
+func (d *door) entries(ctx context.Context, c *route.Call) (any, error) {
+	start, err := number(c, "start", 0, maxIndex, 0)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := number(c, "limit", 1, MaxPage, MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	leaves, err := d.Log.Entries(ctx, start, int(limit))
+	if err != nil {
+		return nil, err
+	}
+	out, size := Entries{Start: start, Leaves: []attest.Bytes{}}, 0
+	for _, l := range leaves {
+		if size += len(l); size > maxEntries && len(out.Leaves) > 0 {
+			break
+		}
+		out.Leaves = append(out.Leaves, l)
+	}
+	return out, nil
+}
+
+func (d *door) proof(ctx context.Context, c *route.Call) (any, error) {
+	index, err := number(c, "index", 0, maxIndex, -1)
+	if err != nil {
+		return nil, err
+	}
+	size, err := number(c, "size", 1, maxIndex, -1)
+	if err != nil {
+		return nil, err
+	}
+	if index >= size {
+		return nil, release.Refuse(release.ReasonBadRequest, "index %d is not in a log of %d entries", index, size)
+	}
+	path, err := d.Log.Prove(ctx, index, size)
+	if err != nil {
+		return nil, err
+	}
+	out := Proof{Index: index, Size: size, Path: []attest.Bytes{}}
+	for _, h := range path {
+		out.Path = append(out.Path, h)
+	}
+	return out, nil
+}
+
+func (d *door) decision(ctx context.Context, c *route.Call) (any, error) {
+	index, err := decimal(c.Params["index"], 0, maxIndex)
+	if err != nil {
+		return nil, err
+	}
+	leaves, err := d.Log.Entries(ctx, index, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(leaves) == 0 {
+		return nil, release.Refuse(release.ReasonNotFound, "the log has no entry %d", index)
+	}
+	rec, err := receipt.Decode(leaves[0])
+	if err != nil {
+		return nil, release.Refuse(release.ReasonIntegrity, "entry %d: %w", index, err)
+	}
+	out := &Decision{Index: index, Record: leaves[0]}
+	return out, d.explain(ctx, rec, out)
+}
+
+// explain evaluates a decision again, on the input document that was kept.
+func (d *door) explain(ctx context.Context, rec *release.Record, out *Decision) error {
+	if rec.Input == (receipt.Digest{}) {
+		out.Note = "no_input"
+		return nil
+	}
+	input, err := d.Log.Input(ctx, out.Index)
+	if err != nil {
+		return err
+	}
+	out.Input = input
+	key, err := d.Keys.Find(ctx, release.KeyRef{Vault: rec.Vault, Name: rec.Object, Version: rec.Version})
+	switch {
+	case err != nil && release.ReasonOf(err) == release.ReasonKeyUnavailable:
+		out.Note = "key_gone"
+		return nil
+	case err != nil:
+		return err
+	case receipt.Digest(key.Policy.Digest) != rec.Policy:
+		out.Note = "policy_replaced"
+		return nil
+	}
+	out.Policy = &Policy{ContentType: key.Policy.ContentType, Data: key.Policy.Data}
+	out.Explanation, err = d.Policies.Explain(ctx, key.Policy, input)
+	return err
+}
+
+func (d *door) refusals(context.Context, *route.Call) (any, error) {
+	out := struct {
+		Value any `json:"value"`
+	}{[]any{}}
+	if r, ok := d.Log.(Ring); ok {
+		out.Value = r.Ring()
+	}
+	return out, nil
+}
+
+const maxIndex = 1 << 53 // exact in every JSON reader
+
+// number reads a query parameter; without one it is def, or refused when def is below low.
+func number(c *route.Call, name string, low, high, def int64) (int64, error) {
+	s := c.Query.Get(name)
+	if s == "" {
+		if def < low {
+			return 0, release.Refuse(release.ReasonBadRequest, "query parameter %s is required", name)
+		}
+		return def, nil
+	}
+	return decimal(s, low, high)
+}
+
+func decimal(s string, low, high int64) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < low || n > high || strconv.FormatInt(n, 10) != s {
+		return 0, release.Refuse(release.ReasonBadRequest, "%.32q is not a number from %d to %d", s, low, high)
+	}
+	return n, nil
+}

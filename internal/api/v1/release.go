@@ -1,0 +1,76 @@
+package v1
+
+import (
+	"context"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/release"
+)
+
+// challenge issues a nonce for a key URL of this deployment, whether or not
+// there is such a key: it looks nothing up and keeps nothing.
+func (d *door) challenge(_ context.Context, _ *route.Call, req *binding.ChallengeRequest) (any, error) {
+	if req.Purpose != binding.PurposeRelease {
+		return nil, release.Refuse(release.ReasonPurpose, "purpose %.32q, want %q", req.Purpose, binding.PurposeRelease)
+	}
+	if _, err := d.ParseKID(req.Key); err != nil {
+		return nil, release.Refuse(release.ReasonBadRequest, "key %.256q: %w", req.Key, err)
+	}
+	nonce, expires, err := d.Issuer.Issue(release.Scope{Purpose: req.Purpose, Key: req.Key})
+	if err != nil {
+		return nil, err
+	}
+	return binding.Challenge{Nonce: nonce, Audience: d.Deployment, Expires: expires.Unix()}, nil
+}
+
+// release hands the evidence to the broker, which records every outcome.
+func (d *door) release(ctx context.Context, c *route.Call, req *binding.ReleaseRequest) (any, error) {
+	typ, err := evidenceType(req.Evidence)
+	if err != nil {
+		return nil, err
+	}
+	start := d.Now()
+	out, err := d.Releaser.Release(ctx, release.Request{
+		Door: release.DoorNative, Correlation: c.Correlation, Digest: c.Digest, Source: c.Source,
+		Evidence: attest.Evidence{Type: typ, Body: req.Evidence, RuntimeData: req.RuntimeData, Endorsements: req.Endorsements},
+	})
+	took := d.Now().Sub(start)
+	if err != nil {
+		d.Metrics.Release(string(release.DoorNative), string(release.ReasonOf(err)), took)
+		return nil, route.Recorded(err)
+	}
+	d.Metrics.Release(string(release.DoorNative), "", took)
+	return binding.ReleaseResponse{Response: out.Response}, nil
+}
+
+// evidenceType reads the member "type" and nothing else: the rest is its
+// verifier's. Duplicates were refused with the body.
+func evidenceType(evidence jsontext.Value) (attest.Type, error) {
+	var e struct {
+		Type attest.Type `json:"type"`
+	}
+	if evidence.Kind() != '{' {
+		return "", release.Refuse(release.Reason(attest.CheckMalformed), "evidence is not an object")
+	}
+	if err := json.Unmarshal(evidence, &e); err != nil || e.Type == "" {
+		return "", release.Refuse(release.Reason(attest.CheckMalformed), "evidence names no type")
+	}
+	return e.Type, nil
+}
+
+// enroll is both halves of an enrolment.
+func (d *door) enroll(ctx context.Context, _ *route.Call, req *EnrollBody) (any, error) {
+	switch {
+	case req.Begin != nil && req.Finish == nil:
+		return d.Enroll.Begin(ctx, *req.Begin)
+	case req.Finish != nil && req.Begin == nil:
+		return d.Enroll.Finish(ctx, *req.Finish)
+	default:
+		return nil, release.Refuse(release.ReasonBadRequest, "exactly one of begin and finish")
+	}
+}
