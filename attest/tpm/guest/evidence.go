@@ -21,7 +21,7 @@ import (
 const DefaultEventLog = "/sys/kernel/security/tpm0/binary_bios_measurements"
 
 // MaxEventLog bounds an event log in bytes; real ones have 20 to 100 kB.
-const MaxEventLog = 1 << 20
+const MaxEventLog = 512 << 10
 
 const quoteTries = 3
 
