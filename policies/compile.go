@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/types"
 )
 
@@ -39,6 +40,7 @@ type program struct {
 	compiler *ast.Compiler
 	queries  ast.QueryCompiler
 	query    ast.Body
+	builtins map[string]*topdown.Builtin
 	deny     bool // the policy has deny rules
 	warnings []Diagnostic
 }
@@ -70,7 +72,7 @@ func compile(src []byte, claims map[string]any) (*program, []Diagnostic) {
 	if c.Compile(map[string]*ast.Module{policyFile: m}); c.Failed() {
 		return nil, append(found, diagnose(c.Errors)...)
 	}
-	p := &program{compiler: c, queries: c.QueryCompiler(), warnings: found}
+	p := &program{compiler: c, queries: c.QueryCompiler(), warnings: found, builtins: map[string]*topdown.Builtin{boundName: boundBuiltin()}}
 	for _, r := range m.Rules {
 		p.deny = p.deny || r.Head.Ref().String() == "deny"
 	}

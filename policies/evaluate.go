@@ -45,17 +45,13 @@ func (e *Engine) run(ctx context.Context, p *program, doc *ast.Term, l limits, t
 
 func (p *program) results(ctx context.Context, m *meter, doc *ast.Term, refs *references, tracer topdown.QueryTracer) (topdown.QueryResultSet, error) {
 	q := topdown.NewQuery(p.query).WithCompiler(p.compiler).WithQueryCompiler(p.queries).WithStore(refs).WithTransaction(transaction{}).
-		WithInput(doc).WithCancel(m).WithStrictBuiltinErrors(true).WithBuiltins(boundBuiltins()).WithMetrics(metrics.NoOp()).
+		WithInput(doc).WithCancel(m).WithStrictBuiltinErrors(true).WithBuiltins(p.builtins).WithMetrics(metrics.NoOp()).
 		WithIndexing(tracer == nil).WithEarlyExit(tracer == nil).
 		WithTime(time.Unix(0, 1)) // nothing that is allowed reads it: keep OPA from asking the clock
 	if tracer != nil {
 		q = q.WithQueryTracer(tracer)
 	}
 	return q.Run(ctx)
-}
-
-func boundBuiltins() map[string]*topdown.Builtin {
-	return map[string]*topdown.Builtin{boundName: boundBuiltin()}
 }
 
 func (p *program) decide(rs topdown.QueryResultSet) (release.Decision, error) {

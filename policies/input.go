@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/release"
 )
 
@@ -18,117 +19,106 @@ const (
 	maxInputDepth = 32
 )
 
-// document turns an input into OPA's values without a JSON round trip. It is the
-// same document that json.Marshal of in gives, which Explain reads.
+// document turns an input into OPA's values without a JSON round trip: OPA
+// converts a member when a policy reads it. It is the same document that
+// json.Marshal of in gives, which Explain reads. in must not change meanwhile.
 func document(in *release.Input) (*ast.Term, error) {
 	if in == nil {
 		return nil, errors.New("no input document")
 	}
-	claims, err := value(map[string]any(in.Claims), maxInputDepth)
-	if err != nil {
+	if err := checkClaims(map[string]any(in.Claims), maxInputDepth); err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
-	if in.Claims == nil {
-		claims = ast.NewTerm(ast.NullValue)
-	}
-	roles := ast.NewTerm(ast.NullValue)
-	if in.Caller.Roles != nil {
-		roles = texts(in.Caller.Roles)
-	}
-	members := [][2]*ast.Term{
-		member("request", fields(
-			member("key", text(in.Request.Key)), member("version", text(in.Request.Version)), member("enc", text(in.Request.Enc)),
-			member("door", text(string(in.Request.Door))), member("time", integer(in.Request.Time)))),
-		member("caller", fields(member("kind", text(in.Caller.Kind)), member("id", text(in.Caller.ID)), member("roles", roles))),
-		member("evidence", fields(
-			member("type", text(in.Evidence.Type)), member("authority", text(in.Evidence.Authority)), member("freshness", text(in.Evidence.Freshness)),
-			member("tcb_status", text(in.Evidence.TCBStatus)), member("collateral_age", integer(in.Evidence.CollateralAge)))),
-		member("claims", claims),
-		member("key", fields(member("name", text(in.Key.Name)), member("tags", table(in.Key.Tags)), member("attributes", attributes(in.Key.Attributes)))),
+	r, c, ev := in.Request, in.Caller, in.Evidence
+	doc := map[string]any{
+		"request": map[string]any{"key": r.Key, "version": r.Version, "enc": r.Enc, "door": string(r.Door), "time": r.Time},
+		"caller":  map[string]any{"kind": c.Kind, "id": c.ID, "roles": roles(c.Roles)},
+		"evidence": map[string]any{
+			"type": ev.Type, "authority": ev.Authority, "freshness": ev.Freshness, "tcb_status": ev.TCBStatus, "collateral_age": ev.CollateralAge,
+		},
+		"claims": absent(in.Claims),
+		"key":    map[string]any{"name": in.Key.Name, "tags": table(in.Key.Tags), "attributes": attributes(in.Key.Attributes)},
 	}
 	if in.Machine != nil {
-		members = append(members, member("machine", fields(
-			member("labels", table(in.Machine.Labels)), member("enrolled", ast.InternedTerm(in.Machine.Enrolled)))))
+		doc["machine"] = map[string]any{"labels": table(in.Machine.Labels), "enrolled": in.Machine.Enrolled}
 	}
-	return fields(members...), nil
+	return ast.NewTerm(ast.LazyObject(doc)), nil
 }
 
-func attributes(a release.Attributes) *ast.Term {
-	m := [][2]*ast.Term{member("enabled", ast.InternedTerm(a.Enabled)), member("exportable", ast.InternedTerm(a.Exportable))}
+func attributes(a release.Attributes) map[string]any {
+	m := map[string]any{"enabled": a.Enabled, "exportable": a.Exportable}
 	if a.NotBefore != 0 {
-		m = append(m, member("nbf", integer(a.NotBefore)))
+		m["nbf"] = a.NotBefore
 	}
 	if a.Expires != 0 {
-		m = append(m, member("exp", integer(a.Expires)))
+		m["exp"] = a.Expires
 	}
-	return fields(m...)
+	return m
 }
 
-func member(name string, v *ast.Term) [2]*ast.Term { return [2]*ast.Term{text(name), v} }
-
-func fields(m ...[2]*ast.Term) *ast.Term { return ast.NewTerm(ast.NewObject(m...)) }
-
-func text(s string) *ast.Term { return ast.StringTerm(s) }
-
-func integer(n int64) *ast.Term { return ast.NewTerm(ast.Number(strconv.FormatInt(n, 10))) }
-
-func texts(list []string) *ast.Term {
-	terms := make([]*ast.Term, len(list))
-	for i, s := range list {
-		terms[i] = text(s)
+// roles, table and absent give nil for nil, which JSON writes as null.
+func roles(in []string) any {
+	if in == nil {
+		return nil
 	}
-	return ast.ArrayTerm(terms...)
+	out := make([]any, len(in))
+	for i, s := range in {
+		out[i] = s
+	}
+	return out
 }
 
-func table(m map[string]string) *ast.Term {
-	if m == nil {
-		return ast.NewTerm(ast.NullValue)
+func table(in map[string]string) any {
+	if in == nil {
+		return nil
 	}
-	members := make([][2]*ast.Term, 0, len(m))
-	for k, v := range m {
-		members = append(members, member(k, text(v)))
+	out := make(map[string]any, len(in))
+	for k, v := range in {
+		out[k] = v
 	}
-	return fields(members...)
+	return out
 }
 
-// value converts claims. Only the types that attest.Claims allows are taken: a
-// value of any other would look different in the log than to the policy.
-func value(v any, depth int) (*ast.Term, error) {
+func absent(c attest.Claims) any {
+	if c == nil {
+		return nil
+	}
+	return map[string]any(c)
+}
+
+var errText = errors.New("text is not UTF-8")
+
+// checkClaims takes only the types that attest.Claims allows: a value of any
+// other would look different in the log than to the policy.
+func checkClaims(v any, depth int) error {
 	if depth == 0 {
-		return nil, fmt.Errorf("nested deeper than %d", maxInputDepth)
+		return fmt.Errorf("nested deeper than %d", maxInputDepth)
 	}
 	switch v := v.(type) {
 	case string:
-		return text(v), nil
-	case bool:
-		return ast.InternedTerm(v), nil
-	case int64:
-		return integer(v), nil
-	case uint64:
-		return ast.NewTerm(ast.Number(strconv.FormatUint(v, 10))), nil
+		if !utf8.ValidString(v) { // JSON would write another string than the policy saw
+			return errText
+		}
+	case bool, int64, uint64:
 	case map[string]any:
-		members := make([][2]*ast.Term, 0, len(v))
 		for k, e := range v {
-			t, err := value(e, depth-1)
-			if err != nil {
-				return nil, fmt.Errorf("%.64q: %w", k, err)
+			if !utf8.ValidString(k) {
+				return errText
 			}
-			members = append(members, member(k, t))
+			if err := checkClaims(e, depth-1); err != nil {
+				return fmt.Errorf("%.64q: %w", k, err)
+			}
 		}
-		return fields(members...), nil
 	case []any:
-		terms := make([]*ast.Term, len(v))
 		for i, e := range v {
-			t, err := value(e, depth-1)
-			if err != nil {
-				return nil, fmt.Errorf("element %d: %w", i, err)
+			if err := checkClaims(e, depth-1); err != nil {
+				return fmt.Errorf("element %d: %w", i, err)
 			}
-			terms[i] = t
 		}
-		return ast.ArrayTerm(terms...), nil
 	default:
-		return nil, fmt.Errorf("a %T is no claim", v)
+		return fmt.Errorf("a %T is no claim", v)
 	}
+	return nil
 }
 
 // stored reads an input document back from the log. Numbers stay exact.
