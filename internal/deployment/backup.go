@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
@@ -43,26 +42,21 @@ func VerifyBackup(ctx context.Context, file string, opener Opener, tmp string) (
 	if err := copyFile(file, path); err != nil {
 		return nil, err
 	}
-	o, err := open(ctx, path, opener, offline(time.Now), 0)
+	o, err := open(ctx, path, opener, time.Now)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, o.Close()) }()
+	defer func() { err = errors.Join(err, o.close()) }()
 	return o.verify(ctx)
 }
 
-// offline is the log's configuration of a program that is not a broker.
-func offline(now func() time.Time) audit.Config {
-	return audit.Config{Now: now, Settings: func() receipt.Digest { return receipt.Digest{} }}
-}
-
 // verify reads everything there is.
-func (o *Opened) verify(ctx context.Context) (*Report, error) {
-	cp, err := receipt.OpenCheckpoint([]byte(o.Log.Checkpoint()), o.Origin, o.LogVKeys[0])
+func (o *opened) verify(ctx context.Context) (*Report, error) {
+	cp, err := receipt.OpenCheckpoint([]byte(o.log.Checkpoint()), o.Origin, o.LogVKeys[0])
 	if err != nil {
 		return nil, err
 	}
-	if err := receipt.VerifyLog(copied(ctx, o.Store), cp); err != nil {
+	if err := receipt.VerifyLog(copied(ctx, o.store), cp); err != nil {
 		return nil, err
 	}
 	for _, kind := range []string{release.ObjectMachine, release.ObjectPrincipal, release.ObjectSetting} {
@@ -78,7 +72,7 @@ func (o *Opened) verify(ctx context.Context) (*Report, error) {
 }
 
 // verifyObjects reads all objects of a kind; reading checks their MAC.
-func (o *Opened) verifyObjects(ctx context.Context, kind string) error {
+func (o *opened) verifyObjects(ctx context.Context, kind string) error {
 	for after := ""; ; {
 		list, err := o.objects.List(ctx, kind, after, 256)
 		if err != nil || len(list) == 0 {
@@ -147,24 +141,24 @@ func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, now f
 		dk = append([]byte(nil), k...)
 		return k, err
 	}
-	o, err := open(ctx, path, keep, offline(now), 0)
+	o, err := open(ctx, path, keep, now)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, o.Close()) }()
+	defer func() { err = errors.Join(err, o.close()) }()
 	wrapped, err := kek.Wrap(ctx, dk, dkAAD(o.ID))
 	if err != nil {
 		return nil, err
 	}
 	rec := record("recovery/restore")
 	rec.Detail = map[string]string{"kek": kek.ID()}
-	_, err = o.Log.Change(ctx, rec, func(tx keyvault.Tx, _ int64) error {
+	_, err = o.log.Change(ctx, rec, func(tx keyvault.Tx, _ int64) error {
 		return tx.PutSecret(secretKEK+kek.ID(), wrapped)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := Load(ctx, o.Store, WithKEK(kek)); err != nil {
+	if _, err := Load(ctx, o.store, WithKEK(kek)); err != nil {
 		return nil, fmt.Errorf("the new root key does not open what it sealed: %w", err)
 	}
 	return o.verify(ctx)

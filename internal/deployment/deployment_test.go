@@ -13,7 +13,6 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
@@ -55,24 +54,31 @@ func newSite(t *testing.T, change ...func(*Options)) site {
 	return site{base: base, dir: o.Dir, kek: o.KEKPath, result: r}
 }
 
-func (s site) open(t *testing.T) *Opened {
+func (s site) open(t *testing.T) *opened {
+	t.Helper()
+	o, err := open(t.Context(), s.database(), WithKEK(s.rootKey(t)), clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.close() })
+	return o
+}
+
+func (s site) database() string { return filepath.Join(s.dir, Database) }
+
+func (s site) rootKey(t *testing.T) seal.KEK {
 	t.Helper()
 	kek, err := seal.File(s.kek)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := Open(t.Context(), s.dir, OpenOptions{KEK: kek, Log: offline(clock)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { o.Close() })
-	return o
+	return kek
 }
 
-func vault(t *testing.T, o *Opened) *keyvault.Service {
+func vault(t *testing.T, o *opened) *keyvault.Service {
 	t.Helper()
 	s, err := keyvault.New(keyvault.Config{
-		Store: o.Log.Keys(), Root: o.Root, Deployment: o.ID, BaseURL: "https://broker.example:8443", Now: clock, Ready: o.Ready,
+		Store: o.log.Keys(), Root: o.Root, Deployment: o.ID, BaseURL: "https://broker.example:8443", Now: clock, Ready: o.Ready,
 		Check:  func(context.Context, release.ReleasePolicy) error { return nil },
 		Record: func(_ context.Context, op string) *release.Record { return record(op) },
 	})
@@ -121,10 +127,10 @@ func TestInit(t *testing.T) {
 	if got, _ := json.Marshal(trust); string(got) != string(want) {
 		t.Errorf("trust changed between init and open:\n%s\n%s", want, got)
 	}
-	if _, err := receipt.OpenCheckpoint([]byte(o.Log.Checkpoint()), trust.Log.Origin, trust.Log.VKeys[0]); err != nil {
+	if _, err := receipt.OpenCheckpoint([]byte(o.log.Checkpoint()), trust.Log.Origin, trust.Log.VKeys[0]); err != nil {
 		t.Error(err)
 	}
-	entries, err := o.Log.Entries(t.Context(), 0, 10)
+	entries, err := o.log.Entries(t.Context(), 0, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +145,7 @@ func TestInit(t *testing.T) {
 	if got, want := strings.Join(kinds, ", "), "genesis deployment/init, change principals/create, change recovery/drill, change recovery/drill"; got != want {
 		t.Errorf("records %s, want %s", got, want)
 	}
-	if p, err := o.Log.Objects().Object(t.Context(), release.ObjectPrincipal, "admin-1"); err != nil || string(p.Value) != `{"id":"admin-1"}` {
+	if p, err := o.log.Objects().Object(t.Context(), release.ObjectPrincipal, "admin-1"); err != nil || string(p.Value) != `{"id":"admin-1"}` {
 		t.Errorf("administrator: %v, %v", p, err)
 	}
 	if err := o.Ready(t.Context()); err != nil {
@@ -218,18 +224,14 @@ func TestOpenRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), s.dir, OpenOptions{KEK: other, Log: offline(clock)}); !errors.Is(err, seal.ErrWrongKey) {
+	if _, err := open(t.Context(), s.database(), WithKEK(other), clock); !errors.Is(err, seal.ErrWrongKey) {
 		t.Errorf("another root key: %v", err)
 	}
-	if _, err := Open(t.Context(), s.dir, OpenOptions{Log: offline(clock)}); err == nil {
-		t.Error("opened without a root key")
-	}
-	if _, err := Open(t.Context(), filepath.Join(s.base, "none"), OpenOptions{KEK: other, Log: audit.Config{}}); err == nil {
+	if _, err := open(t.Context(), filepath.Join(s.base, "none"), WithKEK(other), clock); err == nil {
 		t.Error("opened nothing")
 	}
 	s.open(t)
-	kek, _ := seal.File(s.kek)
-	if _, err := Open(t.Context(), s.dir, OpenOptions{KEK: kek, Log: offline(clock)}); !errors.Is(err, store.ErrLocked) {
+	if _, err := open(t.Context(), s.database(), WithKEK(s.rootKey(t)), clock); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("a second broker: %v", err)
 	}
 }

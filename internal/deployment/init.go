@@ -15,7 +15,6 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/internal/store/sqlite"
 	"github.com/openskr/openskr/release"
@@ -131,20 +130,19 @@ func (o *Options) populate(ctx context.Context, dir string, kek seal.KEK, recipi
 	if err != nil {
 		return errors.Join(err, st.Close())
 	}
-	settings := func() receipt.Digest { return receipt.Digest{} } // no configuration yet
-	opened, err := d.start(ctx, st, audit.Config{Now: o.Now, Binary: o.Binary, Settings: settings})
+	made, err := d.start(ctx, st, o.Now, o.Binary)
 	if err != nil {
 		return errors.Join(err, st.Close())
 	}
-	defer func() { err = errors.Join(err, opened.Close()) }()
-	if err := opened.genesis(ctx, values); err != nil {
+	defer func() { err = errors.Join(err, made.close()) }()
+	if err := made.genesis(ctx, values); err != nil {
 		return err
 	}
-	if r.AdminID, r.AdminSecret, err = opened.addAdmin(ctx, o.Principal, o.Now()); err != nil {
+	if r.AdminID, r.AdminSecret, err = made.addAdmin(ctx, o.Principal, o.Now()); err != nil {
 		return err
 	}
 	for _, id := range identities {
-		if err := opened.selfDrill(ctx, id); err != nil {
+		if err := made.selfDrill(ctx, id); err != nil {
 			return err
 		}
 		r.RecoveryIdentities = append(r.RecoveryIdentities, id.String())
@@ -203,14 +201,14 @@ func (d *Deployment) sealRing() ([]byte, error) {
 }
 
 // genesis writes the first record, with the sealed values in its transaction.
-func (o *Opened) genesis(ctx context.Context, values map[string][]byte) error {
+func (o *opened) genesis(ctx context.Context, values map[string][]byte) error {
 	rec := record("deployment/init")
 	var err error
 	if rec.Detail, err = o.fingerprints(); err != nil {
 		return err
 	}
 	rec.Detail["recovery_recipients"] = strconv.Itoa(len(o.Recipients))
-	_, err = o.Log.Genesis(ctx, rec, func(tx keyvault.Tx, _ int64) error {
+	_, err = o.log.Genesis(ctx, rec, func(tx keyvault.Tx, _ int64) error {
 		for name, value := range values {
 			if err := tx.PutSecret(name, value); err != nil {
 				return err
@@ -238,7 +236,7 @@ func (d *Deployment) fingerprints() (map[string]string, error) {
 	return out, nil
 }
 
-func (o *Opened) addAdmin(ctx context.Context, make func(time.Time) (string, string, []byte, error), now time.Time) (id, secret string, err error) {
+func (o *opened) addAdmin(ctx context.Context, make func(time.Time) (string, string, []byte, error), now time.Time) (id, secret string, err error) {
 	id, secret, value, err := make(now)
 	if err != nil {
 		return "", "", fmt.Errorf("administrator: %w", err)
@@ -250,7 +248,7 @@ func (o *Opened) addAdmin(ctx context.Context, make func(time.Time) (string, str
 }
 
 // selfDrill proves an identity made here in the same way as an operator does.
-func (o *Opened) selfDrill(ctx context.Context, id age.Identity) error {
+func (o *opened) selfDrill(ctx context.Context, id age.Identity) error {
 	wrap, err := o.secrets.Secret(ctx, secretAge)
 	if err != nil {
 		return err

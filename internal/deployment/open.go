@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/openskr/openskr/internal/audit"
-	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/internal/store/sqlite"
 	"github.com/openskr/openskr/release"
@@ -16,34 +14,37 @@ import (
 	"github.com/openskr/openskr/release/receipt"
 )
 
-// OpenOptions of Open.
-type OpenOptions struct {
-	KEK seal.KEK
-	// Log needs Now, Binary and Settings, and may set limits and hooks; what the
-	// deployment determines (store, identity, keys) is filled in.
-	Log     audit.Config
-	Readers int // read connections, 0: the store's default
-}
-
-// Opened is a deployment with its store and log, as a broker runs it.
-type Opened struct {
-	*Deployment
-	Store *store.Store
-	Log   *audit.Log
-}
-
-// Open opens the deployment in dir. It refuses while another process has it
-// (store.ErrLocked), with another root key (seal.ErrWrongKey), and when the log
-// does not verify.
-func Open(ctx context.Context, dir string, o OpenOptions) (*Opened, error) {
-	if o.KEK == nil {
-		return nil, errors.New("deployment: no root key")
+// LogConfig is the configuration of the deployment's log. From here on the
+// deployment uses now as its clock too.
+func (d *Deployment) LogConfig(st *store.Store, now func() time.Time, binary string, settings func() receipt.Digest) audit.Config {
+	d.now = now
+	return audit.Config{
+		Store: st, Deployment: d.ID, Origin: d.Origin, Simulation: d.Simulation, Signer: d.LogSigner, ObjectKey: d.ObjectKey,
+		Now: now, Binary: binary, Settings: settings,
 	}
-	return open(ctx, filepath.Join(dir, Database), WithKEK(o.KEK), o.Log, o.Readers)
 }
 
-func open(ctx context.Context, path string, opener Opener, cfg audit.Config, readers int) (*Opened, error) {
-	st, err := sqlite.Open(ctx, path, sqlite.Options{Readers: readers})
+// Use gives the deployment its opened log, on which recovery stands.
+func (d *Deployment) Use(l *audit.Log) error {
+	if d.now == nil {
+		return errors.New("deployment: the log was not made with LogConfig")
+	}
+	d.secrets, d.objects = l.Keys(), l.Objects()
+	return nil
+}
+
+// opened is a deployment with store and log, as this package works on it.
+type opened struct {
+	*Deployment
+	store *store.Store
+	log   *audit.Log
+}
+
+// open opens the deployment in a store's file. It refuses while another process
+// has it (store.ErrLocked), with another key (seal.ErrWrongKey,
+// ErrWrongIdentity), and when the end of the log does not verify.
+func open(ctx context.Context, path string, opener Opener, now func() time.Time) (*opened, error) {
+	st, err := sqlite.Open(ctx, path, sqlite.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -51,30 +52,27 @@ func open(ctx context.Context, path string, opener Opener, cfg audit.Config, rea
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	o, err := d.start(ctx, st, cfg)
+	o, err := d.start(ctx, st, now, "")
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return o, nil
 }
 
-// start opens the log of a loaded deployment.
-func (d *Deployment) start(ctx context.Context, st *store.Store, cfg audit.Config) (*Opened, error) {
-	cfg.Store, cfg.Deployment, cfg.Origin, cfg.Simulation = st, d.ID, d.Origin, d.Simulation
-	cfg.Signer, cfg.ObjectKey = d.LogSigner, d.ObjectKey
-	l, err := audit.Open(ctx, cfg)
+// start opens the log of a deployment, without the configuration of a broker.
+func (d *Deployment) start(ctx context.Context, st *store.Store, now func() time.Time, binary string) (*opened, error) {
+	l, err := audit.Open(ctx, d.LogConfig(st, now, binary, func() receipt.Digest { return receipt.Digest{} }))
 	if err != nil {
 		return nil, err
 	}
-	d.secrets, d.objects, d.now = st, l.Objects(), cfg.Now
-	return &Opened{Deployment: d, Store: st, Log: l}, nil
+	return &opened{Deployment: d, store: st, log: l}, d.Use(l)
 }
 
-// Close ends the log, moves everything into the database file and closes it.
-func (o *Opened) Close() error {
-	err := o.Log.Close()
-	_, cerr := o.Store.Checkpoint(context.Background(), true)
-	return errors.Join(err, cerr, o.Store.Close())
+// close ends the log, moves everything into the database file and closes it.
+func (o *opened) close() error {
+	err := o.log.Close()
+	_, cerr := o.store.Checkpoint(context.Background(), true)
+	return errors.Join(err, cerr, o.store.Close())
 }
 
 // record is the base of a record that the program itself makes.
@@ -83,9 +81,9 @@ func record(op string) *release.Record {
 }
 
 // verifyKeys opens every key version and forgets it.
-func (o *Opened) verifyKeys(ctx context.Context) (keyvault.Count, error) {
+func (o *opened) verifyKeys(ctx context.Context) (keyvault.Count, error) {
 	vault, err := keyvault.New(keyvault.Config{
-		Store: o.Log.Keys(), Root: o.Root, Deployment: o.ID, BaseURL: "https://unused",
+		Store: o.log.Keys(), Root: o.Root, Deployment: o.ID, BaseURL: "https://unused",
 		Check:  func(context.Context, release.ReleasePolicy) error { return errReadOnly },
 		Ready:  func(context.Context) error { return errReadOnly },
 		Now:    time.Now,
