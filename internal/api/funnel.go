@@ -49,7 +49,7 @@ func newFunnel(c Config) (*funnel, error) {
 		http.StatusNotFound:         refusing(opUnknown, release.ReasonNotFound, "no such route"),
 		http.StatusMethodNotAllowed: refusing(opUnknown, release.ReasonMethod, "no such method on this route"),
 	}
-	return f, c.Metrics.Gauge("queue_depth", "Requests running, waiting or at the log.", func() float64 { return float64(c.Gate.Depth()) })
+	return f, nil
 }
 
 // methods is what is served at all. Headers that claim another method are not read.

@@ -108,10 +108,9 @@ func (m *Metrics) Commit(took time.Duration, size int64) {
 // Panic counts a contained panic.
 func (m *Metrics) Panic() { m.panics.Inc() }
 
-// Gauge registers a number that is read when metrics are; name without prefix,
-// e.g. "queue_depth" or "keys".
+// Gauge registers a number that is read when metrics are, e.g. "openskr_keys".
 func (m *Metrics) Gauge(name, help string, read func() float64) error {
-	return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "openskr_" + name, Help: help}, read))
+	return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
 // Text gives every number in Prometheus' text format, and its media type.

@@ -14,6 +14,8 @@ type Bundle struct {
 	Attributes Attributes        `json:"attributes"`
 	Tags       map[string]string `json:"tags,omitempty"`
 	Policy     *Policy           `json:"release_policy,omitempty"`
+	// AttestedOnly is ours, as in the request that set it.
+	AttestedOnly bool `json:"attested_only,omitzero"`
 }
 
 // Item is an entry of a list.
@@ -57,7 +59,7 @@ type Policy struct {
 
 func (d *door) bundle(row *keyvault.Row) (*Bundle, error) {
 	b := &Bundle{
-		Attributes: attributesOf(row), Tags: row.Tags,
+		Attributes: attributesOf(row), Tags: row.Tags, AttestedOnly: row.AttestedOnly,
 		Key: PublicJWK{KID: d.kid(row, true), Kty: row.Kty, Crv: row.Crv, KeyOps: row.KeyOps},
 	}
 	if b.Key.KeyOps == nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/release"
 )
 
 // Discovery answers GET /.well-known/openskr.
@@ -36,8 +37,11 @@ func (d *door) health(context.Context, *route.Call) (any, error) { return done{"
 
 func (d *door) ready(ctx context.Context, _ *route.Call) (any, error) {
 	warnings, err := d.Warnings(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil { // 503 whatever it is; probes are not refusals worth counting
+		if release.ReasonOf(err).Class() != release.ClassUnavailable {
+			err = release.Refuse(release.ReasonOverloaded, "not ready: %w", err)
+		}
+		return nil, route.Recorded(err)
 	}
 	if warnings == nil {
 		warnings = []string{}
