@@ -97,7 +97,7 @@ func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
 	// 5. append: one durable transaction spends the nonce and reads the state again.
 	done, err := b.Log.Append(context.WithoutCancel(ctx), p.entry())
 	if err != nil {
-		return nil, fmt.Errorf("release not recorded, key withheld: %w", err)
+		return nil, unrecorded(fmt.Errorf("release not recorded, key withheld: %w", err), err)
 	}
 	b.Fault("appended")
 	if done.Record.Decision != receipt.Allow {

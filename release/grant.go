@@ -22,7 +22,7 @@ type Grant struct {
 // grant turns a committed entry into the permission to open key.
 func grant(c *Committed, key *Key, now func() time.Time) (*Grant, error) {
 	if c == nil || c.Receipt == nil || c.Record.Decision != receipt.Allow || c.Record.Kind != receipt.KindRelease ||
-		c.Record.ObjectID != key.ObjectID || c.Record.Version != key.Ref.Version {
+		c.Record.ObjectID != key.ObjectID || c.Record.Version != key.Ref.Version || c.Record.Policy != receipt.Digest(key.Policy.Digest) {
 		return nil, Refuse(ReasonInternal, "no allow record for this key version")
 	}
 	return &Grant{key: key, at: c.At, now: now}, nil

@@ -5,10 +5,10 @@ import "context"
 // Challenges judges nonces. Implemented by release/challenge.
 type Challenges interface {
 	// Begin checks that nonce was issued by this deployment for scope, is in time
-	// and not known to be spent. It blocks while another request holds the same
-	// nonce, so that one nonce is never judged twice at once. The caller must call
-	// end exactly once; end remembers the nonce as spent until it expires, whatever
-	// the outcome (every attempt takes a new challenge).
+	// and not known to be spent. The first presentation spends it, whatever the
+	// outcome (every attempt takes a new challenge), so one nonce is never judged
+	// twice, at once or later. Without an error the caller must call end exactly
+	// once, when its request is over.
 	// Errors are *Error with a nonce_… reason.
 	Begin(ctx context.Context, nonce []byte, scope Scope) (t Ticket, end func(), err error)
 }

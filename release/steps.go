@@ -1,10 +1,12 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -39,6 +41,8 @@ type admission struct {
 func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
 	rd, err := binding.Parse(req.Evidence.RuntimeData)
 	switch {
+	case errors.Is(err, binding.ErrNoNonce):
+		return nil, Refuse(ReasonNonceMissing, "%w", err)
 	case errors.Is(err, binding.ErrNoRecipient):
 		return nil, Refuse(Reason(attest.CheckNoRecipient), "%w", err)
 	case errors.Is(err, binding.ErrAmbiguous):
@@ -54,11 +58,15 @@ func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
 	if a.ref, err = b.ParseKID(rd.Key); err != nil {
 		return nil, Refuse(ReasonBadRequest, "key URL: %w", err)
 	}
-	if a.thumbprint, err = b.Wrapper.Check(rd.Recipient(), rd.Enc); err != nil {
+	// The nonce first: its MAC is cheap, and judging a key costs a stranger nothing.
+	if a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: rd.Key}); err != nil {
 		return nil, err
 	}
-	a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: rd.Key})
-	return a, err
+	if a.thumbprint, err = b.Wrapper.Check(rd.Recipient(), rd.Enc); err != nil {
+		a.end()
+		return nil, err
+	}
+	return a, nil
 }
 
 // proven is a request of a machine that proved itself, growing towards its record.
@@ -114,6 +122,9 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	if err := floor(p.result, p.req.Door); err != nil {
 		return err
 	}
+	if !bytes.Equal(p.result.Recipient, p.adm.runtime.Recipient()) {
+		return Refuse(Reason(attest.CheckRecipientUnbound), "the verified recipient is not the one that was checked")
+	}
 	d, err := b.Policy.Evaluate(ctx, p.key.Policy, in)
 	if len(d.Messages) > 0 {
 		p.record.Messages = sha256.Sum256([]byte(strings.Join(d.Messages, "\n")))
@@ -163,9 +174,24 @@ func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
 	p.record.Decision, p.record.Reason = receipt.Deny, string(ReasonOf(why))
 	e := Entry{Record: p.record, Input: p.input, Guard: &Guard{Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires}}
 	if _, err := b.Log.Append(context.WithoutCancel(ctx), e); err != nil {
-		return errors.Join(err, why)
+		return unrecorded(fmt.Errorf("refusal (%w) not recorded: %w", why, err), err)
 	}
 	return why
+}
+
+// unrecorded gives an append's failure an answer that says try again, whatever
+// the log called it: nobody may read a decision from what is not in the log.
+func unrecorded(text, err error) error {
+	reason := ReasonOf(err)
+	if reason.Class() != ClassUnavailable {
+		reason = ReasonLogUnavailable
+	}
+	e := &Error{Reason: reason, Err: text, Retry: 1}
+	var from *Error
+	if errors.As(err, &from) && from.Retry > 0 {
+		e.Retry = from.Retry
+	}
+	return e
 }
 
 // unverified records a refusal of evidence: in full when the signing identity had

@@ -39,6 +39,7 @@ type RuntimeData struct {
 // Errors of Parse that have a code of their own.
 var (
 	ErrNoRecipient = errors.New("runtime data names no recipient key")
+	ErrNoNonce     = errors.New("runtime data has no nonce")
 	ErrAmbiguous   = errors.New("runtime data names more than one recipient key")
 )
 
@@ -54,8 +55,10 @@ func Parse(b []byte) (*RuntimeData, error) {
 		return nil, ErrNoRecipient
 	case len(r.Keys) > 1:
 		return nil, ErrAmbiguous
-	case len(r.Nonce) == 0 || r.Audience == "" || r.Purpose == "" || r.Key == "" || r.Enc == "":
-		return nil, errors.New("runtime data: nonce, audience, purpose, key and enc are all required")
+	case len(r.Nonce) == 0:
+		return nil, ErrNoNonce
+	case r.Audience == "" || r.Purpose == "" || r.Key == "" || r.Enc == "":
+		return nil, errors.New("runtime data: audience, purpose, key and enc are all required")
 	}
 	return &r, nil
 }
