@@ -70,7 +70,10 @@ func DecodePrincipal(id string, value []byte) (*Principal, error) {
 	if p.ID != id {
 		return nil, fmt.Errorf("principal %.64q stored as %.64q", p.ID, id)
 	}
-	return &p, p.validate()
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	return &p, nil
 }
 
 func (p *Principal) validate() error {

@@ -82,7 +82,10 @@ func Verify(token string, keys Keys, want Expect) (*Claims, error) {
 	if err := decode(payload, &c); err != nil {
 		return nil, refuse("claims: %w", err)
 	}
-	return &c, c.check(want)
+	if err := c.check(want); err != nil {
+		return nil, err
+	}
+	return &c, nil
 }
 
 func (c *Claims) check(want Expect) error {
