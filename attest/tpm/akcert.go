@@ -255,3 +255,13 @@ func window(chain []*x509.Certificate) (from, to time.Time) {
 	}
 	return from, to
 }
+
+// CertifiedEK gives the EK hash that an AK certificate of ours carries, for a deny
+// list. false: not a certificate that enrolment issued.
+func CertifiedEK(c *x509.Certificate) (hash [32]byte, ok bool) {
+	var id akIdentity
+	if err := id.readProfile(c); err != nil {
+		return hash, false
+	}
+	return [32]byte(id.ekHash), true
+}
