@@ -1,9 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	sqlitedriver "modernc.org/sqlite"
 
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/internal/store/sqlite"
@@ -184,4 +189,43 @@ func (b *bench) append(e release.Entry) *release.Committed {
 		b.t.Fatal(err)
 	}
 	return c
+}
+
+// export gives an exported copy and the checkpoint that covers it.
+func (b *bench) export() (data, checkpoint []byte) {
+	b.t.Helper()
+	var buf bytes.Buffer
+	cp, err := b.log.Export(context.Background(), &buf)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return buf.Bytes(), []byte(cp)
+}
+
+// badEntry is the entry that an error names, -1 for none.
+func badEntry(err error) int64 {
+	var e *receipt.EntryError
+	if errors.As(err, &e) {
+		return e.Index
+	}
+	return -1
+}
+
+// one serves a single connection to database/sql.
+type one struct{ c driver.Conn }
+
+func (o one) Connect(context.Context) (driver.Conn, error) { return o.c, nil }
+
+func (o one) Driver() driver.Driver { return nil }
+
+// query reads one row past the ports.
+func (b *bench) query(q string) *sql.Row {
+	b.t.Helper()
+	c, err := new(sqlitedriver.Driver).Open("file:" + b.path + "?mode=ro")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	db := sql.OpenDB(one{c})
+	b.t.Cleanup(func() { _ = db.Close() })
+	return db.QueryRow(q)
 }

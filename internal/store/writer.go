@@ -38,6 +38,10 @@ func (w *Writer) Close() error {
 
 // Discard closes the connection itself, with whatever transaction is open on it.
 func (w *Writer) Discard() {
+	_, _ = w.conn.ExecContext(context.Background(), "ROLLBACK") // there may be none, or the connection is dead
+	for _, st := range w.prep {
+		_ = st.Close()
+	}
 	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // tells the pool to close it
 	_ = w.conn.Close()
 }
