@@ -1,0 +1,116 @@
+// Command openskr-agent runs inside a machine with a TPM: it proves what was
+// booted to a broker and gets keys that only this machine, in this state, can
+// open. Its only configuration is agent.json; it stores no credential.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	agent "github.com/openskr/openskr/enclave-agent"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the program; it gives the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args)
+	switch {
+	case errors.Is(err, errHelp):
+		fmt.Fprint(stdout, usage)
+		return agent.ExitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "openskr-agent: %v\nTry: openskr-agent help\n", err)
+		return agent.ExitUsage
+	}
+	p := &program{options: o, stdout: stdout, stderr: stderr}
+	if err := agent.Harden(p.notice); err != nil {
+		p.report(err)
+		return agent.ExitFailed
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	defer stop()
+	if err = p.commands()[o.command](ctx); err != nil {
+		p.report(err)
+	}
+	return agent.ExitCode(err)
+}
+
+// program is one run.
+type program struct {
+	*options
+	stdout, stderr io.Writer
+}
+
+func (p *program) notice(text string) { fmt.Fprintf(p.stderr, "openskr-agent: note: %s\n", text) }
+
+// commands in the order of the help text.
+func (p *program) commands() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"enroll": p.enroll, "key get": p.keyGet, "decrypt": p.decrypt, "evidence": p.evidence, "version": p.version,
+	}
+}
+
+// open reads agent.json and opens the TPM.
+func (p *program) open() (*agent.Agent, error) {
+	b, err := readBounded(p.config, agent.MaxTrust)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; agent.json is made by `openskr init`, another path is given with --config", agent.ErrConfig, err)
+	}
+	trust, err := agent.ParseTrust(b)
+	if err != nil {
+		return nil, err
+	}
+	_, built := buildInfo()
+	return agent.New(agent.Config{
+		Trust: trust, TPM: p.tpm, EventLog: p.eventLog, State: p.state, Timeout: p.timeout,
+		Recipient: p.recipient, PCRs: p.pcrs, Built: built, Notice: p.notice,
+	})
+}
+
+// with runs fn with an agent.
+func (p *program) with(fn func(*agent.Agent) error) (err error) {
+	a, err := p.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return fn(a)
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}
+
+// buildInfo is the version and the time of the commit that this was built from,
+// the zero time when unknown.
+func buildInfo() (version string, at time.Time) {
+	version = "unknown"
+	bi, ok := debug.ReadBuildInfo()
+	if !ok {
+		return version, at
+	}
+	if bi.Main.Version != "" {
+		version = bi.Main.Version
+	}
+	for _, s := range bi.Settings {
+		if s.Key == "vcs.time" {
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
+				at = t
+			}
+		}
+	}
+	return version, at
+}

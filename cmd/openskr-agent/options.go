@@ -1,0 +1,193 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	agent "github.com/openskr/openskr/enclave-agent"
+)
+
+const usage = `openskr-agent gets keys for this machine from an OpenSKR broker.
+
+Usage:
+  openskr-agent enroll                         prove this machine's TPM; an operator then approves it once
+  openskr-agent key get URL --out FILE         get a key into a new file, mode 0600
+  openskr-agent key get URL --fd N             get a key into an open file descriptor
+  openskr-agent decrypt FILE [--out FILE] [--key URL]
+                                               decrypt a file made by openskr encrypt; FILE.skr becomes FILE
+  openskr-agent evidence [--runtime-data FILE] print evidence of this machine, for openskr evidence verify
+  openskr-agent version
+
+Options:
+  --config FILE       what to trust, made by openskr init (default /etc/openskr/agent.json)
+  --tpm PATH          TPM device, or socket of a software TPM (default /dev/tpmrm0)
+  --eventlog FILE     event log of the firmware (default: the kernel's)
+  --state DIR         keep the AK certificate there, so that not every run enrols
+  --recipient KIND    hybrid (ML-KEM-768 + P-256, default), p256 or rsa
+  --pcrs LIST         PCRs to prove, as 0,1,7 or sha384:0,1,7 (default sha256:0,…,15)
+  --timeout DURATION  give up after this time, retries included (default 1m0s)
+  --json              print results and errors as JSON
+
+A key is the raw bytes of a symmetric key, or PKCS #8 DER of an RSA or EC key. It is
+never shown on a terminal.
+
+Exit codes:
+  0  done                          4  no TPM, or no right to use it
+  1  failed                        5  no broker reached in time
+  2  wrong usage or configuration  6  the broker's answer or receipt does not check out
+  3  refused by the broker         7  this machine waits for approval
+`
+
+var errHelp = errors.New("help")
+
+// options is a parsed command line.
+type options struct {
+	command                              string
+	url, file                            string // argument of key get, of decrypt
+	config, tpm, eventLog, state         string
+	out, key, runtimeData, pcrList, kind string
+	fd                                   int
+	timeout                              time.Duration
+	json                                 bool
+	recipient                            agent.RecipientKind
+	pcrs                                 agent.Selection
+}
+
+// only says which options belong to which command; the others belong to all.
+var only = map[string][]string{
+	"out": {"key get", "decrypt"}, "fd": {"key get"}, "key": {"decrypt"}, "runtime-data": {"evidence"},
+}
+
+// parse reads a command line; options may stand anywhere.
+func parse(args []string) (*options, error) {
+	o := &options{fd: -1}
+	fs := flag.NewFlagSet("openskr-agent", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.config, "config", "/etc/openskr/agent.json", "")
+	fs.StringVar(&o.tpm, "tpm", "", "")
+	fs.StringVar(&o.eventLog, "eventlog", "", "")
+	fs.StringVar(&o.state, "state", "", "")
+	fs.StringVar(&o.kind, "recipient", "hybrid", "")
+	fs.StringVar(&o.pcrList, "pcrs", "", "")
+	fs.DurationVar(&o.timeout, "timeout", agent.DefaultTimeout, "")
+	fs.BoolVar(&o.json, "json", false, "")
+	fs.StringVar(&o.out, "out", "", "")
+	fs.IntVar(&o.fd, "fd", -1, "")
+	fs.StringVar(&o.key, "key", "", "")
+	fs.StringVar(&o.runtimeData, "runtime-data", "", "")
+	words, err := interspersed(fs, args)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.arguments(words); err != nil {
+		return nil, err
+	}
+	fs.Visit(func(f *flag.Flag) {
+		if cmds := only[f.Name]; cmds != nil && !slices.Contains(cmds, o.command) && err == nil {
+			err = fmt.Errorf("--%s does not belong to %s", f.Name, o.command)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, o.values()
+}
+
+// interspersed parses options before, between and after words.
+func interspersed(fs *flag.FlagSet, args []string) (words []string, err error) {
+	for {
+		if err := fs.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, errHelp
+			}
+			return nil, err
+		}
+		if args = fs.Args(); len(args) == 0 {
+			return words, nil
+		}
+		words, args = append(words, args[0]), args[1:]
+	}
+}
+
+// arguments reads the command and its arguments.
+func (o *options) arguments(words []string) error {
+	if len(words) == 0 || words[0] == "help" {
+		return errHelp
+	}
+	o.command, words = words[0], words[1:]
+	switch o.command {
+	case "enroll", "evidence", "version":
+		if len(words) > 0 {
+			return fmt.Errorf("%s takes no argument", o.command)
+		}
+	case "key":
+		if len(words) != 2 || words[0] != "get" {
+			return errors.New("usage: key get URL --out FILE")
+		}
+		o.command, o.url = "key get", words[1]
+	case "decrypt":
+		if len(words) != 1 {
+			return errors.New("usage: decrypt FILE [--out FILE] [--key URL]")
+		}
+		o.file = words[0]
+	default:
+		return fmt.Errorf("unknown command %.64q", o.command)
+	}
+	return nil
+}
+
+// values checks what the options say.
+func (o *options) values() (err error) {
+	if o.timeout <= 0 {
+		return errors.New("--timeout must be positive")
+	}
+	switch o.recipient = agent.RecipientKind(o.kind); o.recipient {
+	case agent.Hybrid, agent.P256, agent.RSA:
+	default:
+		return fmt.Errorf("--recipient %.32q: want hybrid, p256 or rsa", o.kind)
+	}
+	if o.pcrs, err = parsePCRs(o.pcrList); err != nil {
+		return err
+	}
+	switch {
+	case o.command == "key get" && (o.out == "") == (o.fd < 0):
+		return errors.New("key get needs one of --out FILE and --fd N")
+	case o.command == "key get" && o.json && o.fd == 1:
+		return errors.New("--json and --fd 1 would mix key and report")
+	case o.command == "decrypt" && o.out == "":
+		var ok bool
+		if o.out, ok = strings.CutSuffix(o.file, ".skr"); !ok || o.out == "" {
+			return errors.New("decrypt needs --out FILE when the name does not end in .skr")
+		}
+	}
+	return nil
+}
+
+// parsePCRs reads "0,1,7" or "sha384:0,1,7".
+func parsePCRs(s string) (agent.Selection, error) {
+	if s == "" {
+		return agent.DefaultSelection(), nil
+	}
+	sel := agent.Selection{Bank: "sha256"}
+	if bank, list, ok := strings.Cut(s, ":"); ok {
+		sel.Bank, s = bank, list
+	}
+	for _, n := range strings.Split(s, ",") {
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			return sel, fmt.Errorf("--pcrs: %.32q is no PCR", n)
+		}
+		sel.PCRs = append(sel.PCRs, i)
+	}
+	slices.Sort(sel.PCRs)
+	if err := sel.Validate(); err != nil {
+		return sel, fmt.Errorf("--pcrs: %w", err)
+	}
+	return sel, nil
+}

@@ -1,0 +1,163 @@
+// Package agent is the Attester (RFC 9334): inside a machine with a TPM it asks a
+// broker for a challenge, collects evidence, asks for a key, and believes the
+// answer only when everything about it checks out against agent.json, the one
+// thing it trusts.
+//
+//	challenge → recipient key in the TPM → evidence → release
+//	         → signature, receipt, record → open in the TPM → Secret
+//
+// It carries no verifier and needs no credential: evidence is the credential.
+package agent
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/openskr/openskr/attest/tpm/guest"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// Secret is key material in locked memory.
+type Secret = guest.Secret
+
+// DefaultTimeout bounds an operation with all its retries.
+const DefaultTimeout = 60 * time.Second
+
+// Config of an Agent. Only Trust is required.
+type Config struct {
+	Trust     *receipt.Trust  // from ParseTrust
+	TPM       string          // device or socket, "": /dev/tpmrm0
+	EventLog  string          // file, "": the kernel's
+	State     string          // folder that keeps the AK certificate, "": memory
+	Recipient guest.Kind      // "": hybrid
+	PCRs      guest.Selection // zero: guest.DefaultSelection
+	Timeout   time.Duration   // 0: DefaultTimeout
+	Built     time.Time       // build date: no clock is believed that is before it
+	Now       func() time.Time
+	// Notice is told, in a sentence, what a person should know. nil: nobody.
+	Notice func(string)
+}
+
+// Agent gets keys for this machine. It is safe for concurrent use.
+type Agent struct {
+	cfg    Config
+	tpm    *guest.TPM
+	client *http.Client
+	keys   []*ecdsa.PublicKey // that sign responses
+	// wait sleeps between attempts; tests watch it.
+	wait func(context.Context, time.Duration) error
+
+	mu   sync.Mutex
+	cert []byte // AK certificate, DER
+}
+
+// Errors that callers tell apart, besides *[Refused] and *[Invalid];
+// [ExitCode] says how a program ends with each.
+var (
+	// ErrNoTPM says that there is no TPM here, or no right to use it.
+	ErrNoTPM = guest.ErrNoTPM
+	// ErrUnreachable says that no broker answered in time.
+	ErrUnreachable = errors.New("no broker reached")
+	// ErrPending says that this machine waits for an operator's approval.
+	ErrPending = errors.New("this machine waits for approval")
+)
+
+// New checks the configuration and opens the TPM. The caller closes the Agent.
+func New(c Config) (*Agent, error) {
+	if c.Trust == nil {
+		return nil, errors.New("agent: no trust configuration")
+	}
+	if c.Recipient == "" {
+		c.Recipient = guest.Hybrid
+	}
+	if c.PCRs.Bank == "" && c.PCRs.PCRs == nil {
+		c.PCRs = guest.DefaultSelection()
+	}
+	if err := c.PCRs.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Notice == nil {
+		c.Notice = func(string) {}
+	}
+	a := &Agent{cfg: c, wait: sleep}
+	var err error
+	if a.keys, err = responseKeys(c.Trust); err != nil {
+		return nil, err
+	}
+	if a.client, err = a.httpClient(); err != nil {
+		return nil, err
+	}
+	if a.tpm, err = guest.Open(c.TPM); err != nil {
+		return nil, err
+	}
+	a.tpm.EventLog = c.EventLog
+	return a, nil
+}
+
+// Close releases the TPM.
+func (a *Agent) Close() error {
+	a.client.CloseIdleConnections()
+	return a.tpm.Close()
+}
+
+// now is the time that certificates are held against. A clock from before this
+// program was built is wrong; the build date is nearer to the truth (design: D19).
+func (a *Agent) now() time.Time {
+	if t := a.cfg.Now(); !t.Before(a.cfg.Built) {
+		return t
+	}
+	return a.cfg.Built
+}
+
+func (a *Agent) checkClock() {
+	if t := a.cfg.Now(); t.Before(a.cfg.Built) {
+		a.cfg.Notice(fmt.Sprintf("the clock says %s, which is before this program was built: certificates are checked at %s instead",
+			t.UTC().Format(time.RFC3339), a.cfg.Built.UTC().Format(time.RFC3339)))
+	}
+}
+
+// Exit codes of openskr-agent.
+const (
+	ExitOK          = 0
+	ExitFailed      = 1
+	ExitUsage       = 2 // also an unreadable configuration
+	ExitRefused     = 3
+	ExitNoTPM       = 4
+	ExitUnreachable = 5
+	ExitInvalid     = 6 // receipt or response does not check out
+	ExitPending     = 7
+)
+
+// ExitCode says how a program ends with err.
+func ExitCode(err error) int {
+	var refused *Refused
+	var invalid *Invalid
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, ErrConfig):
+		return ExitUsage
+	case errors.Is(err, ErrPending):
+		return ExitPending
+	case errors.As(err, &refused):
+		return ExitRefused
+	case errors.As(err, &invalid):
+		return ExitInvalid
+	case errors.Is(err, ErrNoTPM):
+		return ExitNoTPM
+	case errors.Is(err, ErrUnreachable):
+		return ExitUnreachable
+	}
+	return ExitFailed
+}

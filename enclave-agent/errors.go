@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Refused is a broker's decision against this request.
+type Refused struct {
+	Status      int    // HTTP
+	Code        string // Key Vault word, e.g. "Forbidden"
+	Reason      string // docs/reasons.md, e.g. "policy_denied"
+	Correlation string // under which the operator finds why
+}
+
+func (r *Refused) Error() string { return "refused by the broker: " + r.detail() }
+
+func (r *Refused) detail() string {
+	s := fmt.Sprintf("%d %s", r.Status, r.Code)
+	if r.Reason != "" {
+		s = r.Reason + ", " + s
+	}
+	if r.Correlation != "" {
+		s += ", correlation " + r.Correlation
+	}
+	return s
+}
+
+// Is makes a machine that waits for approval an [ErrPending].
+func (r *Refused) Is(target error) bool {
+	return target == ErrPending && r.Reason == "machine_pending"
+}
+
+// Invalid is an answer that must not be believed: the key in it is not used.
+type Invalid struct {
+	Check string // stable word for what did not hold
+	Err   error
+}
+
+func (e *Invalid) Error() string {
+	return "the broker's answer does not check out (" + e.Check + "): " + e.Err.Error()
+}
+
+func (e *Invalid) Unwrap() error { return e.Err }
+
+func invalid(check, format string, args ...any) error {
+	return &Invalid{Check: check, Err: fmt.Errorf(format, args...)}
+}
+
+// word lets only plain words of a broker's error reach a terminal.
+func word(s string) string {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return ""
+		}
+	}
+	if len(s) > 64 {
+		return ""
+	}
+	return s
+}
+
+func trimSlash(url string) string { return strings.TrimRight(url, "/") }

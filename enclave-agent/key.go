@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/attest/tpm/guest"
+	"github.com/openskr/openskr/internal/strict"
+	"github.com/openskr/openskr/release/receipt"
+	"github.com/openskr/openskr/release/wrap"
+)
+
+// Released is a key that was released to this machine, with its proof.
+type Released struct {
+	Material *Secret // raw bytes of an oct key, PKCS#8 DER of another; close it
+	KID      string  // URL with version
+	Record   *receipt.Record
+	Receipt  *receipt.Receipt
+}
+
+const pcrTries = 3
+
+// Key asks for the key at keyURL, without a version for its latest. It enrols the
+// machine when it has no AK certificate, and once more when the broker does not
+// accept the one it has. Errors: *[Refused], *[Invalid], [ErrUnreachable],
+// [ErrPending], [ErrConfig] and those of package guest. On an error there is no key.
+func (a *Agent) Key(ctx context.Context, keyURL string) (*Released, error) {
+	ref, err := parseKeyURL(keyURL)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	a.checkClock()
+	cert, fresh, err := a.certificate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.release(ctx, ref, cert)
+	if fresh || !certificateRefused(err) {
+		return out, err
+	}
+	a.cfg.Notice("the broker does not accept the stored AK certificate; enrolling again")
+	if cert, err = a.renew(ctx); err != nil {
+		return nil, err
+	}
+	return a.release(ctx, ref, cert)
+}
+
+func certificateRefused(err error) bool {
+	var r *Refused
+	return errors.As(err, &r) && (r.Reason == string(attest.CheckAKNotTrusted) || r.Reason == string(attest.CheckChainExpired) ||
+		r.Reason == string(attest.CheckChainUntrusted) || r.Reason == string(attest.CheckCertRevoked))
+}
+
+func (a *Agent) release(ctx context.Context, ref *keyRef, cert []byte) (out *Released, err error) {
+	err = a.anyBroker(ctx, func(ctx context.Context, broker string) (err error) {
+		out, err = a.exchange(ctx, broker, ref, cert)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// exchange is one attempt at one broker: every attempt takes a new challenge and
+// a new recipient key.
+func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert []byte) (out *Released, err error) {
+	req, err := strict.Marshal(binding.ChallengeRequest{Purpose: binding.PurposeRelease, Key: ref.url})
+	if err != nil {
+		return nil, err
+	}
+	var c binding.Challenge
+	if err := a.post(ctx, broker, "/v1/challenge", req, &c); err != nil {
+		return nil, err
+	}
+	if c.Audience != a.cfg.Trust.Deployment {
+		return nil, invalid("audience", "the challenge is for deployment %.64q, agent.json names %q", c.Audience, a.cfg.Trust.Deployment)
+	}
+	r, ev, enc, err := a.attest(ctx, ref, c.Nonce)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := r.Close(); cerr != nil && err == nil {
+			out, err = nil, errors.Join(cerr, out.Material.Close())
+		}
+	}()
+	thumb, err := wrap.ParseRecipient(r.JWK)
+	if err != nil {
+		return nil, err
+	}
+	body, err := strict.Marshal(binding.ReleaseRequest{
+		RuntimeData: ev.RuntimeData, Evidence: jsontext.Value(ev.Body),
+		Endorsements: []attest.Endorsement{{Type: attest.EndorsementAKCertificate, Data: cert}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var rsp binding.ReleaseResponse
+	if err := a.post(ctx, broker, "/v1/release", body, &rsp); err != nil {
+		return nil, err
+	}
+	answer, rec, err := a.verifyResponse(rsp.Response, &asked{key: ref, body: body, nonce: c.Nonce, recipient: thumb.Thumbprint(), enc: enc})
+	if err != nil {
+		return nil, err
+	}
+	m, err := open(ctx, r, answer, ev.RuntimeData)
+	if err != nil {
+		return nil, err
+	}
+	return &Released{Material: m, KID: answer.KID, Record: rec, Receipt: answer.Receipt}, nil
+}
+
+// attest makes recipient, runtime data and evidence, again when a PCR changed
+// meanwhile. The nonce has not been sent back yet, so it is still good.
+func (a *Agent) attest(ctx context.Context, ref *keyRef, nonce []byte) (r *guest.Recipient, ev attest.Evidence, enc string, err error) {
+	enc = map[guest.Kind]string{guest.Hybrid: wrap.EncHPKEMLKEM768P256, guest.P256: wrap.EncHPKEP256, guest.RSA: wrap.EncRSA256}[a.cfg.Recipient]
+	for range pcrTries {
+		if r, err = a.tpm.NewRecipient(ctx, a.cfg.Recipient, a.cfg.PCRs); err != nil {
+			return nil, ev, "", err
+		}
+		data := binding.RuntimeData{
+			Keys: []jsontext.Value{r.JWK}, Nonce: nonce, Audience: a.cfg.Trust.Deployment,
+			Purpose: binding.PurposeRelease, Key: ref.url, Enc: enc,
+		}
+		var doc []byte
+		if doc, err = data.Encode(); err == nil {
+			if ev, err = a.tpm.Evidence(ctx, doc, a.cfg.PCRs, r); err == nil {
+				return r, ev, enc, nil
+			}
+		}
+		err = errors.Join(err, r.Close())
+		if !errors.Is(err, guest.ErrPCRsChanged) {
+			break
+		}
+	}
+	return nil, ev, "", err
+}
+
+// open unwraps the key. The context of the wrap is the runtime data and, as aad,
+// the leaf of the record: a ciphertext of another request or record does not open.
+func open(ctx context.Context, r *guest.Recipient, answer *receipt.Response, runtimeData []byte) (*Secret, error) {
+	var plain []byte
+	var err error
+	if r.Kind == guest.RSA {
+		plain, err = wrap.OpenRSA(func(ct []byte) ([]byte, error) { return r.DecryptOAEP(ctx, ct) }, r.ModulusBytes(), answer.Ciphertext)
+	} else {
+		sk, kerr := r.Private(ctx)
+		if kerr != nil {
+			return nil, kerr
+		}
+		leaf := receipt.LeafHash(answer.Receipt.Leaf)
+		plain, err = wrap.OpenHPKE(sk, receipt.WrapInfo(runtimeData), leaf[:], answer.Ciphertext)
+	}
+	if errors.Is(err, guest.ErrPCRsChanged) {
+		return nil, fmt.Errorf("the key was released but cannot be opened: %w", err)
+	}
+	if err != nil {
+		return nil, invalid("ciphertext", "%w", err)
+	}
+	return guest.TakeSecret(plain)
+}
