@@ -62,10 +62,16 @@ func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
 	if a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: rd.Key}); err != nil {
 		return nil, err
 	}
+	sound := false
+	defer func() { // also when Check panics: it parses what a stranger sent
+		if !sound {
+			a.end()
+		}
+	}()
 	if a.thumbprint, err = b.Wrapper.Check(rd.Recipient(), rd.Enc); err != nil {
-		a.end()
 		return nil, err
 	}
+	sound = true
 	return a, nil
 }
 

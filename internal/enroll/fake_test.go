@@ -128,7 +128,8 @@ func (f *fakeTPM) activate(c *format.EnrollChallenge) ([]byte, error) {
 		return nil, err
 	}
 	plain := make([]byte, len(inner))
-	cipher.NewCFBDecrypter(block, make([]byte, 16)).XORKeyStream(plain, inner) //nolint:staticcheck // what TPMs use
+	//lint:ignore SA1019 CFB is what TPMs use
+	cipher.NewCFBDecrypter(block, make([]byte, 16)).XORKeyStream(plain, inner)
 	return plain[2:], nil
 }
 

@@ -1,0 +1,106 @@
+package release
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/openskr/openskr/attest"
+)
+
+// met is a result that just meets the floor of a TPM at the native door.
+func met() *attest.Result {
+	return &attest.Result{
+		Type: attest.TypeTPM, Recipient: []byte("{}"),
+		Facts: attest.Facts{Chain: true, Signature: true, Bound: true, Recipient: true, Resident: true, Revocation: attest.Checked},
+	}
+}
+
+func TestFloor(t *testing.T) {
+	if err := floor(met(), DoorNative); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		spoil  func(*attest.Result)
+		reason Reason
+	}{
+		"chain":                  {func(r *attest.Result) { r.Facts.Chain = false }, ReasonFloor},
+		"signature":              {func(r *attest.Result) { r.Facts.Signature = false }, ReasonFloor},
+		"bound":                  {func(r *attest.Result) { r.Facts.Bound = false }, ReasonFloor},
+		"recipient":              {func(r *attest.Result) { r.Facts.Recipient = false }, ReasonFloor},
+		"resident":               {func(r *attest.Result) { r.Facts.Resident = false }, ReasonFloor},
+		"revocation not checked": {func(r *attest.Result) { r.Facts.Revocation = attest.NotChecked }, ReasonFloor},
+		"revocation unknown":     {func(r *attest.Result) { r.Facts.Revocation = attest.Unknown }, ReasonFloor},
+		"revocation empty":       {func(r *attest.Result) { r.Facts.Revocation = "" }, ReasonFloor},
+		"migratable":             {func(r *attest.Result) { r.Facts.Migratable = true }, ReasonFloor},
+		"debug":                  {func(r *attest.Result) { r.Facts.Debug = true }, Reason(attest.CheckDebug)},
+		"nothing proven":         {func(r *attest.Result) { r.Facts = attest.Facts{} }, ReasonFloor},
+		"no recipient key":       {func(r *attest.Result) { r.Recipient = nil }, Reason(attest.CheckNoRecipient)},
+		"unknown type":           {func(r *attest.Result) { r.Type = "snp" }, Reason(attest.CheckTypeNotAllowed)},
+		"no type":                {func(r *attest.Result) { r.Type = "" }, Reason(attest.CheckTypeNotAllowed)},
+		"type in capitals":       {func(r *attest.Result) { r.Type = "TPM" }, Reason(attest.CheckTypeNotAllowed)},
+		"simulated":              {func(r *attest.Result) { r.Type = "simulated-tpm" }, Reason(attest.CheckTypeNotAllowed)},
+	} {
+		r := met()
+		c.spoil(r)
+		if err := floor(r, DoorNative); err == nil || ReasonOf(err) != c.reason {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, door := range []Door{DoorKeyVault, "", "Native"} {
+		if err := floor(met(), door); ReasonOf(err) != Reason(attest.CheckTypeNotAllowed) || err == nil {
+			t.Errorf("door %q: %v", door, err)
+		}
+	}
+}
+
+// TestFloorRows: each row of the table is needed by itself, so that none can be
+// dropped unseen, and every fact that can be false is asked for.
+func TestFloorRows(t *testing.T) {
+	const facts = 8 // rows of a TPM at the native door: Chain … Migratable of attest.Facts
+	rows := floorTable[attest.TypeTPM][DoorNative]
+	if len(rows) != facts {
+		t.Errorf("%d rows, this test knows %d: keep docs/floor.md and both tables in step", len(rows), facts)
+	}
+	for _, row := range rows {
+		if row.holds(attest.Facts{Debug: true, Migratable: true}) {
+			t.Errorf("%s holds when nothing is proven", row.name)
+		}
+		if !row.holds(met().Facts) {
+			t.Errorf("%s does not hold for a good result", row.name)
+		}
+	}
+	bools := 0
+	for i := range reflect.TypeFor[attest.Facts]().NumField() {
+		if reflect.TypeFor[attest.Facts]().Field(i).Type.Kind() == reflect.Bool {
+			bools++
+		}
+	}
+	if bools != facts-1 { // and Revocation
+		t.Errorf("attest.Facts has %d yes-or-no facts, the floor asks for %d: is a new one needed?", bools, facts-1)
+	}
+}
+
+// TestFloorDocument: docs/floor.md names every row.
+func TestFloorDocument(t *testing.T) {
+	doc, err := os.ReadFile("../docs/floor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for typ, doors := range floorTable {
+		for door, rows := range doors {
+			heading := "## " + string(typ) + ", " + string(door)
+			_, section, ok := strings.Cut(string(doc), heading)
+			if !ok {
+				t.Errorf("docs/floor.md has no %q", heading)
+			}
+			section, _, _ = strings.Cut(section, "\n## ")
+			for _, row := range rows {
+				if !strings.Contains(section, "| "+row.name+" |") {
+					t.Errorf("docs/floor.md, %s: no row %q", heading, row.name)
+				}
+			}
+		}
+	}
+}
