@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/openskr/openskr/internal/store/sqlite"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -109,6 +111,15 @@ func TestWrongKeyOrOrigin(t *testing.T) {
 	b.close()
 	for name, edit := range map[string]func(*Config){
 		"origin": func(c *Config) { c.Origin = "log.example/other" },
+		"key": func(c *Config) {
+			skey, _, err := note.GenerateKey(strings.NewReader(strings.Repeat("y", 64)), "log.example")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Signer, err = note.NewSigner(skey); err != nil {
+				t.Fatal(err)
+			}
+		},
 	} {
 		if err := b.tryOpen(edit); release.ReasonOf(err) != release.ReasonIntegrity {
 			t.Errorf("%s: %v", name, err)

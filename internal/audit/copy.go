@@ -79,12 +79,14 @@ func VerifyCopy(ctx context.Context, path, origin, vkey string, checkpoint []byt
 		return err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, maxLine)
+	r := newLineReader(f)
 	if head, _ := r.Peek(len(sqlite.Magic)); string(head) == sqlite.Magic { // a short file has no magic
 		return verifyDatabase(ctx, path, origin, vkey, cp)
 	}
 	return receipt.VerifyLog(readLines(r), cp)
 }
+
+func newLineReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, maxLine) }
 
 func readLines(r *bufio.Reader) iter.Seq2[receipt.Copied, error] {
 	return func(yield func(receipt.Copied, error) bool) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -23,12 +22,11 @@ func OpenCopy(ctx context.Context, path string) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)", "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)"}}
+	name := dsn(path, "ro", "busy_timeout(5000)", "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)")
 	if _, err := os.Stat(path + "-wal"); err != nil {
-		q.Set("immutable", "1") // nobody writes it; otherwise SQLite wants to make files beside it
+		name += "&immutable=1" // nobody writes it; otherwise SQLite wants to make files beside it
 	}
-	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
-	db := sql.OpenDB(connector{dsn: u.String()})
+	db := sql.OpenDB(connector{dsn: name})
 	db.SetMaxOpenConns(4)
 	st := store.New(store.Backend{Read: db, Write: db, Rebind: func(q string) string { return q }, Close: func() error { return nil }})
 	if err := st.Ping(ctx); err != nil {
@@ -71,11 +69,16 @@ func checkCopy(ctx context.Context, path string) error {
 	if _, err := os.Stat(path + "-wal"); err == nil {
 		return errors.New("a write-ahead log lies beside it: it is a live store, not a backup; use `openskr backup create`")
 	}
-	db := sql.OpenDB(connector{dsn: (&url.URL{Scheme: "file", Path: path, RawQuery: "mode=ro&immutable=1"}).String()})
+	db := sql.OpenDB(connector{dsn: dsn(path, "ro") + "&immutable=1"})
 	defer db.Close()
+	var pages, size int64
 	var result string
-	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&result); err != nil {
+	if err := errors.Join(db.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages), db.QueryRowContext(ctx, "PRAGMA page_size").Scan(&size),
+		db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&result)); err != nil {
 		return err
+	}
+	if fi, err := f.Stat(); err != nil || fi.Size() != pages*size {
+		return errors.Join(err, fmt.Errorf("cut off: want %d pages of %d bytes", pages, size))
 	}
 	if result != "ok" {
 		return fmt.Errorf("damaged: %s", result)

@@ -37,7 +37,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, migrations fs.FS, cre
 	case have == want:
 		return nil
 	case have > 0:
-		if err := copyBefore(ctx, db, fmt.Sprintf("%s.before-v%d", path, want)); err != nil {
+		if err := copyBefore(ctx, path, fmt.Sprintf("%s.before-v%d", path, want)); err != nil {
 			return fmt.Errorf("copy before migration: %w", err)
 		}
 	}
@@ -63,9 +63,9 @@ func known(ctx context.Context, db *sql.DB) error {
 
 // copyBefore replaces an older copy of the same name: it is from an attempt that
 // did not end, or from before the older program was used again.
-func copyBefore(ctx context.Context, db *sql.DB, path string) error {
+func copyBefore(ctx context.Context, from, path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return vacuumInto(ctx, db, path)
+	return vacuumInto(ctx, from, path)
 }

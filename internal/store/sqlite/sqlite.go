@@ -77,7 +77,7 @@ func open(ctx context.Context, path string, o Options, migrations fs.FS) (_ *sto
 	return store.New(store.Backend{
 		Write: write, Read: read, Begin: "BEGIN IMMEDIATE",
 		Rebind:     func(q string) string { return q },
-		Copy:       func(ctx context.Context, to string) error { return vacuumInto(ctx, read, to) },
+		Copy:       func(ctx context.Context, to string) error { return vacuumInto(ctx, path, to) },
 		Checkpoint: func(ctx context.Context, force bool) (int64, error) { return checkpoint(ctx, check, force) },
 		Unsynced:   unsynced, Verify: verify, Close: closeAll,
 	}), nil
@@ -96,12 +96,15 @@ func pool(path, mode string, n int) *sql.DB {
 	if mode == "ro" {
 		pragmas = []string{"busy_timeout(5000)", "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)"}
 	}
-	q := url.Values{"mode": {mode}, "_pragma": pragmas}
-	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
-	db := sql.OpenDB(connector{dsn: u.String()})
+	db := sql.OpenDB(connector{dsn: dsn(path, mode, pragmas...)})
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
 	return db
+}
+
+func dsn(path, mode string, pragmas ...string) string {
+	q := url.Values{"mode": {mode}, "_pragma": pragmas}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
 // verify refuses a connection that would not be durable (security: a store that
@@ -142,7 +145,7 @@ func unsynced(err error) bool {
 
 // vacuumInto writes a consistent copy under a temporary name, makes it durable
 // and only then gives it its name, so that a half copy is never taken for one.
-func vacuumInto(ctx context.Context, db *sql.DB, path string) error {
+func vacuumInto(ctx context.Context, from, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: %w", path, fs.ErrExist)
 	}
@@ -155,6 +158,10 @@ func vacuumInto(ctx context.Context, db *sql.DB, path string) error {
 		return err
 	}
 	defer f.Close()
+	// A connection of its own: VACUUM INTO is a write for query_only, and must not
+	// keep a reader of the pool busy.
+	db := sql.OpenDB(connector{dsn: dsn(from, "ro", "busy_timeout(5000)", "trusted_schema(OFF)", "cell_size_check(ON)")})
+	defer db.Close()
 	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", tmp); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
