@@ -25,8 +25,9 @@ const (
 	full
 )
 
-// add remembers id, the random part of a nonce with a valid MAC.
-func (b *burned) add(id [16]byte, now time.Time) verdict {
+// add looks id up, the random part of a nonce with a valid MAC, and remembers it if
+// asked to.
+func (b *burned) add(id [16]byte, now time.Time, remember bool) verdict {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch age := now.Sub(b.since); {
@@ -40,6 +41,8 @@ func (b *burned) add(id [16]byte, now time.Time) verdict {
 	switch {
 	case young || former:
 		return alreadyBurned
+	case !remember:
+		return firstSeen
 	case len(b.young)+len(b.former) >= b.limit:
 		return full
 	}

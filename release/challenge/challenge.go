@@ -122,7 +122,9 @@ func (i *Issuer) Begin(ctx context.Context, nonce []byte, scope release.Scope) (
 	}
 	now, issued := i.cfg.Now(), i.issued(nonce)
 	t = release.Ticket{Hash: sha256.Sum256(nonce), Expires: issued.Add(i.cfg.TTL)}
-	switch i.burned.add([16]byte(nonce[randomAt:scopeAt]), now) {
+	// One out of time is not remembered: hoarded nonces must not fill the memory.
+	timely := i.timely(issued, now)
+	switch i.burned.add([16]byte(nonce[randomAt:scopeAt]), now, timely == nil) {
 	case alreadyBurned:
 		return release.Ticket{}, end, release.Refuse(release.ReasonNonceReplayed, "nonce was presented before")
 	case full:
@@ -131,22 +133,30 @@ func (i *Issuer) Begin(ctx context.Context, nonce []byte, scope release.Scope) (
 			Err: fmt.Errorf("%d nonces presented within %v, no more are remembered", i.cfg.MaxHeld, i.burned.life),
 		}
 	}
-	if err := i.judge(ctx, nonce, scope, t, now, issued); err != nil {
+	if timely != nil {
+		return release.Ticket{}, end, timely
+	}
+	if err := i.judge(ctx, nonce, scope, t.Hash); err != nil {
 		return release.Ticket{}, end, err
 	}
 	return t, end, nil
 }
 
-func (i *Issuer) judge(ctx context.Context, nonce []byte, scope release.Scope, t release.Ticket, now, issued time.Time) error {
-	switch {
-	case issued.After(now.Add(Skew)):
-		return release.Refuse(release.ReasonNonceUnknown, "nonce was issued %v in the future", issued.Sub(now))
-	case now.After(t.Expires):
-		return release.Refuse(release.ReasonNonceExpired, "nonce expired %v ago", now.Sub(t.Expires))
-	case !hmac.Equal(nonce[scopeAt:macAt], i.tag(scope)):
+func (i *Issuer) timely(issued, now time.Time) error {
+	switch age := now.Sub(issued); {
+	case age < -Skew:
+		return release.Refuse(release.ReasonNonceUnknown, "nonce was issued %v in the future", -age)
+	case age > i.cfg.TTL:
+		return release.Refuse(release.ReasonNonceExpired, "nonce expired %v ago", age-i.cfg.TTL)
+	}
+	return nil
+}
+
+func (i *Issuer) judge(ctx context.Context, nonce []byte, scope release.Scope, hash [32]byte) error {
+	if !hmac.Equal(nonce[scopeAt:macAt], i.tag(scope)) {
 		return release.Refuse(release.ReasonNonceScope, "nonce was issued for another key or purpose")
 	}
-	spent, err := i.cfg.Spent(ctx, t.Hash)
+	spent, err := i.cfg.Spent(ctx, hash)
 	if err != nil {
 		return release.Refuse(release.ReasonLogUnavailable, "spent nonces cannot be read: %w", err)
 	}
