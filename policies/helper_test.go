@@ -31,20 +31,18 @@ func claimsSchema() map[string]any {
 		pcrs[fmt.Sprint(i)] = scalar("string")
 	}
 	str, num, boolean := scalar("string"), scalar("integer"), scalar("boolean")
-	list := map[string]any{"type": "array", "items": str}
+	array := func(of map[string]any) map[string]any { return map[string]any{"type": "array", "items": of} }
 	return object(map[string]any{
 		"secureboot": boolean,
-		"boot":       object(map[string]any{"cmdline": str, "cmdline_measured": boolean, "kernel": str}),
-		"level":      num,
-		"name":       str,
-		"list":       list,
-		"revoked":    boolean,
-		"free":       object(nil),
+		"boot":       object(map[string]any{"cmdline": str, "loader": str, "firmware": str}),
 		"tpm": object(map[string]any{
-			"pcrs":        object(map[string]any{"sha256": object(pcrs), "sha384": object(pcrs)}),
-			"clock":       object(map[string]any{"reset_count": num, "restart_count": num, "safe": boolean}),
-			"unexplained": list,
+			"pcrs":             object(map[string]any{"sha256": object(pcrs), "sha384": object(pcrs)}),
+			"clock":            object(map[string]any{"reset_count": num, "restart_count": num, "safe": boolean}),
+			"eventlog":         object(map[string]any{"present": boolean, "complete": boolean, "unexplained": array(num)}),
+			"firmware_version": str,
 		}),
+		// not of a TPM: for tests of the language
+		"level": num, "name": str, "list": array(str), "revoked": boolean, "free": object(nil),
 	})
 }
 
@@ -81,11 +79,11 @@ func input(extra attest.Claims) *release.Input {
 	}
 	claims := attest.Claims{
 		"secureboot": true, "level": int64(2), "name": "abc", "list": []any{"a", "b"},
-		"boot": map[string]any{"cmdline": "root=/dev/vda ro", "cmdline_measured": true, "kernel": "6.12"},
+		"boot": map[string]any{"cmdline": "root=/dev/vda ro", "loader": "grub"},
 		"tpm": map[string]any{
-			"pcrs":        map[string]any{"sha256": pcrs},
-			"clock":       map[string]any{"reset_count": int64(7), "restart_count": int64(0), "safe": true},
-			"unexplained": []any{},
+			"pcrs":     map[string]any{"sha256": pcrs},
+			"clock":    map[string]any{"reset_count": int64(7), "restart_count": int64(0), "safe": true},
+			"eventlog": map[string]any{"present": true, "complete": true, "unexplained": []any{}},
 		},
 	}
 	for k, v := range extra {
