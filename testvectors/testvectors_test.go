@@ -48,3 +48,18 @@ func TestParseRefuses(t *testing.T) {
 		t.Error("a missing folder has vectors")
 	}
 }
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("expect: success\nsource: x\ncomment: y\n\n{}"))
+	f.Add([]byte("\n\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := Parse("x", b)
+		if err != nil {
+			return
+		}
+		again, err := Parse("x", v.Encode())
+		if err != nil || again.Expect != v.Expect || !bytes.Equal(again.Body, v.Body) {
+			t.Fatalf("%+v becomes %+v, %v", v, again, err)
+		}
+	})
+}
