@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/all"
+	"github.com/openskr/openskr/attest/tpm"
+	"github.com/openskr/openskr/internal/api"
+	"github.com/openskr/openskr/internal/audit"
+	"github.com/openskr/openskr/internal/deployment"
+	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/internal/jose"
+	"github.com/openskr/openskr/internal/seal"
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/internal/store/sqlite"
+	"github.com/openskr/openskr/internal/telemetry"
+	"github.com/openskr/openskr/policies"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/challenge"
+	"github.com/openskr/openskr/release/keyvault"
+	"github.com/openskr/openskr/release/receipt"
+	"github.com/openskr/openskr/release/wrap"
+)
+
+// broker is one running broker: every adapter, built in order on an opened
+// deployment. It is the composition root.
+type broker struct {
+	cfg      *Config
+	dir      string
+	logger   *slog.Logger
+	level    *slog.LevelVar
+	now      func() time.Time
+	fault    func(step string) // tests stop a release at a named step
+	store    *store.Store
+	log      *audit.Log
+	dep      *deployment.Deployment
+	keys     *keyvault.Service
+	engine   *policies.Engine
+	records  func(ctx context.Context, op string) *release.Record
+	handler  http.Handler
+	settings atomic.Pointer[settings]
+	draining atomic.Bool
+	untimely atomic.Pointer[error] // why the clock was not believed at start
+}
+
+// brokerOptions are what serve knows besides the configuration.
+type brokerOptions struct {
+	Dir    string
+	Config *Config
+	Logger *slog.Logger
+	Level  *slog.LevelVar
+	Now    func() time.Time
+	Fault  func(step string)
+	// Tune, when set, changes the log's configuration: benchmarks compare.
+	Tune func(*audit.Config)
+}
+
+// openBroker opens the deployment in o.Dir and builds the broker on it.
+func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
+	b := &broker{cfg: o.Config, dir: o.Dir, logger: o.Logger, level: o.Level, now: o.Now, fault: o.Fault}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	if o.Config.KEK == "" {
+		return nil, fmt.Errorf("no root key: name its file as kek in %s", filepath.Join(o.Dir, configName))
+	}
+	if err := seal.Outside(o.Config.KEK, o.Dir); err != nil {
+		return nil, err
+	}
+	kek, err := seal.File(o.Config.KEK)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.loadSettings(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	b.settings.Store(s)
+	if b.store, err = sqlite.Open(ctx, filepath.Join(o.Dir, deployment.Database), sqlite.Options{}); err != nil {
+		return nil, err
+	}
+	if b.dep, err = deployment.Load(ctx, b.store, deployment.WithKEK(kek)); err != nil {
+		return nil, err
+	}
+	lc := b.dep.LogConfig(b.store, o.Now, buildVersion(), b.digest)
+	lc.Fault = o.Fault
+	if o.Tune != nil {
+		o.Tune(&lc)
+	}
+	if b.log, err = audit.Open(ctx, lc); err != nil {
+		return nil, err
+	}
+	if err := b.dep.Use(b.log); err != nil {
+		return nil, err
+	}
+	b.records = api.Records(b.base)
+	if err := b.enrolment(s); err != nil {
+		return nil, err
+	}
+	if err := b.assemble(); err != nil {
+		return nil, err
+	}
+	return b, b.started(ctx)
+}
+
+// started judges the clock and records that the broker runs, and with which
+// configuration.
+func (b *broker) started(ctx context.Context) error {
+	if err := b.log.ClockCheck(b.now(), buildDate()); err != nil {
+		b.untimely.Store(&err)
+		b.logger.Error("releases are refused until the clock is accepted", "error", err.Error())
+	}
+	return b.append(ctx, b.records(ctx, "broker/start"))
+}
+
+// append records an event of the broker itself.
+func (b *broker) append(ctx context.Context, rec *release.Record) error {
+	_, err := b.log.Change(ctx, rec, func(keyvault.Tx, int64) error { return nil })
+	return err
+}
+
+func (b *broker) digest() receipt.Digest { return b.settings.Load().digest }
+
+// base is what every record says of this broker.
+func (b *broker) base() *release.Record {
+	return &release.Record{V: 1, Deployment: b.dep.ID, Simulation: b.dep.Simulation, Config: b.digest(), Binary: buildVersion()}
+}
+
+// assemble builds vault, policy engine, verifier, broker and API.
+func (b *broker) assemble() (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if b.engine, err = policies.New(policies.Config{Compiler: []string{self, "policy-compiler"}, ClaimsSchema: tpm.Schema()}); err != nil {
+		return err
+	}
+	if err := b.engine.SetReferences(b.settings.Load().references); err != nil {
+		return err
+	}
+	urls := b.cfg.URLs()
+	if b.keys, err = keyvault.New(keyvault.Config{
+		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:],
+		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records,
+	}); err != nil {
+		return err
+	}
+	issuer, err := challenge.New(challenge.Config{
+		Key: b.dep.NonceKey, Deployment: b.dep.ID, TTL: b.cfg.NonceTTL, Spent: b.store.NonceSpent, Now: b.now,
+	})
+	if err != nil {
+		return err
+	}
+	gate := api.NewGate(0, 0)
+	core, err := b.core(issuer, gate)
+	if err != nil {
+		return err
+	}
+	return b.serveAPI(core, issuer, gate)
+}
+
+// core is the release broker on its ports.
+func (b *broker) core(issuer release.Challenges, gate *api.Gate) (*release.Broker, error) {
+	signer, err := jose.NewSigner(b.dep.ResponseKeys[0], receipt.ResponseType)
+	if err != nil {
+		return nil, err
+	}
+	verifier, anchors, err := b.verifier()
+	if err != nil {
+		return nil, err
+	}
+	return release.New(release.Config{
+		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Binary: buildVersion(), Settings: b.digest,
+		Anchors:  func() receipt.Digest { return anchors },
+		ParseKID: b.keys.ParseKID, Challenges: issuer, Keys: b.keys, Machines: release.EnrolledMachines{Objects: b.log.Objects()},
+		Verifier: verifier, Policy: b.engine, Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
+	})
+}
+
+func (b *broker) verifier() (attest.Verifier, receipt.Digest, error) {
+	var roots []*x509.Certificate
+	h := newAnchorHash()
+	for _, ca := range b.dep.AKCAs {
+		roots = append(roots, ca.Cert)
+		h.Write(ca.Cert.Raw)
+	}
+	v, err := all.Verifiers(all.Config{TPM: tpm.Config{AKRoots: roots, Denied: func(c *x509.Certificate) bool { return b.settings.Load().denied(c) }}})
+	return v, receipt.Digest(h.Sum(nil)), err
+}
+
+func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *api.Gate) error {
+	tokens, err := jose.NewSigner(b.dep.TokenKeys[0], jose.TypeAccessToken)
+	if err != nil {
+		return err
+	}
+	accepted, err := jose.NewKeys(publicKeys(b.dep.TokenKeys)...)
+	if err != nil {
+		return err
+	}
+	hosts := stripScheme(b.cfg.URLs())
+	ids, err := identity.New(identity.Config{
+		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(hosts), Now: b.now,
+	})
+	if err != nil {
+		return err
+	}
+	metrics := telemetry.NewMetrics(buildVersion(), api.Names())
+	if err := b.gauges(metrics, gate); err != nil {
+		return err
+	}
+	b.handler, err = api.New(api.Config{
+		Deployment: b.dep.ID, Hosts: hosts, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
+		Objects: b.log.Objects(), Policies: explainer{b.engine}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep,
+		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: metrics,
+		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now,
+	})
+	return err
+}
+
+// warnings is what /readyz says: words an operator should know, or why nothing
+// can be released.
+func (b *broker) warnings(ctx context.Context) ([]string, error) {
+	if b.draining.Load() {
+		return nil, errors.New("shutting down")
+	}
+	if err := b.store.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if err := b.untimely.Load(); err != nil {
+		return nil, *err
+	}
+	var out []string
+	if b.settings.Load().config.OpenEnrolment {
+		out = append(out, "open_enrolment")
+	}
+	if b.dep.Simulation {
+		out = append(out, "simulation")
+	}
+	if b.dep.Ready(ctx) != nil {
+		out = append(out, "recovery_not_drilled")
+	}
+	return out, nil
+}
+
+// close stops the log and closes the store, in this order; it is safe on a
+// broker that was not fully opened.
+func (b *broker) close() error {
+	if b.keys != nil {
+		b.keys.Close()
+	}
+	var errs []error
+	if b.log != nil {
+		errs = append(errs, b.log.Close())
+	}
+	if b.store != nil {
+		_, err := b.store.Checkpoint(context.Background(), true)
+		errs = append(errs, err, b.store.Close())
+	}
+	return errors.Join(errs...)
+}

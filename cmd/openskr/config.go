@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// Config is everything `openskr serve` can be told, and this file is its manual.
+// `openskr init` writes DIR/openskr.yaml with the values it chose; flags of
+// `serve` win over the file. Unknown or repeated members are refused: a misspelt
+// security setting must not be ignored.
+type Config struct {
+	// Listen is the address of the TLS listener, HOST:PORT. Default 127.0.0.1:8443.
+	Listen string `yaml:"listen" json:"listen"`
+	// Hosts are the names under which clients reach this broker, each HOST or
+	// HOST:PORT. Key URLs and the broker's certificate carry them; the first one is
+	// used in URLs that the broker makes. Default: the listen address.
+	Hosts []string `yaml:"hosts" json:"hosts"`
+	// KEK is the file with the root key, 32 bytes, made by init. Without it and
+	// without a recovery identity every key is lost; with it and the database every
+	// key is readable. It must lie outside the data folder.
+	KEK string `yaml:"kek" json:"kek"`
+	// TLSCert and TLSKey are PEM files of the operator's own certificate. Default:
+	// a certificate of the deployment's CA, renewed by serve. Reloaded on SIGHUP.
+	TLSCert string `yaml:"tls_cert" json:"tls_cert,omitempty"`
+	TLSKey  string `yaml:"tls_key" json:"tls_key,omitempty"`
+	// EKRoots are PEM files or folders of TPM manufacturers' CA certificates. A TPM
+	// whose EK certificate does not chain to one of them cannot enrol. Trusted: who
+	// can edit them decides what counts as a TPM. Reloaded on SIGHUP.
+	EKRoots []string `yaml:"ek_roots" json:"ek_roots"`
+	// EKAllow is a file of SHA-256 hashes, hex, one a line, of EK public keys whose
+	// machines are approved as they enrol. Reloaded on SIGHUP.
+	EKAllow string `yaml:"ek_allow" json:"ek_allow,omitempty"`
+	// EKDeny is a file of the same form: machines whose EK it names are refused, and
+	// their AK certificates count as revoked. Reloaded on SIGHUP.
+	EKDeny string `yaml:"ek_deny" json:"ek_deny,omitempty"`
+	// OpenEnrolment approves every genuine TPM by itself. Any TPM on earth can then
+	// prove any PCR values it likes over its bus: for laboratories only. /readyz
+	// warns while it is on, and the setting is recorded.
+	OpenEnrolment bool `yaml:"open_enrolment" json:"open_enrolment"`
+	// References is a JSON file for data.references of release policies: an object
+	// of sets, each {kind: {value: {"label": …}}}. Reloaded on SIGHUP.
+	References string `yaml:"references" json:"references,omitempty"`
+	// NonceTTL is how long a challenge is good. Default 2m, at most 10m.
+	NonceTTL time.Duration `yaml:"nonce_ttl" json:"nonce_ttl"`
+	// AKLife is the life of an AK certificate. Default and maximum 24h.
+	AKLife time.Duration `yaml:"ak_life" json:"ak_life"`
+	// LogLevel is debug, info, warn or error. Reloaded on SIGHUP.
+	LogLevel string `yaml:"log_level" json:"log_level"`
+	// DrainTimeout bounds how long SIGTERM waits for requests in flight. Default 30s.
+	DrainTimeout time.Duration `yaml:"drain_timeout" json:"drain_timeout"`
+	// RequestsPerSecond bounds requests without an identity per source prefix (/24,
+	// /48) and second, before any cryptography. Default 200. 0 keeps the default.
+	RequestsPerSecond int `yaml:"requests_per_second" json:"requests_per_second"`
+}
+
+const (
+	configName  = "openskr.yaml"
+	defaultPort = "8443"
+)
+
+// loadConfig reads path strictly; "" reads DIR/openskr.yaml when it is there.
+func loadConfig(dir, path string) (*Config, error) {
+	if path == "" {
+		path = filepath.Join(dir, configName)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			c := &Config{}
+			return c, c.complete()
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseConfig(b []byte) (*Config, error) {
+	c := &Config{}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one YAML document")
+	}
+	return c, c.complete()
+}
+
+// complete fills in defaults and refuses values that cannot work.
+func (c *Config) complete() error {
+	def := func(p *time.Duration, v time.Duration) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:" + defaultPort
+	}
+	def(&c.NonceTTL, 2*time.Minute)
+	def(&c.AKLife, 24*time.Hour)
+	def(&c.DrainTimeout, 30*time.Second)
+	if c.LogLevel == "" {
+		c.LogLevel = "info"
+	}
+	if c.RequestsPerSecond == 0 {
+		c.RequestsPerSecond = 200
+	}
+	if _, err := c.level(); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w: want HOST:PORT", err)
+	}
+	if len(c.Hosts) == 0 {
+		if host == "" || net.ParseIP(host).IsUnspecified() {
+			return errors.New("hosts: name at least one host, since listen names none")
+		}
+		c.Hosts = []string{net.JoinHostPort(host, port)}
+	}
+	switch {
+	case c.NonceTTL < 5*time.Second || c.NonceTTL > 10*time.Minute:
+		return errors.New("nonce_ttl: want 5s to 10m")
+	case c.AKLife < time.Minute || c.AKLife > 24*time.Hour:
+		return errors.New("ak_life: want 1m to 24h")
+	case c.DrainTimeout < 0 || c.DrainTimeout > 10*time.Minute:
+		return errors.New("drain_timeout: want 0s to 10m")
+	case c.RequestsPerSecond < 0:
+		return errors.New("requests_per_second: want 1 or more")
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return errors.New("tls_cert and tls_key go together")
+	}
+	return nil
+}
+
+func (c *Config) level() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, fmt.Errorf("log_level: %q is not debug, info, warn or error", c.LogLevel)
+	}
+	return l, nil
+}
+
+// URLs are the broker's base URLs, the first one for URLs that it makes itself.
+func (c *Config) URLs() []string {
+	_, port, _ := net.SplitHostPort(c.Listen)
+	out := make([]string, len(c.Hosts))
+	for i, h := range c.Hosts {
+		if _, _, err := net.SplitHostPort(h); err != nil && port != "443" {
+			h = net.JoinHostPort(h, port)
+		}
+		out[i] = "https://" + h
+	}
+	return out
+}
+
+// Digest is the hash that every record carries: of the effective values and of
+// the files they name, so that an exchanged root shows.
+func (c *Config) Digest() (receipt.Digest, error) {
+	type file struct {
+		Path string
+		Sum  receipt.Digest
+	}
+	var files []file
+	for _, p := range append([]string{c.EKAllow, c.EKDeny, c.References, c.TLSCert}, c.EKRoots...) {
+		if p == "" {
+			continue
+		}
+		if err := filepath.WalkDir(p, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			files = append(files, file{path, sha256.Sum256(b)})
+			return err
+		}); err != nil {
+			return receipt.Digest{}, err
+		}
+	}
+	b, err := json.Marshal(struct {
+		Config *Config
+		Files  []file
+	}{c, files})
+	return sha256.Sum256(b), err
+}
+
+// write stores c as DIR/openskr.yaml for serve.
+func (c *Config) write(dir string) error {
+	b, err := c.yaml()
+	if err != nil {
+		return err
+	}
+	head := []byte("# Written by `openskr init`. Every member is documented in `openskr config check --help`.\n")
+	return os.WriteFile(filepath.Join(dir, configName), append(head, b...), 0o600)
+}

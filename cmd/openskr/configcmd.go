@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newConfigCmd(a *app) *cobra.Command {
+	root := parent(&cobra.Command{Use: "config", Short: "Check the broker's configuration"})
+	manual, err := configManual()
+	if err != nil {
+		manual = err.Error() // the source is part of this program; a test reads it
+	}
+	var data string
+	check := &cobra.Command{
+		Use: "check [FILE]", Short: "Check a configuration file and print its effective values",
+		Long: manual, Args: maxArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path := ""
+			if len(args) == 1 {
+				path = args[0]
+			}
+			if path == "" && data == "" {
+				return usagef("config check: name a FILE or --data DIR")
+			}
+			c, err := loadConfig(data, path)
+			if err != nil {
+				return unreadable(err)
+			}
+			if _, err := (&broker{}).loadSettings(c); err != nil {
+				return unreadable(err)
+			}
+			if _, err := certPool(c.EKRoots); err != nil {
+				return unreadable(fmt.Errorf("ek_roots: %w", err))
+			}
+			d, err := c.Digest()
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.stdout, map[string]any{"config": c, "digest": d.String()})
+			}
+			text, err := c.yaml()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stdout, "%s# digest in records: %s\n", text, d)
+			return nil
+		},
+	}
+	check.Flags().StringVar(&data, "data", "", "data `DIR` of a deployment, for its "+configName)
+	root.AddCommand(check)
+	return root
+}
+
+// maxArgs allows up to n arguments.
+func maxArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return usagef("%s: unexpected %q", cmd.CommandPath(), args[n])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"hash"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/internal/api"
+	"github.com/openskr/openskr/internal/audit"
+	"github.com/openskr/openskr/internal/telemetry"
+	"github.com/openskr/openskr/policies"
+	"github.com/openskr/openskr/release"
+)
+
+// The adapters between what the packages offer and what the API asks for.
+
+// logPort is the log as the API reads it.
+type logPort struct{ *audit.Log }
+
+// Entries implements the API's log.
+func (l logPort) Entries(ctx context.Context, start int64, limit int) ([][]byte, error) {
+	list, err := l.Log.Entries(ctx, start, int64(limit))
+	out := make([][]byte, len(list))
+	for i, e := range list {
+		out[i] = e.Leaf
+	}
+	return out, err
+}
+
+// Prove implements the API's log.
+func (l logPort) Prove(ctx context.Context, index, size int64) ([][]byte, error) {
+	r, err := l.Log.Prove(ctx, index, size)
+	if err != nil {
+		return nil, err
+	}
+	return r.Path, nil
+}
+
+// Ring implements the API's log.
+func (l logPort) Ring() any { return l.Log.Ring() }
+
+// explainer is the policy engine as the API asks it.
+type explainer struct{ *policies.Engine }
+
+// Explain implements the API's policies.
+func (e explainer) Explain(ctx context.Context, p release.ReleasePolicy, input []byte) (any, error) {
+	return e.Engine.Explain(ctx, p, input)
+}
+
+// clockPort accepts a clock that was not believed at start.
+type clockPort struct{ b *broker }
+
+// Accept implements the API's clock.
+func (c clockPort) Accept(ctx context.Context, rec *release.Record) error {
+	if _, err := c.b.log.AcceptClock(ctx, rec); err != nil {
+		return err
+	}
+	c.b.untimely.Store(nil)
+	return nil
+}
+
+// enroller is enrolment with the roots of the present configuration.
+type enroller struct{ b *broker }
+
+// Begin implements the API's enrolment.
+func (e enroller) Begin(ctx context.Context, req format.EnrollRequest) (*format.EnrollChallenge, error) {
+	return e.b.settings.Load().enroll.Begin(ctx, req)
+}
+
+// Finish implements the API's enrolment.
+func (e enroller) Finish(ctx context.Context, proof format.EnrollProof) (*format.EnrollResult, error) {
+	return e.b.settings.Load().enroll.Finish(ctx, proof)
+}
+
+func publicKeys(list []*ecdsa.PrivateKey) []*ecdsa.PublicKey {
+	out := make([]*ecdsa.PublicKey, len(list))
+	for i, k := range list {
+		out[i] = &k.PublicKey
+	}
+	return out
+}
+
+func newAnchorHash() hash.Hash { return sha256.New() }
+
+// rateOf allows bursts of two seconds.
+func rateOf(perSecond int) api.Rate {
+	return api.Rate{PerSecond: rate.Limit(perSecond), Burst: 2 * perSecond}
+}
+
+// gauges registers what is read when /metrics is asked.
+func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
+	return m.Gauge("openskr_queue_depth", "Requests running, at the log or waiting for a processor.", func() float64 { return float64(gate.Depth()) })
+}
+
+// buildDate is the time of the commit this program was built from, or zero.
+func buildDate() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			t, err := time.Parse(time.RFC3339, s.Value)
+			if err == nil {
+				return t
+			}
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/openskr/openskr/attest/tpm"
+	"github.com/openskr/openskr/internal/enroll"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// settings is what SIGHUP loads again, whole or not at all.
+type settings struct {
+	config     *Config
+	digest     receipt.Digest
+	cert       *tls.Certificate // the operator's own, nil: of the deployment's CA
+	references map[string]any
+	deny       enroll.AllowList // hashes of EKs whose AK certificates count as revoked
+	enroll     *enroll.Service
+}
+
+// loadSettings reads every file that c names.
+func (b *broker) loadSettings(c *Config) (s *settings, err error) {
+	s = &settings{config: c}
+	if s.digest, err = c.Digest(); err != nil {
+		return nil, err
+	}
+	if c.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("tls_cert: %w", err)
+		}
+		s.cert = &cert
+	}
+	if c.References != "" {
+		text, err := os.ReadFile(c.References)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(text, &s.references); err != nil {
+			return nil, fmt.Errorf("references: %s: %w", c.References, err)
+		}
+	}
+	if s.deny, err = hashList(c.EKDeny); err != nil {
+		return nil, fmt.Errorf("ek_deny: %w", err)
+	}
+	return s, nil
+}
+
+// enrolment builds the enrolment service of s, once the log is open.
+func (b *broker) enrolment(s *settings) error {
+	roots, err := certPool(s.config.EKRoots)
+	if err != nil {
+		return fmt.Errorf("ek_roots: %w", err)
+	}
+	allow, err := hashList(s.config.EKAllow)
+	if err != nil {
+		return fmt.Errorf("ek_allow: %w", err)
+	}
+	s.enroll, err = enroll.New(enroll.Config{
+		EKRoots: roots, CA: b.dep.AKCAs[0].Cert, CAKey: b.dep.AKCAs[0].Key, Key: b.dep.EnrollKey, Pseudonym: b.dep.PseudonymKey,
+		Objects: b.log.Objects(), Log: b.log, AllowList: allow.Allows, Open: s.config.OpenEnrolment, Deployment: b.dep.ID,
+		Record: b.records, Now: b.now, Life: s.config.AKLife,
+	})
+	return err
+}
+
+// denied says whether the operator's deny list names the EK of an AK certificate.
+func (s *settings) denied(c *x509.Certificate) bool {
+	hash, ok := tpm.CertifiedEK(c)
+	return !ok || s.deny.Allows(hash) || s.deny.Allows(sha256.Sum256(c.Raw))
+}
+
+func hashList(path string) (enroll.AllowList, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return enroll.ParseAllowList(b)
+}
+
+// certPool reads PEM files and folders of them. A file without a certificate is
+// an error: a trust list that is half read is not the one the operator wrote.
+func certPool(paths []string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	for _, p := range paths {
+		if err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return addPEM(pool, path, b)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return pool, nil
+}
+
+func addPEM(pool *x509.CertPool, path string, b []byte) error {
+	n := 0
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		pool.AddCert(c)
+		n++
+	}
+	if n == 0 {
+		return fmt.Errorf("%s: no certificate (PEM) in it", path)
+	}
+	return nil
+}
