@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -67,10 +66,6 @@ good_pcrs if {
 `
 
 func (d *demo) encrypt(ctx context.Context) (string, error) {
-	out, err := d.run(ctx, 0, d.agent, d.agentArgs("evidence", "--json")...)
-	if err != nil {
-		return out, err
-	}
 	claims, err := d.claims(ctx)
 	if err != nil {
 		return "", err
@@ -104,17 +99,19 @@ type demoClaims struct {
 
 // claims asks the verifier what this machine's evidence says.
 func (d *demo) claims(ctx context.Context) (*demoClaims, error) {
-	dir := d.path("evidence")
-	if text, err := d.run(ctx, 0, d.agent, d.agentArgs("evidence", "--out", dir)...); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, text)
-	}
-	in := func(n string) string { return filepath.Join(dir, n) }
-	text, err := d.run(ctx, 0, d.self, "evidence", "verify", "--json", "--type", "tpm", "--quote", in("quote"), "--signature", in("signature"),
-		"--ak", in("ak"), "--eventlog", in("eventlog"), "--pcrs", in("pcrs.json"))
+	text, err := d.run(ctx, 0, d.agent, d.agentArgs("evidence")...)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
 	_, body, _ := strings.Cut(text, "\n")
+	if err := os.WriteFile(d.path("evidence.json"), []byte(body), 0o600); err != nil {
+		return nil, err
+	}
+	text, err = d.run(ctx, 0, d.self, "evidence", "verify", "--json", "--type", "tpm", "--evidence", d.path("evidence.json"))
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, text)
+	}
+	_, body, _ = strings.Cut(text, "\n")
 	var res struct {
 		Claims demoClaims `json:"claims"`
 	}

@@ -23,6 +23,7 @@ func newEvidenceCmd(a *app) *cobra.Command {
 type evidenceFlags struct {
 	typ                                         string
 	attestation                                 string
+	body                                        string // --evidence
 	quote, signature, ak, akCert, log, pcrs     string
 	akRoots, at, nonce, runtimeData             string
 	chain, freshness, binding, revoked, resides bool
@@ -72,6 +73,7 @@ tpm2_quote -o writes.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.typ, "type", "", "`TYPE` of evidence: tpm")
+	fl.StringVar(&f.body, "evidence", "", "`FILE` that `openskr-agent evidence` printed, instead of the five parts")
 	fl.StringVar(&f.attestation, "attestation", "", "`FILE` of go-tpm-tools (protobuf), instead of the next five")
 	fl.StringVar(&f.quote, "quote", "", "`FILE` with the quote")
 	fl.StringVar(&f.signature, "signature", "", "`FILE` with its signature")

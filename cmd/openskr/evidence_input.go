@@ -30,10 +30,14 @@ func (a *app) readEvidence(f *evidenceFlags) (attest.Evidence, attest.Expect, er
 		return ev, want, err
 	}
 	ev.RuntimeData = runtimeData
-	parts := f.quote + f.signature + f.ak + f.pcrs + f.log + f.akCert
+	parts := f.quote + f.signature + f.ak + f.pcrs + f.log
 	switch {
-	case f.attestation != "" && parts != "":
-		return ev, want, usagef("--attestation holds everything: do not give its parts too")
+	case (f.attestation != "" || f.body != "") && parts != "" || f.attestation != "" && f.body+f.akCert != "":
+		return ev, want, usagef("--attestation and --evidence hold everything: do not give parts too")
+	case f.body != "":
+		if ev.Body, err = a.input(f.body); err == nil && f.akCert != "" {
+			err = a.readAKCert(f.akCert, &ev)
+		}
 	case f.attestation != "":
 		err = a.readAttestation(f.attestation, &ev)
 	default:

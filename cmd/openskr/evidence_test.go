@@ -108,7 +108,7 @@ func TestEvidenceOfTPM2Tools(t *testing.T) {
 		{"parts and a whole", []string{"--attestation", in("quote")}, codeUsage, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			write(t, in("other.log"), testdata.Debian10EventLog)
+			write(t, in("other.log"), testdata.Ubuntu2104NoSecureBootEventLog)
 			write(t, in("ak.pem"), []byte("-----BEGIN PUBLIC KEY-----\n"))
 			code, stdout, stderr := call(t, append(slices.Clone(base), c.args...)...)
 			if code != c.code {
