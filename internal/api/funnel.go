@@ -115,11 +115,18 @@ func (f *funnel) admit(r *http.Request, c *route.Call) error {
 func (f *funnel) handle(r *route.Route) echo.HandlerFunc {
 	return func(e echo.Context) error {
 		req := e.Request()
-		c := route.From(req.Context())
-		c.Operation, c.Door = r.Name, r.Door
+		c, r := route.From(req.Context()), r
 		c.Params = make(map[string]string, len(e.ParamNames()))
 		for i, name := range e.ParamNames() {
-			c.Params[name] = e.ParamValues()[i]
+			v := e.ParamValues()[i]
+			if strings.Contains(v, "/") { // the router gives the last parameter all that is left
+				r = f.unknown[http.StatusNotFound]
+			}
+			c.Params[name] = v
+		}
+		c.Operation = r.Name
+		if r.Name != opUnknown {
+			c.Door = r.Door
 		}
 		answer, err := f.call(e.Response().Writer, req, r, c)
 		if err != nil {
@@ -162,11 +169,7 @@ func (f *funnel) unrouted(err error, e echo.Context) {
 	if errors.As(err, &h) && h.Code == http.StatusMethodNotAllowed {
 		status = h.Code
 	}
-	r := f.unknown[status]
-	door := route.From(e.Request().Context()).Door
-	unknown := *r
-	unknown.Door = door
-	_ = f.handle(&unknown)(e) // it answers every error itself
+	_ = f.handle(f.unknown[status])(e) // it answers every error itself
 }
 
 // newCorrelation makes a random UUID (RFC 9562 §5.4), the form of Azure's request ids.
