@@ -17,7 +17,12 @@ import (
 // interrupted (compare, hash, insert, unify) is small.
 const boundName = "internal.openskr_bound"
 
-func boundDecl() *types.Function { return types.NewFunction(types.Args(types.A), types.B) }
+// keySteps is the extra price of a computed key of an object: giving a key a
+// second time makes OPA hash the whole object again.
+const keySteps = 16
+
+// boundDecl: the value and extra steps to charge.
+func boundDecl() *types.Function { return types.NewFunction(types.Args(types.A, types.N), types.B) }
 
 func boundBuiltin() *topdown.Builtin {
 	return &topdown.Builtin{
@@ -31,7 +36,11 @@ func boundBuiltin() *topdown.Builtin {
 			if n > m.limits.value {
 				return halt(b.Location, release.ReasonPolicyResource, "value larger than %d bytes", m.limits.value)
 			}
-			if s := m.charge(int64(n>>6), int64(n)); s != nil {
+			extra := 0
+			if w, ok := ops[1].Value.(ast.Number); ok {
+				extra, _ = w.Int()
+			}
+			if s := m.charge(int64(extra+n>>6), int64(n)); s != nil {
 				return topdown.Halt{Err: s}
 			}
 			return next(ast.InternedTerm(true))
@@ -50,8 +59,17 @@ func boundStage(c *ast.Compiler) *ast.Error {
 		for _, rule := range m.Rules {
 			for r := rule; r != nil; r = r.Else {
 				b.inner(r.Body)
-				keys := append([]*ast.Term{r.Head.Key}, r.Head.Reference[1:]...)
-				r.Body = b.body(r.Body, heads(keys, r.Head.Value)...)
+				var h heads
+				if r.Head.Key != nil {
+					h.add(r.Head.Key, 0)
+				}
+				for _, t := range r.Head.Reference[1:] {
+					h.add(t, keySteps)
+				}
+				if r.Head.Value != nil && (len(r.Head.Reference) > 1 || built(r.Head.Value)) {
+					h.add(r.Head.Value, 0)
+				}
+				r.Body = b.body(r.Body, h)
 			}
 		}
 	}
@@ -63,34 +81,40 @@ type bounder struct{ arities map[string]int }
 // inner reaches the bodies inside a body.
 func (b bounder) inner(body ast.Body) {
 	ast.NewGenericVisitor(func(x any) bool {
+		var h heads
 		switch x := x.(type) {
 		case *ast.ArrayComprehension:
-			x.Body = b.body(x.Body, heads(nil, x.Term)...)
+			if built(x.Term) {
+				h.add(x.Term, 0)
+			}
+			x.Body = b.body(x.Body, h)
 		case *ast.SetComprehension:
-			x.Body = b.body(x.Body, heads([]*ast.Term{x.Term})...)
+			h.add(x.Term, 0)
+			x.Body = b.body(x.Body, h)
 		case *ast.ObjectComprehension:
-			x.Body = b.body(x.Body, heads([]*ast.Term{x.Key}, x.Value)...)
+			h.add(x.Key, keySteps)
+			h.add(x.Value, 0)
+			x.Body = b.body(x.Body, h)
 		case *ast.Every:
-			x.Body = b.body(x.Body)
+			x.Body = b.body(x.Body, nil)
 		}
 		return false
 	}).Walk(body)
 }
 
-// heads picks what to bound of a head: every computed key, since inserting it
-// hashes it whole, and values that are built there.
-func heads(keys []*ast.Term, values ...*ast.Term) (out []*ast.Term) {
-	for _, t := range keys {
-		if t != nil && !t.IsGround() {
-			out = append(out, t)
-		}
+// heads is what to bound when a body is done: every computed part that is
+// inserted somewhere, since that hashes it whole, and what is built there.
+type heads []head
+
+type head struct {
+	term  *ast.Term
+	steps int
+}
+
+func (h *heads) add(t *ast.Term, steps int) {
+	if !t.IsGround() {
+		*h = append(*h, head{t, steps})
 	}
-	for _, t := range values {
-		if t != nil && built(t) {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 func built(t *ast.Term) bool {
@@ -105,9 +129,9 @@ func comprehension(t *ast.Term) bool {
 	return false
 }
 
-func (b bounder) body(body ast.Body, heads ...*ast.Term) (out ast.Body) {
-	add := func(t *ast.Term, at *ast.Location) {
-		e := &ast.Expr{Terms: []*ast.Term{ast.NewTerm(boundRef()), t}, Generated: true}
+func (b bounder) body(body ast.Body, ends heads) (out ast.Body) {
+	add := func(t *ast.Term, steps int, at *ast.Location) {
+		e := &ast.Expr{Terms: []*ast.Term{ast.NewTerm(boundRef()), t, ast.InternedTerm(steps)}, Generated: true}
 		e.SetLocation(at)
 		out.Append(e)
 	}
@@ -117,7 +141,7 @@ func (b bounder) body(body ast.Body, heads ...*ast.Term) (out ast.Body) {
 		if e.IsCall() && !e.IsEquality() { // arguments of functions
 			for i, t := range e.Operands() {
 				if i < b.arities[e.Operator().String()] && collection(t.Value) && !t.IsGround() {
-					add(t, at)
+					add(t, 0, at)
 				}
 			}
 		}
@@ -125,14 +149,14 @@ func (b bounder) body(body ast.Body, heads ...*ast.Term) (out ast.Body) {
 		if e.IsEquality() && !e.Negated {
 			l, r := e.Operand(0), e.Operand(1)
 			if _, ok := l.Value.(ast.Var); ok && built(r) {
-				add(l, at)
+				add(l, 0, at)
 			} else if _, ok := r.Value.(ast.Var); ok && built(l) {
-				add(r, at)
+				add(r, 0, at)
 			}
 		}
 	}
-	for _, t := range heads {
-		add(t, at)
+	for _, h := range ends {
+		add(h.term, h.steps, at)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,13 +24,11 @@ const packageName = "release"
 // parse reads a policy as Rego v1 with the pinned capabilities.
 func parse(name string, src []byte) (*ast.Module, []Diagnostic) {
 	m, err := ast.ParseModuleWithOpts(name, string(src), ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities()})
-	if errs, ok := err.(ast.Errors); ok {
+	var errs ast.Errors
+	switch {
+	case errors.As(err, &errs) && errs[0].Location != nil && errs[0].Location.Row > 0:
 		return nil, diagnose(errs)
-	}
-	if err != nil {
-		return nil, []Diagnostic{{Code: "rego_parse_error", Message: err.Error()}}
-	}
-	if m == nil { // only comments
+	case err != nil, m == nil: // nothing, or only comments
 		return nil, []Diagnostic{{Row: 1, Col: 1, Code: "policy_package", Message: "the policy is empty: it must start with `package release`"}}
 	}
 	return m, nil
@@ -79,7 +78,7 @@ func (c *checker) bad(at *ast.Location, code, format string, args ...any) {
 func (c *checker) rule(rule *ast.Rule) {
 	head, ref := rule.Head, rule.Head.Ref()
 	name := ref[0].String()
-	c.names[ref.String()] = true
+	c.names[name] = true
 	switch {
 	case (name == "allow" || name == "deny") && len(ref) > 1:
 		c.bad(rule.Location, "policy_rule", "%s must be a rule, not a table: write `allow if ...` and `deny contains msg if ...`", name)
@@ -159,9 +158,24 @@ func (c *checker) expr(e *ast.Expr) {
 	}
 	c.operator(e.Operator(), e.Location)
 	if name := e.Operator().String(); (name == "eq" || name == "equal" || name == "assign") && len(e.Operands()) == 2 &&
-		built(e.Operand(0)) && built(e.Operand(1)) {
+		computed(e.Operand(0)) && computed(e.Operand(1)) {
 		c.bad(e.Location, "policy_rule", "give one of the two literals a name first: both sides of a comparison cannot be built in it")
 	}
+}
+
+// computed says whether t is a literal with parts that only evaluation gives.
+func computed(t *ast.Term) (found bool) {
+	if !collection(t.Value) && !comprehension(t) {
+		return false
+	}
+	ast.WalkTerms(t, func(part *ast.Term) bool {
+		switch part.Value.(type) {
+		case ast.Var, ast.Ref, ast.Call:
+			found = true
+		}
+		return found
+	})
+	return found || comprehension(t)
 }
 
 // operator judges what is called. Undefined functions of the policy's own are the compiler's to report.

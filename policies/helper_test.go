@@ -69,7 +69,7 @@ func policy(src string) release.ReleasePolicy {
 	return release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: []byte(src), Digest: sha256.Sum256([]byte(src))}
 }
 
-const head = "package release\n\ndefault allow := false\n\n"
+const preamble = "package release\n\ndefault allow := false\n\n"
 
 // input is a request whose claims are those of a machine, plus extra.
 func input(extra attest.Claims) *release.Input {

@@ -18,19 +18,19 @@ func TestDecisions(t *testing.T) {
 		allow     bool
 		messages  []string
 	}{
-		{"allow", head + "allow if input.claims.level == 2", nil, true, nil},
-		{"condition fails", head + "allow if input.claims.level == 3", nil, false, nil},
-		{"reference", head + `allow if data.references.web.pcr4[input.claims.tpm.pcrs.sha256["4"]]`, nil, true, nil},
-		{"reference unknown", head + `allow if data.references.web.pcr4[input.claims.tpm.pcrs.sha256["5"]]`, nil, false, nil},
-		{"reference set unknown", head + `allow if data.references.db.pcr4[input.claims.tpm.pcrs.sha256["4"]]`, nil, false, nil},
-		{"deny wins, sorted", head + "allow if true\ndeny contains msg if some msg in [\"b\", \"a\"]", nil, false, []string{"a", "b"}},
-		{"no deny fires", head + "allow if true\ndeny contains \"x\" if input.claims.level > 2", nil, true, nil},
-		{"messages are cut and made printable", head + "allow if true\ndeny contains input.claims.name", attest.Claims{"name": "\x1b[2J" + strings.Repeat("é", 2000)}, false, []string{`\x1b[2J` + strings.Repeat("é", 508)}},
-		{"large integers are exact", head + "allow if input.claims.level == 9007199254740993", attest.Claims{"level": uint64(9007199254740993)}, true, nil},
-		{"large integers differ", head + "allow if input.claims.level == 9007199254740993", attest.Claims{"level": uint64(9007199254740992)}, false, nil},
-		{"function", head + "allow if f(input.claims.level)\nf(x) if x > 1", nil, true, nil},
-		{"else", head + "allow := true if { input.claims.level > 5 } else := input.claims.secureboot", nil, true, nil},
-		{"every", head + "allow if every x in input.claims.list { count(x) == 1 }", nil, true, nil},
+		{"allow", preamble + "allow if input.claims.level == 2", nil, true, nil},
+		{"condition fails", preamble + "allow if input.claims.level == 3", nil, false, nil},
+		{"reference", preamble + `allow if data.references.web.pcr4[input.claims.tpm.pcrs.sha256["4"]]`, nil, true, nil},
+		{"reference unknown", preamble + `allow if data.references.web.pcr4[input.claims.tpm.pcrs.sha256["5"]]`, nil, false, nil},
+		{"reference set unknown", preamble + `allow if data.references.db.pcr4[input.claims.tpm.pcrs.sha256["4"]]`, nil, false, nil},
+		{"deny wins, sorted", preamble + "allow if true\ndeny contains msg if some msg in [\"b\", \"a\"]", nil, false, []string{"a", "b"}},
+		{"no deny fires", preamble + "allow if true\ndeny contains \"x\" if input.claims.level > 2", nil, true, nil},
+		{"messages are cut and made printable", preamble + "allow if true\ndeny contains input.claims.name", attest.Claims{"name": "\x1b[2J" + strings.Repeat("é", 2000)}, false, []string{`\x1b[2J` + strings.Repeat("é", 508)}},
+		{"large integers are exact", preamble + "allow if input.claims.level == 9007199254740993", attest.Claims{"level": uint64(9007199254740993)}, true, nil},
+		{"large integers differ", preamble + "allow if input.claims.level == 9007199254740993", attest.Claims{"level": uint64(9007199254740992)}, false, nil},
+		{"function", preamble + "allow if f(input.claims.level)\nf(x) if x > 1", nil, true, nil},
+		{"else", preamble + "allow := true if { input.claims.level > 5 } else := input.claims.secureboot", nil, true, nil},
+		{"every", preamble + "allow if every x in input.claims.list { count(x) == 1 }", nil, true, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := e.Check(t.Context(), policy(tt.src)); err != nil {
