@@ -164,11 +164,11 @@ func (d *demo) bootMachine(ctx context.Context) (string, error) {
 	if d.tpm, err = swtpm.Start(ctx, d.path("tpm")); err != nil {
 		return "", err
 	}
-	log := testdata.Ubuntu2404AmdSevSnpEventLog
+	log := testdata.Rhel8EventLog
 	if err := d.tpm.Boot(log); err != nil {
 		return "", err
 	}
-	return "Event log of a real Ubuntu 24.04 machine with Secure Boot, replayed into a software TPM.\n",
+	return "Event log of a real RHEL 8 machine with Secure Boot, replayed into a software TPM.\n",
 		errors.Join(os.WriteFile(d.path("eventlog"), log, 0o600), os.WriteFile(d.path("tpm-roots.pem"), d.tpm.Roots, 0o600))
 }
 

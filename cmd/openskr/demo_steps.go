@@ -53,15 +53,10 @@ allow if {
 	input.evidence.type == "tpm"
 	input.claims.secureboot
 	input.claims.boot.cmdline == %q
-	good_pcrs
-}
-
-good_pcrs if {
-	p := input.claims.tpm.pcrs.sha256
-	p["4"] == %q # boot loader and kernel
-	p["7"] == %q # Secure Boot state and authorities
-	p["9"] == %q # files the loader read: kernel and initrd
-	p["12"] == "%064d" # nothing was added to the command line
+	input.claims.tpm.pcrs.sha256["4"] == %q # boot loader and kernel
+	input.claims.tpm.pcrs.sha256["7"] == %q # Secure Boot state and authorities
+	input.claims.tpm.pcrs.sha256["9"] == %q # files the loader read: kernel and initrd
+	input.claims.tpm.pcrs.sha256["12"] == "%064d" # nothing was added to the command line
 }
 `
 
