@@ -28,9 +28,12 @@ func (a *Agent) Enroll(ctx context.Context) (*format.EnrollResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	a.checkClock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return a.enroll(ctx)
 }
 
+// enroll does it; a.mu is held.
 func (a *Agent) enroll(ctx context.Context) (*format.EnrollResult, error) {
 	req, err := a.tpm.EnrollRequest(ctx)
 	if err != nil {
@@ -68,7 +71,9 @@ func (a *Agent) enroll(ctx context.Context) (*format.EnrollResult, error) {
 	if err := a.usable(res.Certificate); err != nil {
 		return nil, invalid("ak_certificate", "%w", err)
 	}
-	return &res, a.keep(res.Certificate)
+	a.cert = res.Certificate
+	a.keep()
+	return &res, nil
 }
 
 // certificate gives the AK certificate at hand, or enrols for one; fresh says that
@@ -100,7 +105,6 @@ func (a *Agent) enrolled(ctx context.Context) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(res.Certificate) > 0:
-		a.cert = res.Certificate
 		return a.cert, nil
 	case res.Status == "denied":
 		return nil, &Refused{Status: 403, Code: "Forbidden", Reason: "machine_denied"}
@@ -151,14 +155,13 @@ func (a *Agent) stored() []byte {
 
 // keep stores the certificate for later runs. It is public: losing it costs one
 // enrolment, so a full disk is a notice and no error.
-func (a *Agent) keep(der []byte) error {
+func (a *Agent) keep() {
 	if a.cfg.State == "" {
-		return nil
+		return
 	}
-	if err := replace(a.cfg.State, certificateFile, der); err != nil {
+	if err := replace(a.cfg.State, certificateFile, a.cert); err != nil {
 		a.cfg.Notice("the AK certificate could not be stored, the next run enrols again: " + err.Error())
 	}
-	return nil
 }
 
 func replace(dir, name string, b []byte) error {

@@ -98,14 +98,13 @@ func (a *Agent) post(ctx context.Context, broker, path string, body []byte, out 
 	return refusal(rsp, b)
 }
 
-// unreached classes an error of the connection. Certificates do not get better by
-// asking again.
+// unreached classes an error of the connection. A server that is not ours, or
+// speaks another protocol, does not get better by asking again.
 func unreached(err error) error {
 	var cert *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
-	tlsError := errors.As(err, &cert) || errors.As(err, &alert) || errors.As(err, &record)
-	return &failure{err: err, retry: !tlsError}
+	var op *net.OpError
+	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") // how crypto/tls wraps alerts
+	return &failure{err: err, retry: !alert && !errors.As(err, &cert) && !errors.Is(err, http.ErrSchemeMismatch)}
 }
 
 // refusal reads an error body. What is not in the expected shape is left out: it

@@ -67,7 +67,7 @@ func (a *Agent) verifyReceipt(r *receipt.Receipt) (*receipt.Record, error) {
 func (a *Agent) matches(r *receipt.Response, rec *receipt.Record, q *asked) error {
 	kid, err := parseKeyURL(r.KID)
 	if err != nil {
-		return invalid("kid", "%w", err)
+		return invalid("kid", "%.256q is no key URL", r.KID)
 	}
 	for _, c := range []struct {
 		check string
