@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -189,7 +190,12 @@ func (a *app) keyRequest(cmd *cobra.Command, method, path string, in any) error 
 		return err
 	}
 	var raw []byte
-	if err := c.call(cmd.Context(), method, path, in, &raw); err != nil {
+	err = c.call(cmd.Context(), method, path, in, &raw)
+	var refusal *brokerError
+	if errors.As(err, &refusal) && refusal.Reason == string(release.ReasonPolicyInvalid) {
+		return fmt.Errorf("%w; `openskr policy check FILE` says which line and why", err)
+	}
+	if err != nil {
 		return err
 	}
 	return a.showKey(raw)
@@ -235,7 +241,11 @@ func (a *app) showKey(raw []byte) error {
 	line("immutable", k.Policy.Immutable)
 	fmt.Fprintln(a.stdout)
 	for text := range strings.Lines(string(data)) {
-		fmt.Fprintf(a.stdout, "    %s\n", printable(strings.TrimRight(strings.ReplaceAll(text, "\t", "  "), "\r\n")))
+		text = strings.TrimRight(strings.ReplaceAll(text, "\t", "  "), "\r\n")
+		if text != "" {
+			text = "    " + printable(text)
+		}
+		fmt.Fprintln(a.stdout, text)
 	}
 	return nil
 }

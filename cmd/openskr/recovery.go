@@ -41,11 +41,19 @@ func newRecoveryStatusCmd(a *app) *cobra.Command {
 			}
 			a.fields("deployment", s.Deployment, "last drill", stamp(s.Drilled))
 			for _, r := range s.Recipients {
-				a.fields("recipient", r)
+				a.fields("recipient", shorten(r, 60))
 			}
 			return nil
 		},
 	}
+}
+
+// shorten keeps the beginning: a post-quantum recipient has two thousand characters.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
 }
 
 func newRecoveryDrillCmd(a *app) *cobra.Command {

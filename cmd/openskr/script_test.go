@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,11 +13,13 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/openskr/openskr/release/receipt"
@@ -31,6 +34,12 @@ const pipeEnv = "OPENSKR_TEST_TPM_SOCKET"
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(pipeEnv); socket != "" {
 		os.Exit(pipe(socket))
+	}
+	if env := os.Getenv(serveEnv); env != "" {
+		os.Exit(served(env))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "policy-compiler" { // the child of a policy engine in a test
+		os.Exit(program())
 	}
 	testscript.Main(m, map[string]func(){"openskr": func() { os.Exit(program()) }})
 }
@@ -55,9 +64,11 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"identity": makeIdentity, "ready": waitReady},
 		Setup: func(e *testscript.Env) error {
 			b := newFakeBroker(t)
 			e.Setenv("BROKER", b.url)
+			e.Setenv("LISTEN", freeAddress(t))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("OPENSKR_CREDENTIAL", "")
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
@@ -97,4 +108,50 @@ func selfSigned(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// makeIdentity FILE VAR writes an age identity and sets VAR to its recipient.
+func makeIdentity(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: identity FILE VAR")
+	}
+	id, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(id.String()+"\n"), 0o600))
+	ts.Setenv(args[1], id.Recipient().String())
+}
+
+// waitReady AGENT.JSON waits until its broker answers /readyz.
+func waitReady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready AGENT.JSON")
+	}
+	trust, err := readTrust(ts.MkAbs(args[0]))
+	ts.Check(err)
+	h, err := pinned([]byte(trust.CA))
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c := &client{base: trust.URLs[0], http: h}
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		err := c.call(ctx, http.MethodGet, "/readyz", nil, nil)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ts.Fatalf("the broker does not become ready: %v", err)
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
