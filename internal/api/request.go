@@ -122,8 +122,7 @@ func mediaType(req *http.Request, body route.Body) error {
 		return release.Refuse(release.ReasonMediaType, "Content-Type %.64q, want %s", values[0], want)
 	}
 	for name, value := range params {
-		// MSAL and some SDKs add one of these; any other parameter would change how the body reads.
-		if (name != "charset" || !strings.EqualFold(value, "utf-8")) && name != "odata" {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") { // another would change how the body reads
 			return release.Refuse(release.ReasonMediaType, "Content-Type parameter %.32q", name)
 		}
 	}
