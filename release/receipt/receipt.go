@@ -8,6 +8,7 @@
 package receipt
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -69,6 +70,11 @@ func OpenCheckpoint(text []byte, origin, vkey string) (*Checkpoint, error) {
 	n, err := note.Open(text, note.VerifierList(v))
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	for _, s := range n.Sigs { // note is lax about base64: one checkpoint must have one spelling
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return nil, fmt.Errorf("checkpoint: signature: %w", err)
+		}
 	}
 	return parseCheckpoint(n.Text, origin)
 }
