@@ -12,12 +12,18 @@ import (
 	"github.com/openskr/openskr/release"
 )
 
-const compilerArg = "policy-compiler"
+const (
+	compilerArg = "policy-compiler"
+	probeArg    = "confined-probe"
+)
 
 // TestMain makes the test binary its own compiler process.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == compilerArg {
 		os.Exit(CompilerMain(os.Stdin, os.Stdout))
+	}
+	if len(os.Args) > 2 && os.Args[1] == probeArg {
+		os.Exit(probe(os.Args[2]))
 	}
 	os.Exit(m.Run())
 }

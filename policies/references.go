@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -68,7 +69,12 @@ func boundReferences(v any, depth int, left *int) error {
 			}
 		}
 		return nil
-	case string, bool, int, int64, uint64, float64, json.Number, nil:
+	case float64:
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			return fmt.Errorf("references: %v is no JSON number", v)
+		}
+		return nil
+	case string, bool, int, int64, uint64, json.Number, nil:
 		return nil
 	default:
 		return fmt.Errorf("references: a %T is neither string, boolean, number, list nor table", v)

@@ -154,7 +154,9 @@ func (s *suite) rule(r *ast.Rule) {
 }
 
 func (s *suite) evaluate(name string, result *TestResult) {
-	m := newMeter(context.Background(), defaultLimits, time.Now)
+	l := defaultLimits
+	l.wall = testWait // the process has its own
+	m := newMeter(context.Background(), l, time.Now)
 	tr := newTracer(nil, s.sources...)
 	query := ast.NewBody(ast.NewExpr(ast.RefTerm(ast.DefaultRootDocument, ast.StringTerm(packageName+"_test"), ast.StringTerm(name))))
 	refs, err := newReferences(map[string]any{})

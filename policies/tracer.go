@@ -42,8 +42,17 @@ func newTracer(data *ast.Term, sources ...*ast.Module) *tracer {
 	t := &tracer{source: map[place]*ast.Expr{}, data: data, queries: map[uint64]*query{}, seen: map[string]bool{}}
 	for _, m := range sources {
 		ast.WalkExprs(m, func(e *ast.Expr) bool {
+			if c, ok := e.Terms.(*ast.Term); ok && ast.IsScalar(c.Value) {
+				return false // the body that the parser gives a rule without one
+			}
 			if at := placeOf(e.Location); t.source[at] == nil {
 				t.source[at] = e // the outermost that starts here
+			}
+			return false
+		})
+		ast.WalkTerms(m, func(x *ast.Term) bool { // the compiler makes conditions of parts of conditions
+			if _, ok := x.Value.(ast.Ref); ok && x.Location != nil && t.source[placeOf(x.Location)] == nil {
+				t.source[placeOf(x.Location)] = &ast.Expr{Terms: x, Location: x.Location}
 			}
 			return false
 		})
@@ -67,7 +76,7 @@ func (t *tracer) TraceEvent(ev topdown.Event) {
 		switch {
 		case ev.Op == topdown.EvalOp:
 			q.now = n
-		case ev.Op == topdown.FailOp && q.rule != nil && !q.negated && !q.deny && !n.Generated:
+		case ev.Op == topdown.FailOp && q.rule != nil && !q.negated && !q.deny:
 			t.add(q.rule, n.Location, ev)
 		}
 	}
