@@ -146,7 +146,7 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
