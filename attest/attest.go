@@ -12,7 +12,9 @@
 package attest
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -93,10 +95,9 @@ func (b Bytes) MarshalText() ([]byte, error) { return []byte(b64.EncodeToString(
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (b *Bytes) UnmarshalText(text []byte) error {
-	for _, c := range text { // the decoder skips line breaks; canonical text has none
-		if c == '\r' || c == '\n' {
-			return fmt.Errorf("not canonical base64url: line break")
-		}
+	// The decoder skips line breaks; canonical text has none.
+	if bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, '\n') >= 0 {
+		return errors.New("not canonical base64url: line break")
 	}
 	out := make([]byte, b64.DecodedLen(len(text)))
 	n, err := b64.Decode(out, text)
