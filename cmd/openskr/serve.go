@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openskr/openskr/internal/api"
+	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/telemetry"
 )
 
@@ -72,8 +73,8 @@ type serveOptions struct {
 	dir, configPath string
 	cfg             *Config
 	acceptClock     bool
-	fault           func(step string)   // tests
-	ready           func(addr net.Addr) // tests
+	fault       func(step string)   // tests stop there
+	tune        func(*audit.Config) // benchmarks compare
 }
 
 func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
@@ -83,7 +84,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 		level.Set(l)
 	}
 	logger := telemetry.NewLogger(a.stderr, level)
-	b, err := openBroker(ctx, brokerOptions{Dir: o.dir, Config: o.cfg, Logger: logger, Level: level, Now: time.Now, Fault: o.fault})
+	b, err := openBroker(ctx, brokerOptions{Dir: o.dir, Config: o.cfg, Logger: logger, Level: level, Now: time.Now, Fault: o.fault, Tune: o.tune})
 	if err != nil {
 		return err
 	}
@@ -109,9 +110,6 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	logger.Info("ready", "url", o.cfg.URLs()[0], "listen", listener.Addr().String(), "deployment", b.dep.ID, "log_size", b.log.Size())
-	if o.ready != nil {
-		o.ready(listener.Addr())
-	}
 	return b.run(ctx, o, server, cert, failed)
 }
 

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/openskr/openskr/internal/audit"
+)
+
+// served is the child of a rig: the broker as serve runs it, which may kill
+// itself at a named step of a release or of a commit.
+func served(env string) int {
+	var s servedBroker
+	if err := json.Unmarshal([]byte(env), &s); err != nil {
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg, err := loadConfig(s.Dir, "")
+	if err != nil {
+		return 2
+	}
+	cfg.RequestsPerSecond = 1 << 20 // one client stands for many
+	var seen atomic.Int64
+	fault := func(step string) {
+		if step == s.Step && seen.Add(1) > int64(s.After) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	a := &app{stdout: os.Stdout, stderr: os.Stderr}
+	tune := func(c *audit.Config) {
+		c.Single = s.Single
+		if s.Delay > 0 {
+			c.CommitDelay = func() { time.Sleep(s.Delay) }
+		}
+	}
+	err = a.serve(ctx, serveOptions{dir: s.Dir, cfg: cfg, fault: fault, tune: tune})
+	if err != nil {
+		a.complain(err)
+	}
+	return exitCode(err)
+}
