@@ -19,6 +19,7 @@ var rules = []rule{
 	{"attest/tpm/format", []string{"attest"}, "the wire shape is shared by verifier and guest, so it stands below both"},
 	{"attest/*/guest", []string{"attest", "attest/binding", "attest/*/format"}, "the collecting half runs inside the machine and must not carry a verifier"},
 	{"attest/all", []string{"attest/..."}, "the list of verifiers knows verifiers and nothing above them"},
+	{"attest/tpm/tpmtest", []string{"attest", "attest/binding", "attest/tpm", "attest/tpm/format"}, "evidence for tests needs the shapes and the issuing of certificates"},
 	{"attest/attesttest", []string{"attest"}, "the suite is for any Verifier, so it knows only the interface"},
 	{"attest/binding", []string{"attest", "internal/strict"}, "runtime data is read by agent and broker alike"},
 	{"attest/tpm", []string{"attest", "attest/binding", "attest/tpm/format", "internal/strict"}, "a verifier depends on no other: a new one is a folder and a line"},
@@ -48,6 +49,7 @@ var rules = []rule{
 	{"internal/identity", []string{"release", "release/receipt", "internal/jose"}, "who calls is independent of how"},
 	{"internal/api/...", []string{"internal/api/...", "release/...", "attest", "attest/binding", "attest/*/format", "internal/identity", "internal/jose", "internal/enroll", "internal/telemetry", "internal/strict"}, "a door speaks a protocol to ports; it knows no store, no log, no verifier"},
 	{"internal/bench", []string{"..."}, "benchmarks measure the whole"},
+	{"testvectors", nil, "vectors are for other implementations too"},
 	{"internal/arch", nil, "rules have no code"},
 
 	{"cmd/openskr-agent", []string{"enclave-agent"}, "the agent's program wires package agent and nothing else"},

@@ -1,0 +1,147 @@
+package arch
+
+import (
+	"go/ast"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// parsers are the functions that read bytes from outside, each with the fuzz
+// target that throws garbage at it ("folder.FuzzName"). A parser that reads only
+// what this program wrote and sealed has a reason instead, starting with "-".
+var parsers = map[string]string{
+	// evidence
+	"attest.Bytes.UnmarshalText":     "attest.FuzzBytes",
+	"attest/binding.Parse":           "attest/binding.FuzzParse",
+	"attest/tpm.Verifier.Verify":     "attest/tpm.FuzzEvidence",
+	"attest/tpm.FromAttestation":     "attest/tpm.FuzzFromAttestation",
+	"attest/tpm.ParseAK":             "attest/tpm.FuzzParseAK",
+	"attest/tpm.VerifyEK":            "attest/tpm.FuzzVerifyEK",
+	"attest/tpm.AK.verify":           "attest/tpm.FuzzSignature",
+	"attest/tpm.akTrust.verify":      "attest/tpm.FuzzAKCertificate",
+	"attest/tpm.parseAttested":       "attest/tpm.FuzzParseAttested",
+	"attest/tpm.parseEventLog":       "attest/tpm.FuzzEventLog",
+	"attest/tpm.parseVariable":       "attest/tpm.FuzzVariable",
+	"attest/tpm.parseSignatureLists": "attest/tpm.FuzzSignatureLists",
+	"attest/tpm.parseSAN":            "attest/tpm.FuzzSAN",
+
+	// doors
+	"internal/strict.Unmarshal":             "internal/strict.FuzzUnmarshal",
+	"internal/api/route.Decode":             "internal/api.FuzzBodies",
+	"internal/api.normalize":                "internal/api.FuzzNormalize",
+	"internal/api.bearer":                   "internal/api.FuzzBearer",
+	"internal/api/keyvault.fold":            "internal/api/keyvault.FuzzFold",
+	"internal/api/keyvault.anyBase64":       "internal/api/keyvault.FuzzAnyBase64",
+	"internal/api/keyvault.door.parseToken": "internal/api/keyvault.FuzzPageToken",
+	"internal/identity.ParseForm":           "internal/identity.FuzzParseForm",
+	"internal/identity.DecodePrincipal":     "internal/identity.FuzzDecodePrincipal",
+	"internal/jose.Verify":                  "internal/jose.FuzzVerify",
+	"internal/enroll.ParseAllowList":        "internal/enroll.FuzzParseAllowList",
+	"internal/enroll.Service.Begin":         "internal/enroll.FuzzEnroll",
+	"internal/enroll.sealer.open":           "internal/enroll.FuzzStateOpen",
+	"release.Broker.Release":                "release.FuzzRequest",
+	"release/challenge.Issuer.Begin":        "release/challenge.FuzzBegin",
+
+	// keys
+	"release/keyvault.Service.ParseKID": "release/keyvault.FuzzParseKID",
+	"release/keyvault.ParsePrivate":     "release/keyvault.FuzzParsePrivate",
+	"release/keyvault.FromJWK":          "release/keyvault.FuzzFromJWK",
+	"release/keyvault.unseal":           "release/keyvault.FuzzUnseal",
+	"release/wrap.ParseRecipient":       "release/wrap.FuzzParseRecipient",
+	"release/wrap.UnwrapKWP":            "release/wrap.FuzzUnwrapKWP",
+	"internal/seal.parse":               "internal/seal.FuzzKeyFile",
+
+	// policies
+	"policies.Engine.Inspect": "policies.FuzzInspect",
+	"policies.serve":          "policies.FuzzServe",
+	"policies.readAnswer":     "policies.FuzzReadAnswer",
+
+	// what an auditor, an agent or an operator reads
+	"release/receipt.Decode":               "release/receipt.FuzzDecode",
+	"release/receipt.Digest.UnmarshalText": "release/receipt.FuzzDigest",
+	"release/receipt.OpenCheckpoint":       "release/receipt.FuzzCheckpoint",
+	"internal/audit.readLine":              "internal/audit.FuzzReadLine",
+	"enclave-agent.ParseTrust":             "enclave-agent.FuzzParseTrust",
+	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
+	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
+	"cmd/openskr.readPCRs":                 "cmd/openskr.FuzzReadPCRs",
+
+	// tests and demo
+	"internal/swtpm.parseLog": "internal/swtpm.FuzzParseLog",
+	"testvectors.Parse":       "testvectors.FuzzParse",
+}
+
+// An exported function with such a name that takes bytes or text is a parser, so
+// that a new one cannot be forgotten.
+var looksLikeParser = regexp.MustCompile(`^(?:[A-Z]\w*\.)?(?:Parse|Decode|Unmarshal)`)
+
+func TestEveryParserIsFuzzed(t *testing.T) {
+	targets := fuzzTargets(t)
+	declared := map[string]bool{}
+	for _, fn := range functions(t) {
+		full := fn.pkg + "." + fn.name
+		declared[full] = true
+		if !looksLikeParser.MatchString(fn.name) || !takesBytes(fn.decl) {
+			continue
+		}
+		if parsers[full] == "" {
+			t.Errorf("%s: %s reads bytes and is not in the list of parsers: add it with its fuzz target", fn.file, full)
+		}
+	}
+	listed := map[string]bool{}
+	for parser, target := range parsers {
+		listed[target] = true
+		if !declared[parser] {
+			t.Errorf("%s is in the list of parsers but not in the code", parser)
+		}
+		if !strings.HasPrefix(target, "-") && !targets[target] {
+			t.Errorf("%s: no fuzz target %s", parser, target)
+		}
+	}
+	for target := range targets {
+		if !listed[target] {
+			t.Errorf("%s is a fuzz target of no parser in the list: add the parser", target)
+		}
+	}
+}
+
+// takesBytes says whether a parameter is []byte or string.
+func takesBytes(fn *ast.FuncDecl) bool {
+	for _, p := range fn.Type.Params.List {
+		switch typ := p.Type.(type) {
+		case *ast.ArrayType:
+			if id, ok := typ.Elt.(*ast.Ident); ok && id.Name == "byte" {
+				return true
+			}
+		case *ast.Ident:
+			if typ.Name == "string" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+
+func fuzzTargets(t *testing.T) map[string]bool {
+	t.Helper()
+	dir := root(t)
+	out := map[string]bool{}
+	for _, f := range tree(t) {
+		if !f.test {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, f.path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range fuzzFunc.FindAllSubmatch(b, -1) {
+			out[f.pkg+"."+string(m[1])] = true
+		}
+	}
+	return out
+}
