@@ -40,18 +40,27 @@ func (l *linter) warn(at *ast.Location, code, message string) {
 }
 
 func (l *linter) expr(e *ast.Expr, deny bool) {
-	if t, ok := e.Terms.(*ast.Term); ok && e.Negated && claim(t) {
-		l.warn(e.Location, "lint_negated_claim", "`not` of a claim holds when the claim is missing: compare it, for example "+t.String()+" == false")
-	}
-	if !deny || !e.IsCall() || e.Negated {
-		return
-	}
-	for _, t := range e.Operands() {
-		if claim(t) {
+	for _, t := range operands(e) {
+		switch {
+		case !claim(t):
+		case e.Negated:
+			l.warn(e.Location, "lint_negated_claim", "`not` holds when "+t.String()+" is missing: compare it with == false, or give it a name (x := ...) before")
+			return
+		case deny && e.IsCall() && !e.IsAssignment():
 			l.warn(e.Location, "lint_deny_claim", "does not deny when "+t.String()+" is missing: demand the good value in allow as well")
 			return
 		}
 	}
+}
+
+func operands(e *ast.Expr) []*ast.Term {
+	switch terms := e.Terms.(type) {
+	case *ast.Term:
+		return []*ast.Term{terms}
+	case []*ast.Term:
+		return terms[1:]
+	}
+	return nil
 }
 
 func claim(t *ast.Term) bool {

@@ -28,9 +28,10 @@ boot_is_known if {
 }
 
 command_line_is_measured if {
+	unexplained := input.claims.tpm.eventlog.unexplained
 	every index in ["8", "12"] {
 		is_string(input.claims.tpm.pcrs.sha256[index])
-		not to_number(index) in input.claims.tpm.eventlog.unexplained
+		not to_number(index) in unexplained
 	}
 }
 

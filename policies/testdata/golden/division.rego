@@ -1,0 +1,5 @@
+package release
+
+default allow := false
+
+allow if 10 / input.claims.level > 4

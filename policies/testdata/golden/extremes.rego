@@ -1,0 +1,5 @@
+package release
+
+default allow := false
+
+allow if max(input.claims.list) == "b"

@@ -1,0 +1,5 @@
+package release
+
+default allow := false
+
+allow if not input.claims.secureboot == false

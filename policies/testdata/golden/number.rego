@@ -1,0 +1,5 @@
+package release
+
+default allow := false
+
+allow if to_number(input.claims.name) == 42

@@ -1,0 +1,5 @@
+package release
+
+default allow := false
+
+allow if semver.compare(input.claims.name, "1.2.0") > 0

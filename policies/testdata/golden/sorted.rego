@@ -1,0 +1,5 @@
+package release
+
+default allow := false
+
+allow if sort(input.claims.list) == input.claims.list

@@ -1,0 +1,3 @@
+package release
+
+allow if input.claims.level == 2
