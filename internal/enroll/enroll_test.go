@@ -272,8 +272,15 @@ func TestState(t *testing.T) {
 		"of another deployment": func(c *Config) { c.Deployment = "d2" },
 		"under another key":     func(c *Config) { c.Key = bytes.Repeat([]byte{1}, 32) },
 	} {
-		_, err := newWorld(t, change).Finish(t.Context(), p)
+		other := newWorld(t, change)
+		other.now = w.now
+		_, err := other.Finish(t.Context(), p)
 		wantReason(t, name, err, release.ReasonEnrollState)
+	}
+	twin := newWorld(t, nil) // a replica opens it: the two above fail for their own reason
+	twin.now = w.now
+	if _, err := twin.Finish(t.Context(), p); err != nil {
+		t.Errorf("a replica: %v", err)
 	}
 }
 

@@ -138,8 +138,11 @@ func TestKWPNegative(t *testing.T) {
 			}
 		}
 	}
-	if _, err := UnwrapKWP(kek, make([]byte, MaxMaterial+16)); !errors.Is(err, errKWP) {
-		t.Errorf("oversize: %v", err)
+	for _, n := range []int{MaxMaterial, MaxMaterial + 8} {
+		_, err := UnwrapKWP(kek, forge(t, kek, aiv, uint32(n), make([]byte, n)))
+		if (err == nil) != (n == MaxMaterial) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
 	}
 }
 

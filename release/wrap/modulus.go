@@ -11,7 +11,7 @@ const exponent = "AQAB"
 
 // checkRSA parses n and e. Evidence that covers a key does not make it strong, so
 // refused are: sizes other than 2048, 3072 and 4096 bits, leading zero bytes, an
-// exponent that is not 65537, even moduli, factors below 2^16, squares and
+// exponent that is not 65537, factors below 2^16 (2 among them), squares and
 // products of close primes, and moduli with the fingerprint of CVE-2017-15361
 // (ROCA). Length comes first: no arithmetic on a number of the sender's choice.
 func checkRSA(n64, e64 string) (*rsa.PublicKey, error) {
@@ -27,8 +27,6 @@ func checkRSA(n64, e64 string) (*rsa.PublicKey, error) {
 	}
 	n := new(big.Int).SetBytes(b)
 	switch {
-	case n.Bit(0) == 0:
-		return nil, badKey("RSA modulus is even")
 	case hasSmallFactor(n):
 		return nil, badKey("RSA modulus has a factor below 65536")
 	case isROCA(n):
@@ -39,12 +37,12 @@ func checkRSA(n64, e64 string) (*rsa.PublicKey, error) {
 	return &rsa.PublicKey{N: n, E: 65537}, nil
 }
 
-// primorial is the product of the odd primes below 2^16, a constant of 94 kbit
+// primorial is the product of the primes below 2^16, a constant of 94 kbit
 // that is built on first use.
 var primorial = sync.OnceValue(func() *big.Int {
 	const limit = 1 << 16
 	var composite [limit]bool
-	var level []*big.Int
+	level := []*big.Int{big.NewInt(2)}
 	for p := 3; p < limit; p += 2 {
 		if composite[p] {
 			continue

@@ -88,6 +88,16 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// TestJWKSize: the bound holds for a key that is good in all else.
+func TestJWKSize(t *testing.T) {
+	jwk := rsaJWK(b64(modulus(t, 2048).Bytes()), exponent)
+	jwk = append(jwk, bytes.Repeat([]byte(" "), MaxJWK-len(jwk))...)
+	if _, err := ParseRecipient(jwk); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+	refused(t, "beyond the limit", append(jwk, ' '))
+}
+
 // TestPrivateMemberIsNotPrinted: an error text may reach a log.
 func TestPrivateMemberIsNotPrinted(t *testing.T) {
 	const canary = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnk"
@@ -140,22 +150,28 @@ func TestModulus(t *testing.T) {
 	}
 	refused(t, "65536 bits", rsaJWK(b64(bytes.Repeat([]byte{0xff}, 8192)), exponent))
 	refused(t, "leading zero", rsaJWK(b64(append([]byte{0}, good.Bytes()...)), exponent))
-	refused(t, "even", rsaJWK(b64(new(big.Int).Add(good, big.NewInt(1)).Bytes()), exponent))
+	for _, bits := range []uint{2042, 2046} { // sound but for a length that fills 256 bytes not quite
+		n := new(big.Int).Mul(prime1024(), below(bits-1024+1, 1))
+		for hasSmallFactor(n) {
+			n.Add(n, big.NewInt(2))
+		}
+		refused(t, fmt.Sprintf("%d bits in 256 bytes", n.BitLen()), rsaJWK(b64(n.FillBytes(make([]byte, 256))), exponent))
+	}
 	p := prime1024()
 	refused(t, "square", rsaJWK(b64(new(big.Int).Mul(p, p).Bytes()), exponent))
 	near := new(big.Int).Sub(p, big.NewInt(1000))
 	refused(t, "close primes", rsaJWK(b64(new(big.Int).Mul(p, near).Bytes()), exponent))
-	for _, small := range []int64{3, 5, 257, 65521} {
+	for _, small := range []int64{2, 3, 5, 257, 65521} {
 		n := new(big.Int).Div(below(2048, 1), big.NewInt(small))
-		n.SetBit(n, 0, 1)
-		n.Mul(n, big.NewInt(small))
-		if n.BitLen() > 2048 {
-			n.Sub(n, big.NewInt(2*small))
+		for n.SetBit(n, 0, 1); hasSmallFactor(n); n.Sub(n, big.NewInt(2)) {
 		}
+		n.Mul(n, big.NewInt(small))
 		refused(t, fmt.Sprintf("%d bits, factor %d", n.BitLen(), small), rsaJWK(b64(n.Bytes()), exponent))
 	}
+	spare := []byte(b64(good.Bytes())) // 2048 bits leave four spare ones in the last letter
+	spare[len(spare)-1]++
 	for _, text := range []string{
-		b64(good.Bytes()) + "=", b64(good.Bytes()) + "\n", base64.RawStdEncoding.EncodeToString(good.Bytes()) + "+", b64(good.Bytes())[:341] + "\r" + b64(good.Bytes())[341:],
+		string(spare), b64(good.Bytes()) + "=", b64(good.Bytes()) + "\n", base64.RawStdEncoding.EncodeToString(good.Bytes()) + "+", b64(good.Bytes())[:341] + "\r" + b64(good.Bytes())[341:],
 	} {
 		refused(t, "spelling", rsaJWK(text, exponent))
 	}
@@ -180,8 +196,8 @@ func TestModulusChecks(t *testing.T) {
 	if !closePrimes(new(big.Int).Mul(p, p)) {
 		t.Error("square not seen")
 	}
-	if n := rocaModulus(t); !isROCA(n) {
-		t.Error("ROCA fingerprint not seen")
+	if n := rocaModulus(t); !isROCA(n) || hasSmallFactor(n) || closePrimes(n) || isPrime(n) {
+		t.Error("ROCA fingerprint not seen, or not it alone")
 	} else if b := n.Bytes(); len(b) == 256 && b[0] >= 0x80 && n.Bit(0) == 1 {
 		refused(t, "ROCA", rsaJWK(b64(b), exponent))
 	} else {
@@ -199,15 +215,16 @@ func rocaModulus(t *testing.T) *big.Int {
 			m.Mul(m, big.NewInt(p))
 		}
 	}
-	factor := func(a int64) *big.Int {
-		k := new(big.Int).Div(below(1024, 1), m) // just below 2^1024
+	factor := func(a, down int64) *big.Int {
+		k := new(big.Int).Div(below(1024, 1), m)
+		k.Sub(k, new(big.Int).Div(k, big.NewInt(down))) // not close to the other one
 		k.Sub(k, big.NewInt(1<<20))
 		f := new(big.Int).Exp(big.NewInt(65537), big.NewInt(a), m)
 		for f.Add(f, k.Mul(k, m)); hasSmallFactor(f); f.Add(f, m) {
 		}
 		return f
 	}
-	return new(big.Int).Mul(factor(1000003), factor(99991))
+	return new(big.Int).Mul(factor(1000003, 1000), factor(99991, 4))
 }
 
 func hpkeJWK(kem int, pub []byte) []byte {
