@@ -55,8 +55,11 @@ func (b *batch) key(g *release.Guard) error {
 		return nil
 	}
 	now, err := b.tx.KeyState(g.Key.Ref)
+	if errors.Is(err, store.ErrNotFound) {
+		return release.Refuse(release.ReasonStateChanged, "key %s is gone", g.Key.KID)
+	}
 	if err != nil {
-		return release.Refuse(release.ReasonStateChanged, "key %s: %w", g.Key.KID, err)
+		return err
 	}
 	k := *g.Key
 	k.Attributes = now.Attributes

@@ -11,6 +11,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // edit runs SQL on the file, as someone with access to the disk would.
@@ -155,6 +156,47 @@ func TestEditedObjectRows(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOldRowsPutBack restores single rows as they once were, which their own seal
+// or MAC still fits (security: ST-10).
+func TestOldRowsPutBack(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+	b.edit(`CREATE TABLE thief_keys AS SELECT * FROM keys`)
+	b.edit(`CREATE TABLE thief_objects AS SELECT * FROM objects`)
+	r, err := b.st.Row(ctx, "v", "disk", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.log.Change(ctx, &release.Record{}, func(tx Tx, _ int64) error {
+		r.Attributes.Enabled, r.Generation = false, 2
+		return tx.Update(r, 1)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.machine("m", release.MachineDenied)
+	b.edit(`DELETE FROM objects`)
+	b.edit(`INSERT INTO objects SELECT * FROM thief_objects`)
+	if _, err := b.log.Objects().Object(ctx, release.ObjectMachine, "m"); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("machine: %v", err)
+	}
+	other := b.key("other", "1", 1)
+	if c := b.append(b.allow(other, m)); c.Record.Reason != string(release.ReasonIntegrity) {
+		t.Errorf("release to the machine: %s %s", c.Record.Decision, c.Record.Reason)
+	}
+	b.edit(`DELETE FROM keys WHERE name = 'disk'`)
+	b.edit(`INSERT INTO keys SELECT * FROM thief_keys`)
+	if _, err := b.st.Row(ctx, "v", "disk", ""); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("key: %v", err)
+	}
+	if c := b.append(b.allow(k, nil)); c.Record.Reason != string(release.ReasonIntegrity) {
+		t.Errorf("release of the key: %s %s", c.Record.Decision, c.Record.Reason)
+	}
+	if c := b.append(b.allow(other, nil)); c.Record.Decision != receipt.Allow {
+		t.Errorf("another key: %s", c.Record.Reason)
 	}
 }
 

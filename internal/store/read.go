@@ -55,10 +55,11 @@ func (s *Store) Row(ctx context.Context, vault, name, version string) (*keyvault
 }
 
 func (q queries) key(vault, name, version string) (*keyvault.Row, error) {
+	const from = `SELECT ` + keyColumns + `, ` + keyGeneration + ` FROM keys k WHERE vault = ? AND name = ? `
 	if version == "" {
-		return scanKey(q.row(`SELECT `+keyColumns+` FROM keys WHERE vault = ? AND name = ? ORDER BY seq DESC LIMIT 1`, vault, name))
+		return scanCurrentKey(q.row(from+`ORDER BY seq DESC LIMIT 1`, vault, name))
 	}
-	return scanKey(q.row(`SELECT `+keyColumns+` FROM keys WHERE vault = ? AND name = ? AND version = ?`, vault, name, version))
+	return scanCurrentKey(q.row(from+`AND version = ?`, vault, name, version))
 }
 
 // Latest lists the latest version of each key whose name sorts after `after`.
@@ -113,7 +114,14 @@ func (s *Store) Object(ctx context.Context, kind, name string) (*ObjectRow, erro
 }
 
 func (q queries) object(kind, name string) (*ObjectRow, error) {
-	return scanObject(q.row(`SELECT kind, name, generation, idx, value, mac FROM objects WHERE kind = ? AND name = ?`, kind, name))
+	var want sql.NullInt64
+	o, err := scanObject(with{q.row(`SELECT kind, name, generation, idx, value, mac,
+		(SELECT generation FROM generations WHERE id = 'object/' || o.kind || '/' || o.name)
+		FROM objects o WHERE kind = ? AND name = ?`, kind, name), &want})
+	if err == nil && want.Int64 != o.Generation {
+		return nil, stale(kind+" "+name, o.Generation, want)
+	}
+	return o, err
 }
 
 func scanObject(s scanner) (*ObjectRow, error) {

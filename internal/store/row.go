@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
 )
 
@@ -14,6 +15,35 @@ const keyColumns = `vault, name, version, object_id, seq, generation, kty, crv, 
 	created_index, dek_epoch, salt, commitment, sealed`
 
 const keyPlaces = `?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?`
+
+// keyGeneration is the generation kept apart from the row of keys k.
+const keyGeneration = `(SELECT generation FROM generations WHERE id = 'key/' || k.object_id || '/' || k.version)`
+
+// scanCurrentKey reads a single key version, and refuses one that was put back to an older state.
+func scanCurrentKey(s scanner) (*keyvault.Row, error) {
+	var want sql.NullInt64
+	r, err := scanKey(with{s, &want})
+	if err == nil && want.Int64 != r.Generation {
+		err = stale("key "+r.Name, r.Generation, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// with scans one more column.
+type with struct {
+	scanner
+	last *sql.NullInt64
+}
+
+func (w with) Scan(dest ...any) error { return w.scanner.Scan(append(dest, w.last)...) }
+
+func stale(what string, have int64, want sql.NullInt64) error {
+	return release.Refuse(release.ReasonIntegrity, "%s is of generation %d, the store made it %d: an older row was put back; restore a backup",
+		what, have, want.Int64)
+}
 
 // scanner is a *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }

@@ -13,9 +13,11 @@ import (
 
 var _ keyvault.Tx = (*Tx)(nil)
 
-// settle keeps failures of the database apart from "there is none".
+// settle keeps failures of the database apart from "there is none" and from a row
+// that is refused.
 func (tx *Tx) settle(err error) error {
-	if err == nil || errors.Is(err, ErrNotFound) {
+	var refused *release.Error
+	if err == nil || errors.Is(err, ErrNotFound) || errors.As(err, &refused) {
 		return err
 	}
 	return tx.fail(err)
@@ -34,7 +36,16 @@ func (tx *Tx) Insert(r *keyvault.Row) error {
 		return err
 	}
 	n, err := tx.affected(`INSERT INTO keys (`+keyColumns+`) VALUES (`+keyPlaces+`) ON CONFLICT DO NOTHING`, args...)
-	return one(n, err, ErrConflict)
+	return tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation, one(n, err, ErrConflict))
+}
+
+// generation notes a new generation, unless its row was not written.
+func (tx *Tx) generation(id string, n int64, err error) error {
+	if err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO generations (id, generation) VALUES (?, ?)
+		ON CONFLICT (id) DO UPDATE SET generation = excluded.generation`, id, n)
 }
 
 // Update implements [keyvault.Tx].
@@ -45,7 +56,7 @@ func (tx *Tx) Update(r *keyvault.Row, from int64) error {
 	}
 	n, err := tx.affected(`UPDATE keys SET (`+keyColumns+`) = (`+keyPlaces+`)
 		WHERE vault = ? AND name = ? AND version = ? AND generation = ?`, append(args, r.Vault, r.Name, r.Version, from)...)
-	return one(n, err, ErrConflict)
+	return tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation, one(n, err, ErrConflict))
 }
 
 // PutSecret implements [keyvault.Tx].
@@ -80,14 +91,18 @@ type KeyState struct {
 func (tx *Tx) KeyState(ref release.KeyRef) (*KeyState, error) {
 	var s KeyState
 	var enabled, exportable, seq, last int64
+	var want sql.NullInt64
 	err := tx.read().row(`SELECT object_id, generation, policy_digest, enabled, nbf, exp, exportable, seq,
-		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND name = k.name)
+		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND name = k.name), `+keyGeneration+`
 		FROM keys k WHERE vault = ? AND name = ? AND version = ?`, ref.Vault, ref.Name, ref.Version).
-		Scan(&s.ObjectID, &s.Generation, &s.Policy, &enabled, &s.Attributes.NotBefore, &s.Attributes.Expires, &exportable, &seq, &last)
+		Scan(&s.ObjectID, &s.Generation, &s.Policy, &enabled, &s.Attributes.NotBefore, &s.Attributes.Expires, &exportable, &seq, &last, &want)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
 	s.Attributes.Enabled, s.Attributes.Exportable, s.Latest = enabled == 1, exportable == 1, seq == last
+	if err == nil && want.Int64 != s.Generation {
+		return nil, stale("key "+ref.Name, s.Generation, want)
+	}
 	return &s, tx.fail(err)
 }
 
@@ -99,9 +114,10 @@ func (tx *Tx) Object(kind, name string) (*ObjectRow, error) {
 
 // PutObject inserts or replaces an object.
 func (tx *Tx) PutObject(o *ObjectRow) error {
-	return tx.exec(`INSERT INTO objects (kind, name, generation, idx, value, mac) VALUES (?, ?, ?, ?, ?, ?)
+	err := tx.exec(`INSERT INTO objects (kind, name, generation, idx, value, mac) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, name) DO UPDATE SET generation = excluded.generation, idx = excluded.idx,
 		value = excluded.value, mac = excluded.mac`, o.Kind, o.Name, o.Generation, o.Index, o.Value, o.MAC)
+	return tx.generation("object/"+o.Kind+"/"+o.Name, o.Generation, err)
 }
 
 // Reset gives the highest resetCount seen of a machine and its MAC. ErrNotFound.

@@ -123,9 +123,11 @@ func TestSecondBroker(t *testing.T) {
 // TestSecondProcess has another process hold the store, and die by kill -9.
 func TestSecondProcess(t *testing.T) {
 	if path := os.Getenv("OPENSKR_TEST_HOLD"); path != "" {
-		if _, err := Open(context.Background(), path, Options{}); err != nil {
+		s, err := Open(context.Background(), path, Options{})
+		if err != nil {
 			t.Fatal(err)
 		}
+		defer s.Close() // keeps it, and its lock, from the garbage collector
 		_, _ = os.Stdout.WriteString("held\n")
 		select {}
 	}

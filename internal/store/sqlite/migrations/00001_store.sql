@@ -48,6 +48,13 @@ CREATE TABLE objects (
 	PRIMARY KEY (kind, name)
 );
 
+-- The generation of each key version and object, apart from its row: a row that is
+-- put back to an older state, which its seal or MAC still fits, is noticed.
+CREATE TABLE generations (
+	id         TEXT PRIMARY KEY, -- key/<object id>/<version> or object/<kind>/<name>
+	generation INTEGER NOT NULL
+);
+
 -- The highest TPM resetCount seen of a machine, with a MAC.
 CREATE TABLE resets (
 	machine TEXT PRIMARY KEY,
