@@ -67,13 +67,9 @@ func parseAttested(b []byte, want uint16) (*attested, error) {
 	return a, err
 }
 
-// errSelection is a well-formed selection that this verifier does not judge:
-// more than one bank, none, or a bitmap of another size than the PC Client's.
-var errSelection = errors.New("the quote must select PCRs of exactly one bank, in three bytes")
-
 // parseSelection reads TPML_PCR_SELECTION and keeps its bytes, over which the
-// recipient's policy is computed. A selection of another shape is left for
-// verifyPCRs to refuse, after the signature: hash stays 0.
+// recipient's policy is computed. A selection of another shape than one bank in
+// three bytes is left for verifyPCRs to refuse, after the signature: hash stays 0.
 func (a *attested) parseSelection(r *reader) error {
 	start := r.b
 	count := r.u32()

@@ -59,8 +59,10 @@ func BenchmarkMandatory(b *testing.B) {
 	b.Run("P-256", func(b *testing.B) {
 		for b.Loop() {
 			sha256.Sum256(log)
-			if !ecdsa.VerifyASN1(&key.PublicKey, d[:], sig) || !ecdsa.VerifyASN1(&key.PublicKey, d[:], sig) {
-				b.Fatal()
+			for range 2 {
+				if !ecdsa.VerifyASN1(&key.PublicKey, d[:], sig) {
+					b.Fatal()
+				}
 			}
 		}
 	})
@@ -74,8 +76,10 @@ func BenchmarkMandatory(b *testing.B) {
 	b.Run("RSA-2048", func(b *testing.B) {
 		for b.Loop() {
 			sha256.Sum256(log)
-			if rsa.VerifyPKCS1v15(&rk.PublicKey, crypto.SHA256, d[:], sig) != nil || rsa.VerifyPKCS1v15(&rk.PublicKey, crypto.SHA256, d[:], sig) != nil {
-				b.Fatal()
+			for range 2 {
+				if err := rsa.VerifyPKCS1v15(&rk.PublicKey, crypto.SHA256, d[:], sig); err != nil {
+					b.Fatal(err)
+				}
 			}
 		}
 	})

@@ -225,6 +225,33 @@ func TestAKCertificateProfile(t *testing.T) {
 	})
 }
 
+// TestExternalAuthority takes a certificate of another authority for what it
+// says: the key, and nothing about a machine.
+func TestExternalAuthority(t *testing.T) {
+	m, other := machine(t), machine(t)
+	ev, err := m.Evidence(m.RuntimeData(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := tpm.New(tpm.Config{ExternalRoots: caOf(m)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := v.Verify(t.Context(), ev, attest.Expect{At: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Authority != "CN=test AK CA" || res.Identity.ID == m.ID || res.Claims["tpm"].(map[string]any)["ek"] != nil || res.Facts.Revocation != attest.NotChecked {
+		t.Errorf("result %+v", res)
+	}
+	other.CA, other.CAKey = m.CA, m.CAKey
+	if ev.Endorsements, err = other.Endorsements(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.Verify(t.Context(), ev, attest.Expect{At: now})
+	wantCheck(t, err, attest.CheckAKNotTrusted)
+}
+
 func TestNewRefuses(t *testing.T) {
 	m := machine(t)
 	der, err := m.Certificate()

@@ -18,8 +18,6 @@ type bank struct {
 	digest []byte     // H(values, index ascending) with SHA-256: what a PCR policy compares
 }
 
-func (b *bank) has(mask uint32) bool { return b.quoted&mask == mask }
-
 // firmwarePCRs are PCRs 0 to 7, which the platform firmware measures.
 const firmwarePCRs = 0xff
 
