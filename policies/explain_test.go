@@ -137,7 +137,7 @@ func TestExplainDecidesAsEvaluate(t *testing.T) {
 				want.Error = r.err.Error()
 			}
 			if !reflect.DeepEqual(x, want) {
-				t.Errorf("%.60q: explained %+v, evaluated %+v", src, x, want)
+				t.Errorf("%.60q: explained %+v %s %d %d, evaluated %+v %s %d %d", src, x.Decision, x.Error, x.Steps, x.Bytes, want.Decision, want.Error, want.Steps, want.Bytes)
 			}
 			if !x.Decision.Allow && x.Error == "" && len(x.Failures) == 0 {
 				t.Errorf("%.60q: denied without a reason", src)

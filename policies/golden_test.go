@@ -37,7 +37,6 @@ func TestGolden(t *testing.T) {
 	readJSON(t, filepath.Join(dir, "inputs.json"), &inputs)
 	readJSON(t, filepath.Join(dir, "references.json"), &refs)
 	e := engine(t)
-	e.limits.wall *= 100
 	if err := e.SetReferences(refs); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/release"
@@ -58,6 +59,7 @@ func engine(t testing.TB) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.limits.wall = time.Hour // steps decide, however busy the machine is
 	if err := e.SetReferences(references1()); err != nil {
 		t.Fatal(err)
 	}

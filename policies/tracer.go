@@ -129,7 +129,7 @@ func (t *tracer) add(r *ast.Rule, at *ast.Location, ev topdown.Event) {
 			}
 		}
 	} else if src := t.source[placeOf(at)]; src != nil {
-		f.Text = clean(strings.TrimSpace(string(src.Location.Text)), maxMessage)
+		f.Text = clean(oneLine(src.Location.Text), maxMessage)
 		l.expr(src)
 	}
 	f.Values = l.values
@@ -142,6 +142,13 @@ func (t *tracer) add(r *ast.Rule, at *ast.Location, ev topdown.Event) {
 func firstLine(text []byte) string {
 	line, _, _ := strings.Cut(string(text), "\n")
 	return strings.TrimSuffix(line, "{")
+}
+
+func oneLine(text []byte) string {
+	if !strings.Contains(string(text), "\n") {
+		return strings.TrimSpace(string(text))
+	}
+	return strings.Join(strings.Fields(string(text)), " ")
 }
 
 // failures gives what was found in source order.
