@@ -85,3 +85,18 @@ func TestPrintable(t *testing.T) {
 func pemCert(srv *httptest.Server) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 }
+
+func TestExpected(t *testing.T) {
+	for _, c := range [][3]string{
+		{"input.a == 1", "input.a", "1"},
+		{"1 == input.a", "input.a", "1"},
+		{"input.a", "input.a", "true"},
+		{"input.a != 1", "input.a", ""},
+		{"input.ab == 1", "input.a", ""},
+		{"data.references.web[input.a]", "input.a", ""},
+	} {
+		if got := expected(c[0], c[1]); got != c[2] {
+			t.Errorf("%s wants %s to be %q, said %q", c[0], c[1], c[2], got)
+		}
+	}
+}

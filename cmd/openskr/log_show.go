@@ -87,12 +87,39 @@ func (a *app) explain(rec *receipt.Record, d *shownDecision) {
 		fmt.Fprintf(a.stdout, "  deny: %s\n", printable(m))
 	}
 	for _, f := range x.Failures {
-		fmt.Fprintf(a.stdout, "  %s, line %d: %s\n", printable(f.Rule), f.Row, printable(strings.TrimSpace(f.Text)))
-		for _, v := range f.Values {
-			fmt.Fprintf(a.stdout, "      %-40s got %s\n", printable(v.Name), printable(v.Got))
-		}
+		a.printFailure(f)
 	}
 	if x.Error == "" && len(x.Failures) == 0 && len(x.Decision.Messages) == 0 {
 		fmt.Fprintln(a.stdout, "  it does not refuse now: what it decided on may have changed (references)")
 	}
+}
+
+// printFailure prints a condition that did not hold: what it compared, expected
+// and got, as far as the text of the condition says so.
+func (a *app) printFailure(f policies.Failure) {
+	text := strings.TrimSpace(f.Text)
+	fmt.Fprintf(a.stdout, "  %s, line %d: %s\n", printable(f.Rule), f.Row, printable(text))
+	for _, v := range f.Values {
+		name := printable(v.Name)
+		if want := expected(text, v.Name); want != "" {
+			fmt.Fprintf(a.stdout, "      expected  %s\n      got       %s\n", printable(want), printable(v.Got))
+			continue
+		}
+		fmt.Fprintf(a.stdout, "      %s got %s\n", name, printable(v.Got))
+	}
+}
+
+// expected is what a condition wanted name to be: the other side of an equation,
+// or true when the condition is the name alone. "" when it is neither.
+func expected(condition, name string) string {
+	if condition == name {
+		return "true"
+	}
+	if side, ok := strings.CutPrefix(condition, name+" == "); ok {
+		return side
+	}
+	if side, ok := strings.CutSuffix(condition, " == "+name); ok {
+		return side
+	}
+	return ""
 }
