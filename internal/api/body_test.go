@@ -205,6 +205,25 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+type unspeakable struct{ fakePolicies }
+
+func (unspeakable) Explain(context.Context, release.ReleasePolicy, []byte) (any, error) {
+	return make(chan int), nil
+}
+
+// An answer that cannot be encoded is a failure, not an empty success.
+func TestAnswerThatCannotBeEncoded(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.Policies = unspeakable{} })
+	h.create("k", `{"kty":"EC","attributes":{"exportable":true},"release_policy":`+regoPolicy("")+`}`)
+	key := h.lastRecord()
+	_, err := h.store.Append(t.Context(), release.Entry{Record: &release.Record{
+		V: 1, Kind: "release", Decision: "deny", Vault: key.Vault, Object: "k", Version: key.Version, Policy: key.Policy, Input: digestOf("{}"),
+	}})
+	h.must(err)
+	h.log.inputs[1] = []byte("{}")
+	h.want("channel", h.get("/v1/log/decisions/1", identity.RoleAuditor), http.StatusInternalServerError, release.ReasonInternal)
+}
+
 // TestRefusalNeedsRecord: when the refusal of a principal cannot be recorded, the
 // answer is that the log is not there (503), never a success.
 func TestRefusalNeedsRecord(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ type funnel struct {
 
 func newFunnel(c Config) (*funnel, error) {
 	f := &funnel{Config: c, router: echo.New(), limits: newLimiter(c.Rate)}
-	f.gates = map[route.Queue]*Gate{route.Deciding: c.Gate, route.Making: NewGate(1, 64)}
+	f.gates = map[route.Queue]*Gate{route.Deciding: c.Gate, route.Making: NewGate(runtime.GOMAXPROCS(0), 256)}
 	f.router.HTTPErrorHandler = f.unrouted
 	seen := map[string]bool{}
 	for _, r := range f.routes() {
@@ -129,11 +130,13 @@ func (f *funnel) handle(r *route.Route) echo.HandlerFunc {
 			c.Door = r.Door
 		}
 		answer, err := f.call(e.Response().Writer, req, r, c)
+		if err == nil {
+			err = f.answer(e.Response().Writer, c, answer) // before its first byte, or never
+		}
 		if err != nil {
 			f.refuse(e.Response().Writer, req, c, err)
-			return nil
 		}
-		return f.answer(e.Response().Writer, c, answer)
+		return nil // the router answers nothing itself
 	}
 }
 
