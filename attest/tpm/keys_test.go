@@ -77,6 +77,7 @@ func TestParseAKRefuses(t *testing.T) {
 	}
 	rsaArea := func(bits tpm2.TPMKeyBits, exponent uint32, n []byte) []byte {
 		p := tpmtest.AKTemplate(&rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 65537})
+		p.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: n}) // as given
 		p.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{
 			Symmetric: tpm2.TPMTSymDefObject{Algorithm: tpm2.TPMAlgNull}, KeyBits: bits, Exponent: exponent,
 			Scheme: tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgRSASSA, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgRSASSA, &tpm2.TPMSSigSchemeRSASSA{HashAlg: tpm2.TPMAlgSHA256})},
