@@ -122,6 +122,9 @@ func (b *broker) started(ctx context.Context) error {
 		b.untimely.Store(&err)
 		b.logger.Error("releases are refused until the clock is accepted", "error", err.Error())
 	}
+	if err := b.publishTrust(); err != nil {
+		return err
+	}
 	return b.append(ctx, b.records(ctx, "broker/start"))
 }
 

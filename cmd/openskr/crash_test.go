@@ -270,9 +270,11 @@ func TestCheckerFails(t *testing.T) {
 	}
 	last := len(leaves) - 1
 	for name, seed := range map[string]func() ([][]byte, func([32]byte) bool){
-		"lost record":    func() ([][]byte, func([32]byte) bool) { return leaves[:last], spent },
-		"unspent nonce":  func() ([][]byte, func([32]byte) bool) { return leaves, func([32]byte) bool { return false } },
-		"repeated allow": func() ([][]byte, func([32]byte) bool) { return append(leaves[:last:last], leaves[last], leaves[last]), spent },
+		"lost record":   func() ([][]byte, func([32]byte) bool) { return leaves[:last], spent },
+		"unspent nonce": func() ([][]byte, func([32]byte) bool) { return leaves, func([32]byte) bool { return false } },
+		"repeated allow": func() ([][]byte, func([32]byte) bool) {
+			return append(leaves[:last:last], leaves[last], leaves[last]), spent
+		},
 		"other record": func() ([][]byte, func([32]byte) bool) {
 			return append(leaves[:last:last], leaves[0]), spent
 		},

@@ -95,6 +95,9 @@ func rateOf(perSecond int) api.Rate {
 
 // gauges registers what is read when /metrics is asked.
 func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
+	if err := m.Gauge("openskr_log_entries", "Entries under the signed checkpoint.", func() float64 { return float64(b.log.Size()) }); err != nil {
+		return err
+	}
 	return m.Gauge("openskr_queue_depth", "Requests running, at the log or waiting for a processor.", func() float64 { return float64(gate.Depth()) })
 }
 

@@ -73,8 +73,8 @@ type serveOptions struct {
 	dir, configPath string
 	cfg             *Config
 	acceptClock     bool
-	fault       func(step string)   // tests stop there
-	tune        func(*audit.Config) // benchmarks compare
+	fault           func(step string)   // tests stop there
+	tune            func(*audit.Config) // benchmarks compare
 }
 
 func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
@@ -199,6 +199,9 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 		b.level.Set(l)
 	}
 	b.settings.Store(s)
+	if err := b.publishTrust(); err != nil {
+		return err
+	}
 	b.logger.Info("configuration reloaded", "config", s.digest.String())
 	return nil
 }

@@ -66,7 +66,7 @@ func (b *broker) enrolment(s *settings) error {
 	}
 	s.enroll, err = enroll.New(enroll.Config{
 		EKRoots: roots, CA: b.dep.AKCAs[0].Cert, CAKey: b.dep.AKCAs[0].Key, Key: b.dep.EnrollKey, Pseudonym: b.dep.PseudonymKey,
-		Objects: b.log.Objects(), Log: b.log, AllowList: allow.Allows, Open: s.config.OpenEnrolment, Deployment: b.dep.ID,
+		Objects: b.log.Objects(), Log: b.log, AllowList: func(h [32]byte) bool { return allow.Allows(h) && !s.deny.Allows(h) }, Open: s.config.OpenEnrolment, Deployment: b.dep.ID,
 		Record: b.records, Now: b.now, Life: s.config.AKLife,
 	})
 	return err

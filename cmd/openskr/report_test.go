@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-eventlog/testdata"
+
+	"github.com/openskr/openskr/internal/bench"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+// TestReport is `make bench`: it measures a release over HTTPS with a durable
+// record against M, the cryptography it cannot do without, in one run on one
+// machine, and prints ratios. docs/performance.md has a run and what it means. It
+// asserts nothing about time.
+func TestReport(b *testing.T) {
+	if os.Getenv("OPENSKR_BENCH") == "" {
+		b.Skip("a measurement, not a test: make bench")
+	}
+	m := reportM(b)
+	r := newRig(b, nil)
+	r.start(servedBroker{})
+	fmt.Printf("\nTPM release over HTTPS, durable, full log facts (%d byte event log)\n", len(testdata.Rhel8EventLog))
+	fmt.Printf("%8s %10s %9s %9s %12s %8s\n", "clients", "rel/s", "p50 ms", "p99 ms", "CPU us/rel", "x M")
+	var loaded measured
+	for _, clients := range []int{1, 16, 64} {
+		loaded = r.measure(clients, 1200+clients*40)
+		fmt.Printf("%8d %10.0f %9.2f %9.2f %12.0f %8.2f\n", clients, loaded.rate, loaded.p50, loaded.p99, loaded.cpu, loaded.cpu/m)
+	}
+	fmt.Printf("P1 CPU at 64 clients: %.2f x M (goal 5)\n", loaded.cpu/m)
+	fmt.Printf("P4 p99 at 64 clients: %.2f x 64 x CPU / cores (goal 3.5)\n", loaded.p99*1000/(64*loaded.cpu/float64(cores())))
+	fmt.Printf("P7 resident memory after the load: %.0f MB\n", r.resident())
+	r.end()
+	reportGroup(r)
+	reportGrowth(b, loaded)
+	reportAgent(b)
+}
+
+// cores is how many processors this process may use.
+func cores() int { return runtime.NumCPU() }
+
+func reportM(b testing.TB) float64 {
+	b.Helper()
+	fmt.Printf("\nM of the TPM path, standard library, us\n")
+	sum := 0.0
+	for _, m := range bench.TPM(len(testdata.Rhel8EventLog)) {
+		us := m.Measure()
+		sum += us * float64(m.Times)
+		fmt.Printf("  %-55s %d x %8.1f\n", m.Name, m.Times, us)
+	}
+	fmt.Printf("  %-55s %12.1f\n", "M", sum)
+	return sum
+}
+
+// measured is one load: releases a second, latencies in ms, server CPU in us.
+type measured struct{ rate, p50, p99, cpu float64 }
+
+// measure prepares total attempts, then sends them from clients at once.
+func (r *rig) measure(clients, total int) measured {
+	r.tb.Helper()
+	ctx := r.tb.Context()
+	attempts := make([]*attempt, total)
+	r.parallel(16, total, func(i int) error {
+		var err error
+		attempts[i], err = r.prepare(ctx)
+		return err
+	})
+	before, start := r.cpu(), time.Now()
+	r.parallel(clients, total, func(i int) error { return r.send(ctx, attempts[i]) })
+	took, used := time.Since(start), r.cpu()-before
+	var ms []float64
+	for _, a := range attempts {
+		if a.status != http.StatusOK {
+			r.tb.Fatalf("release refused under load: %d %s", a.status, a.answer)
+		}
+		ms = append(ms, float64(a.took.Microseconds())/1000)
+	}
+	if _, key, err := attempts[total-1].open(&r.trust); err != nil || len(key) == 0 {
+		r.tb.Fatalf("the last answer does not open: %v", err)
+	}
+	slices.Sort(ms)
+	return measured{float64(total) / took.Seconds(), ms[total/2], ms[total*99/100], float64(used.Microseconds()) / float64(total)}
+}
+
+func (r *rig) parallel(n, total int, do func(i int) error) {
+	r.tb.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for range n {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= total || failed.Load() != nil {
+					return
+				}
+				if err := do(i); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		r.tb.Fatal(*err)
+	}
+}
+
+// cpu is the processor time of the child so far (proc(5), 10 ms ticks).
+func (r *rig) cpu() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.child.Process.Pid))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// resident is the child's resident memory in MB.
+func (r *rig) resident() float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.child.Process.Pid))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			kb, _ := strconv.Atoi(f[1])
+			return float64(kb) / 1024
+		}
+	}
+	return 0
+}
+
+func (r *rig) end() {
+	if err := r.stop(syscall.SIGTERM); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
+func reportGroup(r *rig) {
+	fmt.Printf("\nP3 group commit against one commit a release, 64 clients, by added fsync latency\n")
+	for _, d := range []struct {
+		delay time.Duration
+		goal  string
+	}{{0, "1.3"}, {time.Millisecond, "4"}, {5 * time.Millisecond, "15"}} {
+		r.start(servedBroker{Single: true, Delay: d.delay})
+		single := r.measure(64, 800)
+		one := r.measure(1, 150)
+		r.end()
+		r.start(servedBroker{Delay: d.delay})
+		group := r.measure(64, 2000)
+		alone := r.measure(1, 150)
+		r.end()
+		fmt.Printf("  +%-4v %6.0f against %6.0f rel/s: %5.2f x (goal %s); one client %.2f x (goal 0.9)\n",
+			d.delay, group.rate, single.rate, group.rate/single.rate, d.goal, alone.rate/one.rate)
+	}
+}
+
+// reportGrowth compares with 100 000 keys, 100 000 records and 10 000 references.
+func reportGrowth(b testing.TB, empty measured) {
+	const keys, refs = 100_000, 10_000
+	r := newRig(b, func(ctx context.Context, br *broker) {
+		attested := true
+		var wg sync.WaitGroup
+		for w := range 64 {
+			wg.Go(func() {
+				for i := w; i < keys; i += 64 {
+					if _, err := br.keys.Create(ctx, keyvault.DefaultVault, fmt.Sprintf("k%06d", i), keyvault.CreateKey{
+						Kty: keyvault.KtyOct, Size: 256, Settings: keyvault.Settings{
+							AttestedOnly: &attested,
+							Policy:       &release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: []byte("package release\n\ndefault allow := false\n")},
+						},
+					}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+	values := map[string]any{}
+	for i := range refs {
+		values[fmt.Sprintf("%064x", i)] = map[string]any{"label": "filler"}
+	}
+	raw, err := json.Marshal(map[string]any{"fleet": map[string]any{"pcr4": values}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(b.TempDir(), "references.json")
+	cfg, err := loadConfig(r.dir, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.References = file
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	if err := cfg.write(r.dir); err != nil {
+		b.Fatal(err)
+	}
+	started := time.Now()
+	r.start(servedBroker{})
+	ready := time.Since(started)
+	full := r.measure(64, 3000)
+	fmt.Printf("\nP6 with %d keys, as many records and %d reference values: %.0f us CPU a release, %.2f x the empty system (goal 1.25)\n", keys, refs, full.cpu, full.cpu/empty.cpu)
+	fmt.Printf("P7 resident memory with %d keys: %.0f MB\n", keys, r.resident())
+	r.end()
+	small := newRig(b, nil)
+	started = time.Now()
+	small.start(servedBroker{})
+	fmt.Printf("P8 exec to ready: %d ms empty (goal 150), %d ms with %d records\n", time.Since(started).Milliseconds(), ready.Milliseconds(), keys)
+	small.end()
+}
+
+// reportAgent measures the agent that `make build` left in bin/.
+func reportAgent(b testing.TB) {
+	path := filepath.Join("..", "..", "bin", "openskr-agent")
+	info, err := os.Stat(path)
+	if err != nil {
+		b.Fatalf("%v: make build", err)
+	}
+	var best time.Duration
+	for range 20 {
+		t := time.Now()
+		if err := exec.Command(path, "version").Run(); err != nil {
+			b.Fatal(err)
+		}
+		if d := time.Since(t); best == 0 || d < best {
+			best = d
+		}
+	}
+	fmt.Printf("\nP9 agent: %.1f MB (goal 9), exec to exit %.1f ms (goal 10)\n", float64(info.Size())/1e6, float64(best.Microseconds())/1000)
+}
