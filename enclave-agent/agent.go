@@ -52,6 +52,9 @@ type Agent struct {
 	// wait sleeps between attempts; tests watch it.
 	wait func(context.Context, time.Duration) error
 
+	// turn is held by the one exchange under way: a TPM has room for three keys.
+	turn chan struct{}
+
 	mu   sync.Mutex
 	cert []byte // AK certificate, DER
 }
@@ -90,7 +93,7 @@ func New(c Config) (*Agent, error) {
 	if c.Notice == nil {
 		c.Notice = func(string) {}
 	}
-	a := &Agent{cfg: c, wait: sleep}
+	a := &Agent{cfg: c, wait: sleep, turn: make(chan struct{}, 1)}
 	var err error
 	if a.keys, err = responseKeys(c.Trust); err != nil {
 		return nil, err

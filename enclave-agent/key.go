@@ -72,6 +72,12 @@ func (a *Agent) release(ctx context.Context, ref *keyRef, cert []byte) (out *Rel
 // exchange is one attempt at one broker: every attempt takes a new challenge and
 // a new recipient key.
 func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert []byte) (out *Released, err error) {
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for another request of this program: %w", ctx.Err())
+	}
 	req, err := strict.Marshal(binding.ChallengeRequest{Purpose: binding.PurposeRelease, Key: ref.url})
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 	"github.com/openskr/openskr/internal/swtpm"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // testTPM is the one software TPM of all tests here.
@@ -148,6 +149,33 @@ func TestClockBeforeBuild(t *testing.T) {
 	wrong := newAgent(t, b, func(c *Config) { c.Now = func() time.Time { return time.Unix(0, 0) } })
 	if _, err := wrong.Key(t.Context(), agenttest.KeyURL); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("certificate from the future: %v", err)
+	}
+}
+
+// AG-14, AG-20: requests at once each have a recipient key of their own.
+func TestParallel(t *testing.T) {
+	b := agenttest.Start(t)
+	a := newAgent(t, b, nil)
+	const n = 12
+	got := make(chan error, n)
+	seen := map[receipt.Digest]bool{}
+	b.Record = func(r *receipt.Record) { seen[r.Recipient] = true } // under the broker's lock
+	for range n {
+		go func() {
+			r, err := a.Key(t.Context(), agenttest.KeyURL)
+			if err == nil {
+				err = r.Material.Close()
+			}
+			got <- err
+		}()
+	}
+	for range n {
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	}
+	if len(seen) != n || b.Enrolled != 1 {
+		t.Errorf("%d recipients and %d enrolments for %d requests", len(seen), b.Enrolled, n)
 	}
 }
 

@@ -99,6 +99,8 @@ func (p *program) decrypt(ctx context.Context) error {
 }
 
 func (p *program) evidence(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
 	var data []byte
 	if p.runtimeData != "" {
 		var err error

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 )
@@ -32,6 +33,7 @@ const (
 
 // Recipient is a key made for one release. It opens once, only in this TPM, and
 // only while the PCRs of its selection have the values they had when it was made.
+// It belongs to one goroutine.
 type Recipient struct {
 	Kind Kind
 	JWK  []byte // public key as it stands in the runtime data
@@ -150,6 +152,9 @@ func point(pub *tpm2.TPMTPublic) (*ecdh.PublicKey, error) {
 	return tpm2.ECDHPub(parms, ecc)
 }
 
+// closeLimit is how long Close waits for others that use the TPM.
+const closeLimit = 10 * time.Second
+
 // Close erases the key in the TPM and here. Closing twice is no error.
 func (r *Recipient) Close() error {
 	err := r.seed.Close()
@@ -158,7 +163,9 @@ func (r *Recipient) Close() error {
 	}
 	h := r.key.handle
 	r.key, r.spent = nil, true
-	return errors.Join(err, r.tpm.exclusive(context.Background(), func() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	return errors.Join(err, r.tpm.exclusive(ctx, func() (err error) {
 		r.tpm.flush(h, &err)
 		return err
 	}))
