@@ -65,7 +65,11 @@ func TestPrivateJWK(t *testing.T) {
 				t.Errorf("%s: %s has %d bytes, want %d", jwk["crv"], m, len(b), size)
 			}
 		}
-		if member(t, jwk, "x").Cmp(key.X) != 0 || member(t, jwk, "d").Cmp(key.D) != 0 {
+		d, err := key.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if member(t, jwk, "x").Cmp(key.X) != 0 || member(t, jwk, "d").Cmp(new(big.Int).SetBytes(d)) != 0 {
 			t.Errorf("%s: members are not the key's", jwk["crv"])
 		}
 	}
