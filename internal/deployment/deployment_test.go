@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -234,4 +235,93 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := open(t.Context(), s.database(), WithKEK(s.rootKey(t)), clock); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("a second broker: %v", err)
 	}
+}
+
+// What is readable of a deployment is believed only under its MAC: whoever edits
+// the store cannot turn a deployment into one that takes simulated evidence.
+func TestPublicIsAuthentic(t *testing.T) {
+	s := newSite(t)
+	o := s.open(t)
+	b, err := o.store.Secret(t.Context(), secretPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signed signedPublic
+	if err := json.Unmarshal(b, &signed); err != nil {
+		t.Fatal(err)
+	}
+	signed.Public = []byte(strings.Replace(string(signed.Public), `"simulation":false`, `"simulation":true`, 1))
+	edited, err := json.Marshal(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(t.Context(), edit{o.store, secretPublic, edited}, WithKEK(s.rootKey(t))); !errors.Is(err, errSealed) {
+		t.Errorf("simulation turned on: %v", err)
+	}
+	if _, err := Load(t.Context(), edit{o.store, secretPublic, b}, WithKEK(s.rootKey(t))); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
+}
+
+// edit is a store with one sealed value replaced.
+type edit struct {
+	secrets
+	name  string
+	value []byte
+}
+
+func (e edit) Secret(ctx context.Context, name string) ([]byte, error) {
+	if name == e.name {
+		return e.value, nil
+	}
+	return e.secrets.Secret(ctx, name)
+}
+
+// The two CAs are good for their own purpose only.
+func TestCertificates(t *testing.T) {
+	o := newSite(t).open(t)
+	leaf, err := o.TLSLeaf([]string{"broker.example:8443", "10.0.0.7", "[2001:db8::1]:8443"}, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(o.TLSCAs[0].Cert)
+	for _, host := range []string{"broker.example", "10.0.0.7", "2001:db8::1"} {
+		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: host, Roots: pool, CurrentTime: start}); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: "other.example", Roots: pool, CurrentTime: start}); err == nil {
+		t.Error("good for another host")
+	}
+	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: start.Add(leafLife + time.Second)}); err == nil {
+		t.Error("good for more than a week")
+	}
+	if _, err := o.TLSLeaf([]string{"", ":8443"}, start); err == nil {
+		t.Error("a leaf without a host")
+	}
+	// The AK CA signs a TLS leaf all the same: no TLS client takes it.
+	o.TLSCAs = o.AKCAs
+	bad, err := o.TLSLeaf([]string{"broker.example"}, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(o.AKCAs[0].Cert)
+	if _, err := bad.Leaf.Verify(x509.VerifyOptions{DNSName: "broker.example", Roots: pool, CurrentTime: start}); err == nil {
+		t.Error("the AK CA certifies TLS")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"v":1,"log":["x"],"response":[],"token":[],"ak_ca":[],"tls_ca":[]}`))
+	f.Add([]byte(`{"public":"e30=","mac":""}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := decodeRing(b); (r == nil) != (err != nil) {
+			t.Fatal(r, err)
+		}
+		if p, verify, err := decodePublic(b); err == nil && (p.V != 1 || verify(make([]byte, dkSize)) == nil) {
+			t.Fatal("believed without a MAC")
+		}
+	})
 }

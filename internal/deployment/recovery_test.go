@@ -210,7 +210,10 @@ func TestVerifyBackupFindsAlterations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	targets["leaf"], targets["principal"] = entries[0].Leaf, []byte(`{"id":"admin-1"}`)
+	if !bytes.Contains(entries[0].Leaf, []byte("principals/create")) {
+		t.Fatalf("entry 1 is %s", entries[0].Leaf)
+	}
+	targets["leaf"], targets["principal"] = []byte("principals/create"), []byte(`{"id":"admin-1"}`)
 	for name, value := range targets {
 		t.Run(name, func(t *testing.T) {
 			// A long value continues on overflow pages; its beginning lies in one piece.

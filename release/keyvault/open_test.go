@@ -187,6 +187,17 @@ func TestEditedRowIsRefused(t *testing.T) {
 	}
 }
 
+// A genuine row in another's place is refused by reads too.
+func TestMovedRowIsRefused(t *testing.T) {
+	l := newLab(t)
+	row, other := l.create(t, "k", attested("oct")), l.create(t, "other", attested("oct"))
+	l.store.Rows["default/k/"+row.Version] = l.store.Rows["default/other/"+other.Version]
+	_, err := l.Get(t.Context(), "default", "k", row.Version)
+	want(t, "get", err, release.ReasonIntegrity)
+	_, err = l.Find(t.Context(), release.KeyRef{Vault: "default", Name: "k", Version: row.Version})
+	want(t, "find", err, release.ReasonIntegrity)
+}
+
 // A vault key of another vault, or one altered, opens nothing and is not replaced.
 func TestVaultKeyAltered(t *testing.T) {
 	l := newLab(t)

@@ -38,9 +38,6 @@ func (s *Service) draft(last *Row, vault, name string, m *Material, exportable *
 		row.KeyOps, row.Attributes.Exportable = []string{}, true
 	}
 	if exportable != nil {
-		if !*exportable && row.AttestedOnly {
-			return nil, release.Refuse(release.ReasonAttestedOnly, "an attested-only key stays exportable, it has no other use")
-		}
 		row.Attributes.Exportable = *exportable
 	}
 	return row, s.apply(row, in)
