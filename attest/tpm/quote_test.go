@@ -76,6 +76,7 @@ func TestBadQuotes(t *testing.T) {
 		}, want: attest.CheckSignature},
 		{name: "empty selection", body: requote(selecting(tpm2.TPMLPCRSelection{})), want: attest.CheckPCRSelection, proven: true},
 		{name: "selection of no PCR", body: requote(selecting(selection(tpm2.TPMAlgSHA256))), want: attest.CheckPCRSelection, proven: true},
+		{name: "no PCR quoted and none given", machine: only(-1), want: attest.CheckPCRSelection, proven: true},
 		{name: "selection without PCR 7", body: requote(selecting(selection(tpm2.TPMAlgSHA256, 0, 1, 2, 3, 4, 5, 6))), want: attest.CheckPCRSelection, proven: true},
 		{name: "PCR 16 given as PCR 0", machine: only(0), body: requote(selecting(selection(tpm2.TPMAlgSHA256, 16))), want: attest.CheckPCRSelection, proven: true},
 		{name: "two banks quoted", body: requote(selecting(tpm2.TPMLPCRSelection{PCRSelections: append(

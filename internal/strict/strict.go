@@ -35,7 +35,7 @@ func Unmarshal(b []byte, limit int, v any) error {
 // scan checks syntax, duplicates and depth before any value is built, so that
 // a hostile document costs a pass over its bytes and nothing else.
 func scan(b []byte) error {
-	d := jsontext.NewDecoder(bytes.NewReader(b))
+	d := jsontext.NewDecoder(bytes.NewBuffer(b)) // of a Buffer it reads the bytes in place
 	for {
 		_, err := d.ReadToken()
 		if errors.Is(err, io.EOF) {
