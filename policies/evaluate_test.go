@@ -136,6 +136,21 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// Each of the three budgets ends an evaluation that the other two would let pass.
+func TestEachBudgetCounts(t *testing.T) {
+	e := engine(t)
+	for text, src := range map[string]string{
+		"more than 50000 steps":    busy,
+		"more than 2097152 bytes":  "allow if count([y | some x in input.claims.list; some _ in input.claims.list; y := " + wide("x", 60) + "]) == 1",
+		"larger than 262144 bytes": "allow if { x := input.claims.free.long; y := [x, x, x, x, x]; count(y) == 1 }",
+	} {
+		d, err := e.Evaluate(t.Context(), policy(preamble+src), input(hostileClaims()))
+		if d.Allow || release.ReasonOf(err) != release.ReasonPolicyResource || !strings.Contains(fmt.Sprint(err), text) {
+			t.Errorf("want %q, got %+v %v", text, d, err)
+		}
+	}
+}
+
 func doubling(format string) string {
 	var b strings.Builder
 	for i := range 20 {

@@ -12,11 +12,11 @@ import (
 // Explanation says why a policy decides as it does, for the operator: its texts
 // hold claims and reference values.
 type Explanation struct {
-	Decision release.Decision // what Evaluate gives for the same document
-	Error    string           // text of a failed evaluation
-	Failures []Failure        // in source order, at most 100
-	Steps    int64            // of the evaluation
-	Bytes    int64            // built by it
+	Decision release.Decision `json:"decision"`           // what Evaluate gives for the same document
+	Error    string           `json:"error,omitempty"`    // text of a failed evaluation
+	Failures []Failure        `json:"failures,omitempty"` // in source order, at most 100
+	Steps    int64            `json:"steps"`              // of the evaluation
+	Bytes    int64            `json:"bytes"`              // built by it
 }
 
 // Failure is one condition that did not hold, or a deny rule that fired. Every

@@ -22,7 +22,7 @@ type limits struct {
 }
 
 // An ordinary decision takes under 500 steps; a step is about half a microsecond.
-var defaultLimits = limits{steps: 50_000, bytes: 4 << 20, value: 256 << 10, wall: 250 * time.Millisecond}
+var defaultLimits = limits{steps: 50_000, bytes: 2 << 20, value: 256 << 10, wall: 250 * time.Millisecond}
 
 const clockEvery = 64
 
