@@ -96,7 +96,9 @@ func parseConfig(b []byte) (*Config, error) {
 	c := &Config{}
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
-	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	if err := d.Decode(c); errors.Is(err, io.EOF) { // also a file that is being written
+		return nil, errors.New("the file is empty")
+	} else if err != nil {
 		return nil, err
 	}
 	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
@@ -210,5 +212,9 @@ func (c *Config) write(dir string) error {
 		return err
 	}
 	head := []byte("# Written by `openskr init`. Every member is documented in `openskr config check --help`.\n")
-	return os.WriteFile(filepath.Join(dir, configName), append(head, b...), 0o600)
+	path := filepath.Join(dir, configName)
+	if err := os.WriteFile(path+".new", append(head, b...), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path) // serve may be reading it
 }

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestConfigRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                      "empty",
+		"listen: 127.0.0.1:1\nlisten: x":        "already",
+		"Listen: 127.0.0.1:1":                   "not found",
+		"open_enrollment: true":                 "not found",
+		"listen: nowhere":                       "HOST:PORT",
+		"listen: 0.0.0.0:8443":                  "hosts",
+		"listen: :8443":                         "hosts",
+		"nonce_ttl: 1h":                         "nonce_ttl",
+		"nonce_ttl: 1s":                         "nonce_ttl",
+		"ak_life: 48h":                          "ak_life",
+		"drain_timeout: -1s":                    "drain_timeout",
+		"requests_per_second: -1":               "requests_per_second",
+		"tls_cert: a.pem":                       "go together",
+		"log_level: loud":                       "log_level",
+		"listen: 127.0.0.1:1\n---\nlisten: x:1": "more than one",
+		"open_enrolment: maybe":                 "cannot unmarshal",
+	} {
+		if _, err := parseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestConfigURLs(t *testing.T) {
+	for text, want := range map[string][]string{
+		"listen: 127.0.0.1:8443":                         {"https://127.0.0.1:8443"},
+		"listen: 0.0.0.0:8443\nhosts: [kv.example]":      {"https://kv.example:8443"},
+		"listen: 0.0.0.0:443\nhosts: [kv.example, b:99]": {"https://kv.example", "https://b:99"},
+	} {
+		c, err := parseConfig([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.URLs(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+// TestManualNamesEveryMember keeps `openskr config check --help` whole.
+func TestManualNamesEveryMember(t *testing.T) {
+	manual, err := configManual()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range reflect.TypeFor[Config]().NumField() {
+		name := reflect.TypeFor[Config]().Field(i).Tag.Get("yaml")
+		if !strings.Contains(manual, "\n  "+name+"\n") {
+			t.Errorf("%s has no manual", name)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	for _, s := range []string{"listen: 127.0.0.1:8443", "hosts: [a, b:1]\nkek: /k", "&a [*a]", "nonce_ttl: 2m", "ek_roots:\n  - x"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := parseConfig(b)
+		if err == nil && (c.Listen == "" || len(c.Hosts) == 0 || c.NonceTTL <= 0) {
+			t.Errorf("accepted without what it needs: %+v", c)
+		}
+	})
+}
