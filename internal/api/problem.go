@@ -86,7 +86,7 @@ func newProblem(c *route.Call, err error) problem {
 		b.Error.Code, b.Error.Message = "KeyNotFound", "A key with this name or version was not found in this key vault."
 	}
 	if c.Caller != nil && ownFault[p.class] {
-		b.Error.Message = printable(err.Error())
+		b.Error.Message = printable(text(err))
 	}
 	b.Error.InnerError.Code, b.Error.CorrelationID = string(p.reason), c.Correlation
 	if c.Operation == opToken {
@@ -97,6 +97,15 @@ func newProblem(c *route.Call, err error) problem {
 		p.body = []byte(`{"error":{"code":"InternalServerError"}}`)
 	}
 	return p
+}
+
+// text is that of an error without the code, which has its own member.
+func text(err error) string {
+	var e *release.Error
+	if errors.As(err, &e) && e.Err != nil {
+		return e.Err.Error()
+	}
+	return err.Error()
 }
 
 // printable keeps a bounded number of printable characters.

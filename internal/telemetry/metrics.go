@@ -28,7 +28,6 @@ type Metrics struct {
 	refusals *prometheus.CounterVec
 	releases *prometheus.HistogramVec
 	commit   prometheus.Histogram
-	logSize  prometheus.Gauge
 	panics   prometheus.Counter
 }
 
@@ -54,12 +53,11 @@ func NewMetrics(version string, n Names) *Metrics {
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "openskr_log_commit_seconds", Help: "Time of one durable commit of the log.", Buckets: buckets,
 		}),
-		logSize: prometheus.NewGauge(prometheus.GaugeOpts{Name: "openskr_log_size", Help: "Entries in the log."}),
-		panics:  prometheus.NewCounter(prometheus.CounterOpts{Name: "openskr_panics_total", Help: "Requests that ended in a contained panic."}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "openskr_panics_total", Help: "Requests that ended in a contained panic."}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "openskr_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.refusals, m.releases, m.commit, m.logSize, m.panics, build,
+	m.registry.MustRegister(m.requests, m.refusals, m.releases, m.commit, m.panics, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -99,11 +97,8 @@ func (m *Metrics) Release(door, reason string, took time.Duration) {
 	m.releases.WithLabelValues(closed(m.doors, door), reason).Observe(took.Seconds())
 }
 
-// Commit reports one durable commit and the size of the log after it.
-func (m *Metrics) Commit(took time.Duration, size int64) {
-	m.commit.Observe(took.Seconds())
-	m.logSize.Set(float64(size))
-}
+// Commit reports one durable commit.
+func (m *Metrics) Commit(took time.Duration) { m.commit.Observe(took.Seconds()) }
 
 // Panic counts a contained panic.
 func (m *Metrics) Panic() { m.panics.Inc() }

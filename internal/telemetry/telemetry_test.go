@@ -51,7 +51,7 @@ func TestClosedLabels(t *testing.T) {
 	m.Refusal("x", "y")
 	m.Release("native", "", time.Millisecond)
 	m.Release("native", "z", time.Millisecond)
-	m.Commit(time.Millisecond, 42)
+	m.Commit(time.Millisecond)
 	m.Panic()
 	if err := m.Gauge("openskr_keys", "Keys.", func() float64 { return 3 }); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestClosedLabels(t *testing.T) {
 		`openskr_request_seconds_count{route="release",status="2xx"} 1`, `openskr_request_seconds_count{route="other",status="other"} 1`,
 		`openskr_refusals_total{reason="policy_denied",route="release"} 1`, `openskr_refusals_total{reason="other",route="other"} 1`,
 		`openskr_release_seconds_count{door="native",reason="allow"} 1`, `openskr_release_seconds_count{door="native",reason="other"} 1`,
-		`openskr_log_size 42`, `openskr_panics_total 1`, `openskr_keys 3`, `openskr_build_info{version="v1"} 1`,
+		`openskr_log_commit_seconds_count 1`, `openskr_panics_total 1`, `openskr_keys 3`, `openskr_build_info{version="v1"} 1`,
 	} {
 		if !bytes.Contains(b, []byte(want)) {
 			t.Errorf("no %s", want)
