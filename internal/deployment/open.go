@@ -29,7 +29,8 @@ func (d *Deployment) Use(l *audit.Log) error {
 	if d.now == nil {
 		return errors.New("deployment: the log was not made with LogConfig")
 	}
-	d.secrets, d.objects = l.Keys(), l.Objects()
+	d.log, d.objects = l.Keys(), l.Objects()
+	d.secrets = d.log
 	return nil
 }
 

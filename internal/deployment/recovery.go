@@ -13,6 +13,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,8 +41,11 @@ const maxWrap = 64 << 10
 type recovery struct {
 	secrets secrets
 	objects release.Objects
+	log     keyvault.Store
 	now     func() time.Time
 	drilled atomic.Bool // a success is never taken back
+
+	rotating sync.Mutex
 }
 
 // parseRecipients reads at least two different native age recipients.
