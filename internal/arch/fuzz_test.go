@@ -53,6 +53,8 @@ var parsers = map[string]string{
 	"release/wrap.ParseRecipient":       "release/wrap.FuzzParseRecipient",
 	"release/wrap.UnwrapKWP":            "release/wrap.FuzzUnwrapKWP",
 	"internal/seal.parse":               "internal/seal.FuzzKeyFile",
+	"internal/deployment.decodeRing":    "internal/deployment.FuzzDecode",
+	"internal/deployment.decodePublic":  "internal/deployment.FuzzDecode",
 
 	// policies
 	"policies.Engine.Inspect": "policies.FuzzInspect",
@@ -68,6 +70,7 @@ var parsers = map[string]string{
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
 	"cmd/openskr.readPCRs":                 "cmd/openskr.FuzzReadPCRs",
+	"cmd/openskr.parseConfig":              "cmd/openskr.FuzzConfig",
 
 	// tests and demo
 	"internal/swtpm.parseLog": "internal/swtpm.FuzzParseLog",
