@@ -205,7 +205,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-type unspeakable struct{ fakePolicies }
+type unspeakable struct{}
 
 func (unspeakable) Explain(context.Context, release.ReleasePolicy, []byte) (any, error) {
 	return make(chan int), nil
