@@ -205,6 +205,14 @@ func TestVerifyLog(t *testing.T) {
 			t.Errorf("%s: verifies", name)
 		}
 	}
+	for i := range l.copied {
+		var e *EntryError
+		bad := append([]Copied(nil), l.copied...)
+		bad[i].Hash[3] ^= 1
+		if err := VerifyLog(l.entries(bad), all); !errors.As(err, &e) || e.Index != int64(i) {
+			t.Errorf("hash of entry %d: %v", i, err)
+		}
+	}
 	if err := VerifyLog(l.entries(l.copied), &Checkpoint{Origin: origin, Size: 12}); !errors.Is(err, ErrRoot) {
 		t.Errorf("%v, want %v", err, ErrRoot)
 	}
