@@ -28,7 +28,10 @@ func OpenCopy(ctx context.Context, path string) (*store.Store, error) {
 	}
 	db := sql.OpenDB(connector{dsn: name})
 	db.SetMaxOpenConns(4)
-	st := store.New(store.Backend{Read: db, Write: db, Rebind: func(q string) string { return q }, Close: func() error { return nil }})
+	st := store.New(store.Backend{
+		Read: db, Write: db, Rebind: func(q string) string { return q }, Close: func() error { return nil },
+		Copy: func(ctx context.Context, to string) error { return vacuumInto(ctx, path, to) },
+	})
 	if err := st.Ping(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
