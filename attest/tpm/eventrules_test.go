@@ -178,6 +178,7 @@ func TestLogsRefused(t *testing.T) {
 			ev[1].Data = off
 			return append(ev, fakes...)
 		}, attest.CheckEventLogType},
+		"second separator": {add(sep), attest.CheckEventLogType},
 		"real separator relabelled as unused": {func(ev []tpmtest.Event) []tpmtest.Event {
 			ev[1].Data = off
 			ev[at(ev, 7, separator)].Type = 2
@@ -229,6 +230,8 @@ func TestLogsRefused(t *testing.T) {
 // verifier cannot judge: the claim is absent, never guessed.
 func TestClaimsWithheld(t *testing.T) {
 	d := bytes.Repeat([]byte{9}, 32)
+	overflowing := variable(globalGUID, "SecureBoot", []byte{1})
+	overflowing[16+7] |= 0x80 // twice this length is twice the true one, modulo 2^64
 	for name, tc := range map[string]struct {
 		change   func([]tpmtest.Event) []tpmtest.Event
 		absent   []string
@@ -248,6 +251,7 @@ func TestClaimsWithheld(t *testing.T) {
 		"SecureBoot twice":              {insert(0, boot()[1]), []string{"secureboot"}, true},
 		"SecureBoot of two bytes":       {replaceData(7, driverConfig, variable(globalGUID, "SecureBoot", []byte{1, 1})), []string{"secureboot"}, true},
 		"SecureBoot of another GUID":    {replaceData(7, driverConfig, variable(securityGUID, "SecureBoot", []byte{1})), []string{"secureboot"}, true},
+		"name length that overflows":    {replaceData(7, driverConfig, overflowing), []string{"secureboot"}, true},
 		"variable with trailing byte":   {replaceData(7, driverConfig, append(variable(globalGUID, "SecureBoot", []byte{1}), 0)), []string{"secureboot"}, true},
 		"firmware version not covered":  {func(ev []tpmtest.Event) []tpmtest.Event { ev[0].Digest = d; return ev }, []string{"boot.firmware"}, true},
 		"firmware version twice":        {insert(0, boot()[0]), []string{"boot.firmware"}, true},
@@ -315,6 +319,19 @@ func TestSystemdStub(t *testing.T) {
 		if b["cmdline"] != "root=/dev/sda quiet" || b["loader"] != "systemd-stub" {
 			t.Errorf("%s: boot %v", name, b)
 		}
+	}
+}
+
+func TestSystemdStubNotCovered(t *testing.T) {
+	e := tpmtest.Event{PCR: 12, Type: ipl, Data: utf16le("quiet\x00"), Digest: bytes.Repeat([]byte{9}, 32)}
+	c, err := claimsOf(t, func(ev []tpmtest.Event) []tpmtest.Event {
+		return append(slices.DeleteFunc(ev, func(e tpmtest.Event) bool { return e.PCR == 8 }), e)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := c["boot"].(map[string]any); b["cmdline"] != nil {
+		t.Errorf("boot %v", b)
 	}
 }
 
