@@ -1,8 +1,10 @@
 package release
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/openskr/openskr/attest"
 )
@@ -52,4 +54,36 @@ func ReasonOf(err error) Reason {
 		}
 	}
 	return ReasonInternal
+}
+
+// Refusal is what the operator is told about a denial that came before there was
+// an input document: it is kept in the input's place, and no record covers it.
+type Refusal struct {
+	Check    Reason `json:"check"`
+	Detail   string `json:"detail"`
+	Expected string `json:"expected,omitempty"`
+	Got      string `json:"got,omitempty"`
+}
+
+// maxDetail bounds what is kept of an error's text, in bytes.
+const maxDetail = 1 << 10
+
+func refusalOf(why error) []byte {
+	r := Refusal{Check: ReasonOf(why), Detail: cut(why.Error())}
+	var rej *attest.Rejection
+	if errors.As(why, &rej) {
+		r.Detail, r.Expected, r.Got = cut(rej.Err.Error()), cut(rej.Expected), cut(rej.Got)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil // strings marshal; without it the reason code remains
+	}
+	return b
+}
+
+func cut(s string) string {
+	if len(s) > maxDetail {
+		s = s[:maxDetail]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }

@@ -158,7 +158,8 @@ type Guard struct {
 }
 
 // Entry is what the log takes: a record, the state to read again (nil when the
-// record is already a denial that needs none) and the input document to keep.
+// record is already a denial that needs none) and what to keep beside it for the
+// operator: the input document, or a Refusal where there is none.
 type Entry struct {
 	Record *Record
 	Guard  *Guard

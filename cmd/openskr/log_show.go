@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openskr/openskr/policies"
+	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -19,6 +20,7 @@ type shownDecision struct {
 	Record      json.RawMessage       `json:"record"`
 	Input       json.RawMessage       `json:"input"`
 	Explanation *policies.Explanation `json:"explanation"`
+	Refusal     *release.Refusal      `json:"refusal"`
 	Note        string                `json:"note"`
 }
 
@@ -70,6 +72,13 @@ var notes = map[string]string{
 // explain prints which conditions failed, what they wanted and what they got.
 func (a *app) explain(rec *receipt.Record, d *shownDecision) {
 	if rec.Decision != receipt.Deny {
+		return
+	}
+	if r := d.Refusal; r != nil {
+		fmt.Fprintf(a.stdout, "\nWhy it was refused:\n  %s: %s\n", printable(string(r.Check)), printable(r.Detail))
+		if r.Expected != "" || r.Got != "" {
+			fmt.Fprintf(a.stdout, "      expected  %s\n      got       %s\n", printable(r.Expected), printable(r.Got))
+		}
 		return
 	}
 	x := d.Explanation

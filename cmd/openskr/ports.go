@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"errors"
 	"hash"
 	"runtime/debug"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/openskr/openskr/internal/telemetry"
 	"github.com/openskr/openskr/policies"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 )
 
 // The adapters between what the packages offer and what the API asks for.
@@ -40,6 +42,15 @@ func (l logPort) Prove(ctx context.Context, index, size int64) ([][]byte, error)
 		return nil, err
 	}
 	return r.Path, nil
+}
+
+// Input implements the API's log.
+func (l logPort) Input(ctx context.Context, index int64) ([]byte, error) {
+	b, err := l.Log.Input(ctx, index)
+	if errors.Is(err, keyvault.ErrNotFound) {
+		return nil, release.Refuse(release.ReasonNotFound, "nothing was kept with entry %d", index)
+	}
+	return b, err
 }
 
 // Ring implements the API's log.

@@ -2,6 +2,7 @@ package v1
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -37,6 +38,8 @@ type Decision struct {
 	Input       jsontext.Value `json:"input,omitempty"`
 	Policy      *Policy        `json:"policy,omitempty"`
 	Explanation any            `json:"explanation,omitempty"`
+	// Refusal says what failed before there was an input.
+	Refusal *release.Refusal `json:"refusal,omitempty"`
 	// Note says why there is no explanation: "no_input", "policy_replaced" or "key_gone".
 	Note string `json:"note,omitempty"`
 }
@@ -124,8 +127,7 @@ func (d *door) decision(ctx context.Context, c *route.Call) (any, error) {
 // explain evaluates a decision again, on the input document that was kept.
 func (d *door) explain(ctx context.Context, rec *release.Record, out *Decision) error {
 	if rec.Input == (receipt.Digest{}) {
-		out.Note = "no_input"
-		return nil
+		return d.refusal(ctx, out)
 	}
 	input, err := d.Log.Input(ctx, out.Index)
 	if err != nil {
@@ -146,6 +148,23 @@ func (d *door) explain(ctx context.Context, rec *release.Record, out *Decision) 
 	out.Policy = &Policy{ContentType: key.Policy.ContentType, Data: key.Policy.Data}
 	out.Explanation, err = d.Policies.Explain(ctx, key.Policy, input)
 	return err
+}
+
+// refusal gives what was kept of a denial that never had an input.
+func (d *door) refusal(ctx context.Context, out *Decision) error {
+	kept, err := d.Log.Input(ctx, out.Index)
+	switch {
+	case err != nil && release.ReasonOf(err) == release.ReasonNotFound:
+		out.Note = "no_input"
+		return nil
+	case err != nil:
+		return err
+	}
+	out.Refusal = &release.Refusal{}
+	if err := json.Unmarshal(kept, out.Refusal); err != nil {
+		return release.Refuse(release.ReasonIntegrity, "what was kept of entry %d: %w", out.Index, err)
+	}
+	return nil
 }
 
 func (d *door) refusals(context.Context, *route.Call) (any, error) {
