@@ -37,7 +37,7 @@ func parse(name string, src []byte) (*ast.Module, []Diagnostic) {
 // checkModule refuses, on the parsed module where positions are still exact, what
 // the compiler would accept and the language of release policies does not have.
 func checkModule(m *ast.Module) []Diagnostic {
-	c := &checker{names: map[string]bool{}}
+	c := &checker{names: map[string]bool{}, builtins: allowed()}
 	if !m.Package.Path.Equal(ast.Ref{ast.DefaultRootDocument, ast.StringTerm(packageName)}) {
 		c.bad(m.Package.Location, "policy_package", "the package must be `release`")
 	}
@@ -61,6 +61,7 @@ func checkModule(m *ast.Module) []Diagnostic {
 type checker struct {
 	found                     []Diagnostic
 	names                     map[string]bool
+	builtins                  []string
 	nodes, loops, depth, vars int
 	literal                   int // literals around this one
 }
@@ -181,7 +182,7 @@ func computed(t *ast.Term) (found bool) {
 // operator judges what is called. Undefined functions of the policy's own are the compiler's to report.
 func (c *checker) operator(op ast.Ref, at *ast.Location) {
 	name := op.String()
-	if _, ok := ast.BuiltinMap[name]; ok && !slices.Contains(allowed(), name) || name == boundName || name == "print" || strings.HasPrefix(name, "rego.") {
+	if _, ok := ast.BuiltinMap[name]; ok && !slices.Contains(c.builtins, name) || name == boundName || strings.HasPrefix(name, "rego.") {
 		c.bad(at, "policy_builtin", "built-in %s is not allowed in a policy", name) // print is erased by the compiler: allow if print(1) would allow
 	}
 }
@@ -202,9 +203,6 @@ func (c *checker) term(t *ast.Term) (skip bool) {
 		return c.ref(v, t.Location)
 	case ast.Var:
 		c.variable(t.Location)
-		if v.Equal(ast.DefaultRootDocument.Value) {
-			c.bad(t.Location, "policy_data", "data may not be used as a value")
-		}
 	case ast.Number:
 		if len(v) > 40 || strings.ContainsAny(string(v), "eE") {
 			c.bad(t.Location, "policy_size", "write numbers in at most 40 digits, without exponent")

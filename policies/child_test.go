@@ -43,6 +43,30 @@ func TestCompileBombs(t *testing.T) {
 	}
 }
 
+func TestDearPoliciesAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		cpu   time.Duration
+		alloc uint64
+		dear  bool
+	}{{maxCompileTime, maxCompileAlloc, false}, {maxCompileTime + 1, 0, true}, {0, maxCompileAlloc + 1, true}} {
+		if d := dear(tt.cpu, tt.alloc); (d != nil) != tt.dear {
+			t.Errorf("%v %d: %v", tt.cpu, tt.alloc, d)
+		}
+	}
+	// One that ends by itself, after allocating more than a policy may.
+	var doubled strings.Builder
+	for _, c := range []string{"a", "b"} {
+		fmt.Fprintf(&doubled, "%s0 := [input.claims.level]\n", c)
+		for i := range 12 {
+			fmt.Fprintf(&doubled, "%s%d := [%s%d, %s%d]\n", c, i+1, c, i, c, i)
+		}
+	}
+	found := measured(task{Claims: claimsSchema(), Source: []byte(preamble + doubled.String() + "allow if a12 == b12")})
+	if d := found[len(found)-1]; d.Code != "policy_cost" {
+		t.Errorf("got %v", found)
+	}
+}
+
 func TestChildThatIsNotOurs(t *testing.T) {
 	dir := t.TempDir()
 	script := func(name, body string) []string {

@@ -75,12 +75,19 @@ func measured(t task) []Diagnostic {
 	cpu, alloc := cpuTime(), allocated()
 	prog, found := compile(t.Source, t.Claims)
 	cpu, alloc = cpuTime()-cpu, allocated()-alloc
-	if prog != nil && (cpu > maxCompileTime || alloc > maxCompileAlloc) {
-		found = append(found, Diagnostic{Code: "policy_cost", Message: fmt.Sprintf(
-			"compiling took %v of CPU and %d MiB, limits %v and %d MiB: split long rules and avoid nested comprehensions and doubled values",
-			cpu.Round(time.Millisecond), alloc>>20, maxCompileTime, maxCompileAlloc>>20)})
+	if d := dear(cpu, alloc); prog != nil && d != nil {
+		found = append(found, *d)
 	}
 	return found
+}
+
+func dear(cpu time.Duration, alloc uint64) *Diagnostic {
+	if cpu <= maxCompileTime && alloc <= maxCompileAlloc {
+		return nil
+	}
+	return &Diagnostic{Code: "policy_cost", Message: fmt.Sprintf(
+		"compiling took %v of CPU and %d MiB, limits %v and %d MiB: split long rules and avoid nested comprehensions and doubled values",
+		cpu.Round(time.Millisecond), alloc>>20, maxCompileTime, maxCompileAlloc>>20)}
 }
 
 func allocated() uint64 {

@@ -111,6 +111,12 @@ func TestHostile(t *testing.T) {
 		{"arguments built at the call", "g(a, b) if a == b\nallow if { x := input.claims.list; y := [v | some v in x]; g(" + wide("x", 60) + ", " + wide("y", 60) + ") }"},
 		{"set of computed parts", "allow if { x := input.claims.list; y := {" + wide("x", 60) + ", 1}; count(y) > 3 }"},
 		{"a million messages (RP-22)", "allow if true\ndeny contains concat(a, [b, b]) if { some a in input.claims.list; some b in input.claims.list }"},
+		{"one long string, set", "allow if count({input.claims.free.long | some _ in input.claims.list}) == 2"},
+		{"one long string, partial set", "p contains input.claims.free.long if some _ in input.claims.list\nallow if count(p) == 2"},
+		{"one long string, key", "allow if count({input.claims.free.long: 1 | some _ in input.claims.list}) == 2"},
+		{"one long string, partial object", "p[input.claims.free.long] := 1 if some _ in input.claims.list\nallow if count(p) == 2"},
+		{"one key many times", "allow if count({k: 1 | some _ in input.claims.list; some i in [1, 2, 3, 4]; k := is_number(i)}) == 2"},
+		{"one key many times, partial object", "p[k] := 1 if { some _ in input.claims.list; some i in [1, 2, 3, 4]; k := is_number(i) }\nallow if count(p) == 2"},
 		{"union", "allow if { some a in input.claims.list; count(union({{b | some b in input.claims.list} | some c in input.claims.list})) == count(a) }"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -55,6 +55,7 @@ func TestExplain(t *testing.T) {
 		{"local", "allow if {\n\tx := data.references.web.pcr4[input.claims.tpm.pcrs.sha256[\"4\"]].until\n\tx > input.request.time\n}", "allow 7:2 x > input.request.time | x = 0 | input.request.time = 1000\n"},
 		{"helper", "allow if f(\"7\")\nf(i) if input.claims.tpm.pcrs.sha256[i] == \"00\"", "allow 5:10 f(\"7\")\nf 6:9 input.claims.tpm.pcrs.sha256[i] == \"00\" | i = \"7\" | input.claims.tpm.pcrs.sha256[i] = \"" + strings.Repeat("7", 64) + "\"\n"},
 		{"helper that holds under not", "allow if not bad\nbad if input.claims.level == 2", "allow 5:10 not bad\n"},
+		{"what fails under not is no failure", "allow if {\n\tnot bad\n\tinput.claims.level == 7\n}\nbad if input.claims.level == 99", "allow 7:2 input.claims.level == 7 | input.claims.level = 2\n"},
 		{"every", "allow if every x in input.claims.list { x == \"a\" }", "allow 5:10 every x in input.claims.list { x == \"a\" } | input.claims.list = [\"a\",\"b\"]\nallow 5:41 x == \"a\" | x = \"b\"\n"},
 		{"deny that fires, not the one that does not", "allow if true\ndeny contains \"x\" if input.claims.level == 2\ndeny contains \"y\" if input.claims.level == 3", "deny 6:1 deny contains \"x\" if input.claims.level == 2 | input.claims.level = 2\n"},
 	} {
