@@ -10,10 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childData is the private writable memory of the child. RLIMIT_AS would count
-// the address space that Go reserves and never uses.
-const childData = 256 << 20
-
 // confine limits this process for the rest of its life.
 func confine() error {
 	for _, l := range []struct {

@@ -74,6 +74,7 @@ func TestUndefinedAllowIsAnError(t *testing.T) {
 // Policies that would use all time or memory. Each must stop by steps, bytes or
 // value size, which are counted and the same everywhere.
 func TestHostile(t *testing.T) {
+	sequential(t)
 	e := engine(t)
 	doubled := "f(x) := [x, x]\n"
 	nested := strings.Repeat("f(", 24) + "input.claims.level" + strings.Repeat(")", 24)
@@ -144,6 +145,7 @@ func TestHostile(t *testing.T) {
 
 // Each of the three budgets ends an evaluation that the other two would let pass.
 func TestEachBudgetCounts(t *testing.T) {
+	sequential(t)
 	e := engine(t)
 	for text, src := range map[string]string{
 		"more than 50000 steps":    busy,

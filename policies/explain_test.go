@@ -104,6 +104,7 @@ func TestExplainRefusesWhatIsNoDocument(t *testing.T) {
 // RP-19: the stored document gives the decision that Evaluate gave, and the same
 // number of steps.
 func TestExplainDecidesAsEvaluate(t *testing.T) {
+	sequential(t)
 	e := engine(t)
 	sources := []string{
 		"allow if true", "allow if input.claims.level >= 3", "allow if input.machine.labels.role == input.key.tags.role", benchPolicy[len(preamble)-1:],

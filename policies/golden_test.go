@@ -28,6 +28,7 @@ type golden struct {
 // differently or needs another number of steps fails here. `go test -update`
 // writes testdata/golden/want.json anew; its diff is what to judge.
 func TestGolden(t *testing.T) {
+	sequential(t)
 	dir := filepath.Join("testdata", "golden")
 	var inputs []struct {
 		Name  string          `json:"name"`

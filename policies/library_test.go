@@ -8,6 +8,7 @@ import (
 )
 
 func TestLibrary(t *testing.T) {
+	sequential(t)
 	e := engine(t)
 	files := map[string][]byte{}
 	for _, r := range Library() {
@@ -47,6 +48,7 @@ func TestLibrary(t *testing.T) {
 // Every condition of every ready policy is there for a reason: without it, one of
 // its tests fails.
 func TestLibraryConditionsAreTested(t *testing.T) {
+	sequential(t)
 	_ = engine(t)
 	for _, r := range Library() {
 		lines := strings.SplitAfter(string(r.Source), "\n")

@@ -10,6 +10,7 @@ import (
 
 // uploads that are refused, with the code and the place of the first error.
 func TestUploadRefused(t *testing.T) {
+	sequential(t)
 	e := engine(t)
 	deep := strings.Repeat("(", 40) + "1" + strings.Repeat(")", 40)
 	for _, tt := range []struct{ name, src, code string }{

@@ -107,6 +107,7 @@ func TestFilter(t *testing.T) {
 }
 
 func TestFilesThatDoNotCompile(t *testing.T) {
+	sequential(t)
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
