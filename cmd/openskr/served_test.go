@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,6 +40,17 @@ func served(env string) int {
 		if s.Delay > 0 {
 			c.CommitDelay = func() { time.Sleep(s.Delay) }
 		}
+	}
+	if path := os.Getenv("OPENSKR_TEST_PROFILE"); path != "" { // docs/performance.md
+		f, err := os.Create(path)
+		if err != nil {
+			return 1
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return 1
+		}
+		defer pprof.StopCPUProfile()
 	}
 	err = a.serve(ctx, serveOptions{dir: s.Dir, cfg: cfg, fault: fault, tune: tune})
 	if err != nil {
