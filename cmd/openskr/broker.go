@@ -46,6 +46,7 @@ type broker struct {
 	dep      *deployment.Deployment
 	keys     *keyvault.Service
 	engine   *policies.Engine
+	metrics  *telemetry.Metrics
 	records  func(ctx context.Context, op string) *release.Record
 	handler  http.Handler
 	settings atomic.Pointer[settings]
@@ -95,7 +96,8 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 		return nil, err
 	}
 	lc := b.dep.LogConfig(b.store, o.Now, buildVersion(), b.digest)
-	lc.Fault = o.Fault
+	b.metrics = telemetry.NewMetrics(buildVersion(), api.Names())
+	lc.Fault, lc.Observe = o.Fault, b.metrics.Commit
 	if o.Tune != nil {
 		o.Tune(&lc)
 	}
@@ -219,14 +221,13 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err != nil {
 		return err
 	}
-	metrics := telemetry.NewMetrics(buildVersion(), api.Names())
-	if err := b.gauges(metrics, gate); err != nil {
+	if err := b.gauges(b.metrics, gate); err != nil {
 		return err
 	}
 	b.handler, err = api.New(api.Config{
 		Deployment: b.dep.ID, Hosts: hosts, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
 		Objects: b.log.Objects(), Policies: explainer{b.engine}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep,
-		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: metrics,
+		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now,
 	})
 	return err

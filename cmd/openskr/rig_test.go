@@ -27,6 +27,7 @@ import (
 	"github.com/google/go-eventlog/tcg"
 	"github.com/google/go-eventlog/testdata"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tpm/tpmtest"
 	"github.com/openskr/openskr/internal/strict"
@@ -46,8 +47,10 @@ type rig struct {
 	key     string // key URL
 	trust   receipt.Trust
 	machine *tpmtest.Machine
-	child   *exec.Cmd
-	client  *http.Client
+	// endorsed is the machine's AK certificate, one for all its evidence.
+	endorsed []attest.Endorsement
+	child    *exec.Cmd
+	client   *http.Client
 }
 
 const rigPolicy = `package release
@@ -109,6 +112,9 @@ func (r *rig) populate(more func(ctx context.Context, b *broker)) {
 	}
 	r.machine.CA, r.machine.CAKey = b.dep.AKCAs[0].Cert, b.dep.AKCAs[0].Key
 	r.machine.Log, r.machine.PCRs = testdata.Rhel8EventLog, replayed(r.tb, testdata.Rhel8EventLog)
+	if r.endorsed, err = r.machine.Endorsements(); err != nil {
+		r.tb.Fatal(err)
+	}
 	value, err := strict.Marshal(release.Enrolled{Status: release.MachineApproved, EKHash: r.machine.EKHash[:], Created: 1, Updated: 1})
 	if err != nil {
 		r.tb.Fatal(err)
@@ -250,11 +256,15 @@ func (r *rig) prepare(ctx context.Context) (*attempt, error) {
 	if a.runtime, err = rd.Encode(); err != nil {
 		return nil, err
 	}
-	ev, err := m.Evidence(a.runtime)
+	body, err := m.Body(a.runtime)
 	if err != nil {
 		return nil, err
 	}
-	a.body, err = strict.Marshal(binding.ReleaseRequest{RuntimeData: a.runtime, Evidence: jsontext.Value(ev.Body), Endorsements: ev.Endorsements})
+	ev, err := strict.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	a.body, err = strict.Marshal(binding.ReleaseRequest{RuntimeData: a.runtime, Evidence: jsontext.Value(ev), Endorsements: r.endorsed})
 	return a, err
 }
 

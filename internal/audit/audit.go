@@ -42,6 +42,8 @@ type Config struct {
 	Wait     time.Duration // how long a caller waits for its commit; 0 means 2 s
 	// Fault, when set, is called at each named step of a commit; tests stop there.
 	Fault func(step string)
+	// Observe, when set, is told how long each durable commit took.
+	Observe func(took time.Duration)
 	// CommitDelay, when set, is called after each commit: benchmarks emulate a slow fsync.
 	CommitDelay func()
 	// Single commits every entry by itself: benchmarks compare.

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/openskr/openskr/release"
 )
@@ -82,8 +83,12 @@ func (l *Log) commit(batch []*pending) ([]outcome, error) {
 		}
 		return outcomes, nil
 	}
+	start := time.Now()
 	if err := b.finish(); err != nil {
 		return nil, l.broken(err)
+	}
+	if l.cfg.Observe != nil {
+		l.cfg.Observe(time.Since(start))
 	}
 	l.cfg.Fault("committed")
 	b.publish(outcomes)

@@ -51,13 +51,15 @@ type Backend struct {
 
 // Store reads rows. Its methods are safe for concurrent use.
 type Store struct {
-	b    Backend
-	read queries
+	b        Backend
+	prepared *prepared
+	read     queries
 }
 
 // New makes a Store of b.
 func New(b Backend) *Store {
-	return &Store{b: b, read: queries{ctx: nil, db: b.Read, rebind: b.Rebind}}
+	p := &prepared{db: b.Read}
+	return &Store{b: b, prepared: p, read: queries{ctx: nil, db: p, rebind: b.Rebind}}
 }
 
 // Ping reads one row.
@@ -68,7 +70,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close closes the store. The Writer must be closed before.
 func (s *Store) Close() error {
-	return errors.Join(s.b.Read.Close(), s.b.Write.Close(), s.b.Close())
+	return errors.Join(s.prepared.close(), s.b.Read.Close(), s.b.Write.Close(), s.b.Close())
 }
 
 // Backup writes a consistent copy of the whole store to path, which must not

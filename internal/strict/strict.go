@@ -5,13 +5,10 @@
 package strict
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // MaxDepth bounds nesting.
@@ -26,28 +23,34 @@ func Unmarshal(b []byte, limit int, v any) error {
 	if len(b) > limit {
 		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(b), limit)
 	}
-	if err := scan(b); err != nil {
+	if err := shallow(b); err != nil {
 		return err
 	}
 	return json.Unmarshal(b, v, json.RejectUnknownMembers(true))
 }
 
-// scan checks syntax, duplicates and depth before any value is built, so that
-// a hostile document costs a pass over its bytes and nothing else.
-func scan(b []byte) error {
-	d := jsontext.NewDecoder(bytes.NewBuffer(b)) // of a Buffer it reads the bytes in place
-	for {
-		_, err := d.ReadToken()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if d.StackDepth() > MaxDepth {
-			return fmt.Errorf("JSON nested deeper than %d", MaxDepth)
+// shallow refuses a document that nests deeper than MaxDepth, before a parser that
+// recurses sees it. It knows strings and brackets, nothing else: what is not JSON
+// is left to the parser.
+func shallow(b []byte) error {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			if depth++; depth > MaxDepth {
+				return fmt.Errorf("JSON nested deeper than %d", MaxDepth)
+			}
+		case ']', '}':
+			depth--
 		}
 	}
+	return nil
 }
 
 // Marshal encodes v deterministically: members in declaration order, map keys sorted.
