@@ -5,6 +5,7 @@
 package strict
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -37,11 +38,7 @@ func shallow(b []byte) error {
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
 		case '"':
-			for i++; i < len(b) && b[i] != '"'; i++ {
-				if b[i] == '\\' {
-					i++
-				}
-			}
+			i += closing(b[i+1:]) + 1
 		case '[', '{':
 			if depth++; depth > MaxDepth {
 				return fmt.Errorf("JSON nested deeper than %d", MaxDepth)
@@ -51,6 +48,25 @@ func shallow(b []byte) error {
 		}
 	}
 	return nil
+}
+
+// closing gives the index of the quote that ends a string, or the length of b.
+// Most bytes from outside are long base64 strings, hence the search by word.
+func closing(b []byte) int {
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(b[i:], '"')
+		if n < 0 {
+			return len(b)
+		}
+		i += n
+		escapes := 0
+		for escapes < i && b[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i
+		}
+	}
 }
 
 // Marshal encodes v deterministically: members in declaration order, map keys sorted.

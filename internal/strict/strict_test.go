@@ -97,3 +97,20 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+func TestDepthKnowsStrings(t *testing.T) {
+	deep := strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth)
+	for text, ok := range map[string]bool{
+		deep: true, "[" + deep + "]": false,
+		`["` + strings.Repeat("[", 99) + `"]`:        true,
+		`["\"` + strings.Repeat("[", 99) + `"]`:      true,
+		`["\\",` + deep + `]`:                        false,
+		`["\\\"",` + strings.Repeat("[", 99) + `"]`:  false,
+		`{"a":"x` + strings.Repeat("{", 99) + `\\"}`: true,
+	} {
+		var v any
+		if err := Unmarshal([]byte(text), 1<<10, &v); (err == nil) != ok {
+			t.Errorf("%.40s: %v", text, err)
+		}
+	}
+}
