@@ -99,7 +99,7 @@ func FuzzUnmarshal(f *testing.F) {
 }
 
 func TestDepthKnowsStrings(t *testing.T) {
-	deep := strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth)
+	deep := strings.Repeat("[", strict.MaxDepth) + strings.Repeat("]", strict.MaxDepth)
 	for text, ok := range map[string]bool{
 		deep: true, "[" + deep + "]": false,
 		`["` + strings.Repeat("[", 99) + `"]`:        true,
@@ -109,7 +109,7 @@ func TestDepthKnowsStrings(t *testing.T) {
 		`{"a":"x` + strings.Repeat("{", 99) + `\\"}`: true,
 	} {
 		var v any
-		if err := Unmarshal([]byte(text), 1<<10, &v); (err == nil) != ok {
+		if err := strict.Unmarshal([]byte(text), 1<<10, &v); (err == nil) != ok {
 			t.Errorf("%.40s: %v", text, err)
 		}
 	}
