@@ -116,17 +116,22 @@ func (a *app) printReport(what string, r *deployment.Report) error {
 }
 
 func newRestoreCmd(a *app) *cobra.Command {
-	var file, dir, identity, kek, config string
+	var file, dir, identity, kek, config, listen string
+	var hosts []string
 	cmd := &cobra.Command{
 		Use: "restore", Short: "Make a broker's folder from a backup", Args: exactArgs(),
 		Long: `Restores a backup into an empty folder, with a recovery identity, under a new root key
 that it makes. The deployment stays the same: agents keep their agent.json. What happened
-after the backup is not in it; whoever holds a newer checkpoint will see that, and so
+after the backup is not in it, and neither is the configuration: give that of the lost
+broker, or at least its --host names, which every key URL carries. Whoever holds a newer checkpoint will see that, and so
 will you: compare with the last one you kept.`,
-		Example: "  openskr restore --backup openskr.db --identity recovery-1.txt --data /var/lib/openskr --kek /etc/openskr/root.key",
+		Example: "  openskr restore --backup openskr.db --identity recovery-1.txt --data /var/lib/openskr --kek /etc/openskr/root.key \\\n    --config openskr.yaml.saved",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || dir == "" || kek == "" {
 				return usagef("--backup FILE, --data DIR and --kek FILE are needed")
+			}
+			if (config == "") == (len(hosts) == 0) {
+				return usagef("which names do clients use? Give --config FILE of the lost broker, or --host NAME…")
 			}
 			if _, err := os.Stat(file); err != nil {
 				return unreadable(err)
@@ -135,7 +140,15 @@ will you: compare with the last one you kept.`,
 			if err != nil {
 				return err
 			}
-			return a.restore(cmd.Context(), file, dir, kek, config, deployment.WithIdentities(ids...))
+			cfg := &Config{Listen: listen, Hosts: hosts}
+			if config != "" {
+				if cfg, err = loadConfig(dir, config); err != nil {
+					return unreadable(err)
+				}
+			} else if err := cfg.complete(); err != nil {
+				return usagef("%w", err)
+			}
+			return a.restore(cmd.Context(), file, dir, kek, cfg, deployment.WithIdentities(ids...))
 		},
 	}
 	fl := cmd.Flags()
@@ -144,20 +157,12 @@ will you: compare with the last one you kept.`,
 	fl.StringVar(&identity, "identity", "", "`FILE` with a recovery identity (age), - for stdin")
 	fl.StringVar(&kek, "kek", "", "new root key `FILE`, outside DIR")
 	fl.StringVar(&config, "config", "", "configuration `FILE` of the lost broker, to go on with (its kek is replaced)")
+	fl.StringSliceVar(&hosts, "host", nil, "`NAME[:PORT]` of the lost broker, without --config; may be repeated")
+	fl.StringVar(&listen, "listen", "", "`HOST:PORT` to listen on, with --host")
 	return cmd
 }
 
-func (a *app) restore(ctx context.Context, file, dir, kek, config string, open deployment.Opener) error {
-	cfg := &Config{}
-	if err := cfg.complete(); err != nil {
-		return err
-	}
-	if config != "" {
-		var err error
-		if cfg, err = loadConfig(dir, config); err != nil {
-			return unreadable(err)
-		}
-	}
+func (a *app) restore(ctx context.Context, file, dir, kek string, cfg *Config, open deployment.Opener) error {
 	var err error
 	if cfg.KEK, err = filepath.Abs(kek); err != nil {
 		return err

@@ -212,9 +212,5 @@ func (c *Config) write(dir string) error {
 		return err
 	}
 	head := []byte("# Written by `openskr init`. Every member is documented in `openskr config check --help`.\n")
-	path := filepath.Join(dir, configName)
-	if err := os.WriteFile(path+".new", append(head, b...), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path) // serve may be reading it
+	return replaceFile(filepath.Join(dir, configName), append(head, b...), 0o600)
 }

@@ -174,7 +174,8 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	// What the listener and the store stand on needs a restart.
-	fresh.Listen, fresh.Hosts, fresh.KEK = b.cfg.Listen, b.cfg.Hosts, b.cfg.KEK
+	fresh.Listen, fresh.Hosts, fresh.KEK, fresh.NonceTTL, fresh.RequestsPerSecond =
+		b.cfg.Listen, b.cfg.Hosts, b.cfg.KEK, b.cfg.NonceTTL, b.cfg.RequestsPerSecond
 	if o.cfg.TLSCert != "" && fresh.TLSCert == "" {
 		fresh.TLSCert, fresh.TLSKey = o.cfg.TLSCert, o.cfg.TLSKey
 	}

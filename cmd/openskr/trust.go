@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 )
@@ -30,7 +31,18 @@ func (b *broker) publishTrust() error {
 		return nil
 	}
 	b.logger.Info("agent.json changed: give the new one to images and agents", "path", path)
-	if err := os.WriteFile(path+".new", text, 0o644); err != nil {
+	return replaceFile(path, text, 0o644)
+}
+
+// replaceFile puts a new text in place whole: a reader, and a power cut, see the
+// old one or the new one.
+func replaceFile(path string, text []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

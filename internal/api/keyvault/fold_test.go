@@ -102,6 +102,7 @@ func FuzzPageToken(f *testing.F) {
 		f.Fatalf("%q, %v", got, err)
 	}
 	f.Add(good)
+	f.Add(good[:20] + "\n" + good[20:])
 	f.Add("AA")
 	f.Fuzz(func(t *testing.T, s string) {
 		if _, err := d.parseToken(c, s); err == nil && s != good {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
@@ -103,8 +104,8 @@ func (d *door) position(c *route.Call) (limit int, cursor string, err error) {
 
 // parseToken opens a page token: MAC, then the cursor that it is over.
 func (d *door) parseToken(c *route.Call, token string) (cursor string, err error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) <= sha256.Size || len(b) > sha256.Size+256 {
+	var b attest.Bytes // canonical: a token has one spelling
+	if err := b.UnmarshalText([]byte(token)); err != nil || len(b) <= sha256.Size || len(b) > sha256.Size+256 {
 		return "", errToken()
 	}
 	cursor = string(b[sha256.Size:])
