@@ -94,6 +94,20 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// TestAnsweredUnderTheNameAskedFor: an agent knows one of a deployment's names and
+// compares with it.
+func TestAnsweredUnderTheNameAskedFor(t *testing.T) {
+	p := rt.NewPorts()
+	out, err := run(t, p, rt.Request(rt.RuntimeData(func(r *binding.RuntimeData) { r.Key = rt.AliasURL })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resp receipt.Response
+	if err := json.Unmarshal([]byte(out.Response), &resp); err != nil || resp.KID != rt.AliasURL+"/"+p.Key.Ref.Version {
+		t.Errorf("kid %q, %v", resp.KID, err)
+	}
+}
+
 // TestRecord pins what an allow's record and guard cover (I1).
 func TestRecord(t *testing.T) {
 	p := rt.NewPorts()

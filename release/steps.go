@@ -231,10 +231,19 @@ func (b *Broker) openAndWrap(ctx context.Context, g *Grant, p *proven, done *Com
 	return b.Wrapper.Wrap(p.result.Recipient, p.adm.runtime.Enc, material, receipt.WrapInfo(p.req.Evidence.RuntimeData), leaf[:])
 }
 
+// kid is the released version under the URL that was asked for: a deployment has
+// several names, and an agent compares with the one it knows.
+func (p *proven) kid() string {
+	if p.adm.ref.Version == "" {
+		return p.adm.runtime.Key + "/" + p.key.Ref.Version
+	}
+	return p.adm.runtime.Key
+}
+
 // answer signs what the agent verifies before it uses the key.
 func (b *Broker) answer(p *proven, done *Committed, sealed []byte) (*Released, error) {
 	payload, err := json.Marshal(receipt.Response{
-		Request: p.record.Request, KID: p.key.KID, Policy: p.record.Policy, Time: done.Record.Time,
+		Request: p.record.Request, KID: p.kid(), Policy: p.record.Policy, Time: done.Record.Time,
 		Enc: p.adm.runtime.Enc, Ciphertext: sealed, Receipt: done.Receipt,
 	})
 	if err != nil {

@@ -77,6 +77,7 @@ const Recipient = `{"kty":"HPKE","kem":16,"pub":"AA"}`
 const (
 	Deployment = "d1"
 	KeyURL     = "https://vault/keys/disk"
+	AliasURL   = "https://old-name/keys/disk" // names the same key
 	version    = "0123456789abcdef0123456789abcdef"
 )
 
@@ -114,7 +115,7 @@ func (p *Ports) Config() release.Config {
 }
 
 func (p *Ports) parseKID(url string) (release.KeyRef, error) {
-	if url != KeyURL {
+	if url != KeyURL && url != AliasURL {
 		return release.KeyRef{}, errors.New("not a key of this deployment")
 	}
 	return release.KeyRef{Vault: "vault", Name: "disk"}, nil
