@@ -177,6 +177,9 @@ func expired(c *x509.Certificate, from, to, at time.Time) *attest.Rejection {
 
 func (t *akTrust) verify(der []byte, at time.Time) (akIdentity, *attest.Rejection) {
 	leaf, err := x509.ParseCertificate(der)
+	if err == nil {
+		err = checkCertKey(leaf)
+	}
 	if err != nil {
 		return akIdentity{}, attest.Reject(attest.CheckChainUntrusted, "AK certificate: %w", err)
 	}

@@ -33,10 +33,11 @@ type EK struct {
 // certificate chains to roots at that time, is for endorsement keys (TCG EK
 // Credential Profile §3.2) and holds the key of the public area, which is a
 // restricted decryption key made in and fixed to the TPM. Its name check is the
-// caller's credential activation: an EK only decrypts. Errors are
-// *attest.Rejection with ak_not_trusted, chain_untrusted or chain_expired.
+// caller's credential activation: an EK only decrypts. No certificate given has a
+// key beyond [checkCertKey]. Errors are *attest.Rejection with ak_not_trusted,
+// chain_untrusted, chain_expired or evidence_malformed.
 func VerifyEK(public, certDER []byte, intermediates [][]byte, roots *x509.CertPool, at time.Time) (*EK, error) {
-	if len(public) > maxPublic || len(certDER) > maxCert || len(intermediates) > maxChain || roots == nil || at.IsZero() {
+	if len(public) > maxPublic || len(certDER) > maxCert || len(intermediates) > maxIntermediates || roots == nil || at.IsZero() {
 		return nil, attest.Reject(attest.CheckMalformed, "EK: public area, certificate or chain too large, or no roots or time")
 	}
 	area, key, err := parseEK(public)
@@ -59,6 +60,9 @@ func VerifyEK(public, certDER []byte, intermediates [][]byte, roots *x509.CertPo
 func verifyEKChain(der []byte, intermediates [][]byte, roots *x509.CertPool, at time.Time) (*x509.Certificate, *attest.Rejection) {
 	cert, err := x509.ParseCertificate(der)
 	if err == nil {
+		err = checkCertKey(cert)
+	}
+	if err == nil {
 		err = clearSAN(cert)
 	}
 	if err != nil {
@@ -70,6 +74,9 @@ func verifyEKChain(der []byte, intermediates [][]byte, roots *x509.CertPool, at 
 			return nil, attest.Reject(attest.CheckMalformed, "EK chain: certificate of %d bytes, limit %d", len(b), maxCert)
 		}
 		c, err := x509.ParseCertificate(b)
+		if err == nil {
+			err = checkCertKey(c)
+		}
 		if err != nil {
 			return nil, attest.Reject(attest.CheckChainUntrusted, "EK chain: %w", err)
 		}

@@ -32,6 +32,8 @@ const (
 	maxPublic   = 1 << 10 // TPMT_PUBLIC
 	maxCert     = 8 << 10 // DER
 	maxChain    = 8       // endorsements
+
+	maxIntermediates = 4 // certificates between an EK's and its root
 )
 
 // Config holds the trust of a Verifier. It is not changed and must not be
