@@ -60,7 +60,7 @@ func New(c Config) (*Broker, error) {
 // open and wrap, answer. Every error is a refusal with a reason; nothing is
 // opened before the ALLOW record is durable.
 func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
-	// 1. admit: the nonce is ours, for this key and unspent; the recipient is sound.
+	// 1. admit: the nonce is ours, for this key and unspent; the recipient is a key.
 	a, err := b.admit(ctx, req)
 	if err != nil {
 		return nil, b.stranger(req, err)
@@ -88,7 +88,7 @@ func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
 	p.about(key)
 	b.Fault("verified")
 
-	// 4. evaluate the floor, then the key's release policy, on the claims.
+	// 4. evaluate the floor, the recipient's strength, then the key's release policy.
 	if err := b.evaluate(ctx, p); err != nil {
 		return nil, b.deny(ctx, p, err)
 	}

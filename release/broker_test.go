@@ -71,7 +71,7 @@ func TestAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		rt.CallBegin, rt.CallCheck, rt.CallFind, rt.CallVerify, rt.CallMachine, rt.CallEvaluate, rt.CallAppend,
+		rt.CallBegin, rt.CallCheck, rt.CallFind, rt.CallVerify, rt.CallMachine, rt.CallVet, rt.CallEvaluate, rt.CallAppend,
 		rt.CallOpen, rt.CallWrap, rt.CallSign, rt.CallEnd,
 	}
 	if got := p.Calls(); !slices.Equal(got, want) {
@@ -199,6 +199,7 @@ func refusals() []refusal {
 		{name: "debug", spoil: func(p *rt.Ports) { p.Result.Facts.Debug = true }, reason: check(attest.CheckDebug)},
 		{name: "another recipient than checked", spoil: func(p *rt.Ports) { p.Result.Recipient = []byte(`{}`) }, reason: check(attest.CheckRecipientUnbound)},
 		{name: "no verified recipient", spoil: func(p *rt.Ports) { p.Result.Recipient = nil }, reason: check(attest.CheckNoRecipient)},
+		{name: "weak recipient", spoil: fail(rt.CallVet, check(attest.CheckRecipient)), reason: check(attest.CheckRecipient)},
 		{name: "type without a floor", spoil: func(p *rt.Ports) { p.Result.Type = "snp" }, reason: check(attest.CheckTypeNotAllowed)},
 		{name: "policy says no", spoil: func(p *rt.Ports) { p.Decision = release.Decision{} }, reason: release.ReasonPolicyDenied},
 		{name: "policy says why", spoil: func(p *rt.Ports) {
@@ -334,7 +335,7 @@ func TestAfterTheAppend(t *testing.T) {
 // material cleared, and nothing was opened without its record.
 func TestPanics(t *testing.T) {
 	for _, call := range []string{
-		rt.CallBegin, rt.CallCheck, rt.CallFind, rt.CallVerify, rt.CallMachine, rt.CallEvaluate, rt.CallAppend, rt.CallOpen, rt.CallWrap, rt.CallSign,
+		rt.CallBegin, rt.CallCheck, rt.CallFind, rt.CallVerify, rt.CallMachine, rt.CallVet, rt.CallEvaluate, rt.CallAppend, rt.CallOpen, rt.CallWrap, rt.CallSign,
 	} {
 		p := rt.NewPorts()
 		material := p.Material

@@ -47,8 +47,11 @@ type Log interface {
 // Wrapper wraps key material to a recipient. Implemented by release/wrap.
 type Wrapper interface {
 	// Check parses a recipient JWK and the wrap algorithm and gives the key's
-	// thumbprint. It refuses every key that must not be wrapped to.
+	// thumbprint. It is asked by strangers, so it does no arithmetic on a modulus.
 	Check(recipient []byte, enc string) (thumbprint [32]byte, err error)
+	// Vet refuses a weak key that Check let pass. It is asked once a machine has
+	// proven itself, and before any decision.
+	Vet(recipient []byte) error
 	// Wrap seals material; info and aad are bound where the format can (HPKE).
 	Wrap(recipient []byte, enc string, material, info, aad []byte) ([]byte, error)
 }

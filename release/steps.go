@@ -27,8 +27,8 @@ type Ticket struct {
 	Expires time.Time
 }
 
-// admission is a request whose nonce and recipient are sound; who sends it is
-// not known yet.
+// admission is a request whose nonce is good and whose recipient is well formed;
+// who sends it is not known yet.
 type admission struct {
 	at         time.Time
 	runtime    *binding.RuntimeData
@@ -115,7 +115,8 @@ func (b *Broker) identify(ctx context.Context, p *proven) (err error) {
 	return p.machine.Standing()
 }
 
-// evaluate asks the floor and then the release policy. nil means allow.
+// evaluate asks the floor, whether the recipient is strong, and then the release
+// policy. nil means allow.
 func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	if err := p.key.Usable(p.adm.at); err != nil {
 		return err
@@ -130,6 +131,9 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	}
 	if !bytes.Equal(p.result.Recipient, p.adm.runtime.Recipient()) {
 		return Refuse(Reason(attest.CheckRecipientUnbound), "the verified recipient is not the one that was checked")
+	}
+	if err := b.Wrapper.Vet(p.result.Recipient); err != nil {
+		return err
 	}
 	d, err := b.Policy.Evaluate(ctx, p.key.Policy, in)
 	if len(d.Messages) > 0 {

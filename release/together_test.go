@@ -1,6 +1,7 @@
 package release_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/hpke"
@@ -149,6 +150,32 @@ func TestOnlyTheRecipientOpens(t *testing.T) {
 	}
 	if _, err := wrap.OpenHPKE(j.secret, receipt.WrapInfo(j.request().Evidence.RuntimeData), leaf[:], r.Ciphertext); err == nil {
 		t.Error("opens with other runtime data")
+	}
+}
+
+// TestWeakRecipient is KB-05: arithmetic on a modulus is done only for a machine
+// that has proven itself, and what it finds is a recorded denial.
+func TestWeakRecipient(t *testing.T) {
+	j := join(t)
+	weak := func(req release.Request) release.Request {
+		rd, err := binding.Parse(req.Evidence.RuntimeData)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 512)) // divisible by 3
+		rd.Keys[0] = jsontext.Value(`{"kty":"RSA","n":"` + n + `","e":"AQAB"}`)
+		j.Result.Recipient = rd.Keys[0]
+		return rt.Request(rt.RuntimeData(func(r *binding.RuntimeData) { r.Nonce, r.Keys[0], r.Enc = rd.Nonce, rd.Keys[0], wrap.EncRSA256 }))
+	}
+	j.Fail[rt.CallVerify] = attest.Reject(attest.CheckSignature, "no")
+	j.want("of a stranger", weak(j.request()), release.Reason(attest.CheckSignature))
+	if len(j.Records) != 0 {
+		t.Fatal("a stranger is recorded")
+	}
+	delete(j.Fail, rt.CallVerify)
+	j.want("of a proven machine", weak(j.request()), release.Reason(attest.CheckRecipient))
+	if j.Opened != 0 || len(j.Records) != 1 || j.Records[0].Decision != receipt.Deny {
+		t.Errorf("opened %d, records %+v", j.Opened, j.Records)
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	CallFind     = "keys.find"
 	CallVerify   = "verifier.verify"
 	CallMachine  = "machines.machine"
+	CallVet      = "wrapper.vet"
 	CallEvaluate = "policy.evaluate"
 	CallAppend   = "log.append"
 	CallOpen     = "keys.open"
@@ -179,6 +180,9 @@ func (p *Ports) Begin(_ context.Context, nonce []byte, _ release.Scope) (release
 func (p *Ports) Check(recipient []byte, _ string) ([32]byte, error) {
 	return sha256.Sum256(recipient), p.called(CallCheck)
 }
+
+// Vet implements release.Wrapper.
+func (p *Ports) Vet([]byte) error { return p.called(CallVet) }
 
 // Find implements release.Keys.
 func (p *Ports) Find(context.Context, release.KeyRef) (*release.Key, error) {

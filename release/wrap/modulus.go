@@ -9,12 +9,10 @@ import (
 // exponent is the only public exponent accepted, in its one spelling.
 const exponent = "AQAB"
 
-// checkRSA parses n and e. Evidence that covers a key does not make it strong, so
-// refused are: sizes other than 2048, 3072 and 4096 bits, leading zero bytes, an
-// exponent that is not 65537, factors below 2^16 (2 among them), squares and
-// products of close primes, and moduli with the fingerprint of CVE-2017-15361
-// (ROCA). Length comes first: no arithmetic on a number of the sender's choice.
-func checkRSA(n64, e64 string) (*rsa.PublicKey, error) {
+// parseRSA parses n and e. Refused are: sizes other than 2048, 3072 and 4096 bits,
+// leading zero bytes, an even modulus and an exponent that is not 65537. It does no
+// arithmetic: anyone may ask.
+func parseRSA(n64, e64 string) (*rsa.PublicKey, error) {
 	if e64 != exponent {
 		return nil, badKey("RSA exponent is not 65537 (%s)", exponent)
 	}
@@ -25,16 +23,27 @@ func checkRSA(n64, e64 string) (*rsa.PublicKey, error) {
 	if size := len(b); size != 256 && size != 384 && size != 512 || b[0] < 0x80 {
 		return nil, badKey("RSA modulus of %d bytes, want exactly 2048, 3072 or 4096 bits", size)
 	}
-	n := new(big.Int).SetBytes(b)
+	if b[len(b)-1]&1 == 0 {
+		return nil, badKey("RSA modulus is even")
+	}
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(b), E: 65537}, nil
+}
+
+// checkModulus refuses what parseRSA let pass. Evidence that covers a key does not
+// make it strong, so refused are: factors below 2^16, moduli with the fingerprint
+// of CVE-2017-15361 (ROCA), squares and products of close primes, and primes.
+func checkModulus(n *big.Int) error {
 	switch {
 	case hasSmallFactor(n):
-		return nil, badKey("RSA modulus has a factor below 65536")
+		return badKey("RSA modulus has a factor below 65536")
 	case isROCA(n):
-		return nil, badKey("RSA modulus has the fingerprint of a ROCA key")
+		return badKey("RSA modulus has the fingerprint of a ROCA key")
 	case closePrimes(n):
-		return nil, badKey("RSA modulus is a square or a product of close primes")
+		return badKey("RSA modulus is a square or a product of close primes")
+	case isPrime(n):
+		return badKey("RSA modulus is prime")
 	}
-	return &rsa.PublicKey{N: n, E: 65537}, nil
+	return nil
 }
 
 // primorial is the product of the primes below 2^16, a constant of 94 kbit

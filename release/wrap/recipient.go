@@ -14,7 +14,7 @@ import (
 // MaxJWK bounds a recipient JWK in bytes; the largest is an ML-KEM-1024 hybrid's.
 const MaxJWK = 8 << 10
 
-// Recipient is a public key that passed every check; only ParseRecipient makes one.
+// Recipient is a public key of an accepted form; only ParseRecipient makes one.
 type Recipient struct {
 	kid        string
 	thumbprint [32]byte
@@ -58,22 +58,11 @@ type jwk struct {
 // then P-384, 1665), 25722 (0x647a, ML-KEM-768 then X25519, 1216). RSA moduli have
 // exactly 2048, 3072 or 4096 bits. use (only "enc") and key_ops are optional.
 //
-// Refused, besides what [checkRSA] and [parseKEM] say: duplicate, unknown and
+// Refused, besides what [parseRSA] and [parseKEM] say: duplicate, unknown and
 // re-cased members, private members, kty oct, non-canonical base64url, a use or
-// key_ops that does not include encryption. Errors are *[Error].
+// key_ops that does not include encryption. An RSA modulus is not judged here, see
+// [Recipient.Vet]. Errors are *[Error].
 func ParseRecipient(b []byte) (*Recipient, error) {
-	r, err := parse(b)
-	if err != nil {
-		return nil, err
-	}
-	if r.rsa != nil && isPrime(r.rsa.N) {
-		return nil, badKey("RSA modulus is prime")
-	}
-	return r, nil
-}
-
-// parse is ParseRecipient without the test that costs a modular exponentiation.
-func parse(b []byte) (*Recipient, error) {
 	if len(b) > MaxJWK {
 		return nil, badKey("JWK of %d bytes, limit %d", len(b), MaxJWK)
 	}
@@ -90,13 +79,19 @@ func parse(b []byte) (*Recipient, error) {
 		return nil, err
 	}
 	r := &Recipient{kid: k.KID}
+	var err error
 	switch k.Kty {
 	case "HPKE":
-		return r, k.hpke(r)
+		err = k.hpke(r)
 	case "RSA":
-		return r, k.rsa(r)
+		err = k.rsa(r)
+	default:
+		err = badKey("key type %.16q is no recipient, want HPKE or RSA", k.Kty)
 	}
-	return nil, badKey("key type %.16q is no recipient, want HPKE or RSA", k.Kty)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (k *jwk) hpke(r *Recipient) (err error) {
@@ -117,7 +112,7 @@ func (k *jwk) rsa(r *Recipient) (err error) {
 	if k.N == "" || k.KEM != nil || k.Pub != "" {
 		return badKey("RSA key has n and e, and neither kem nor pub")
 	}
-	if r.rsa, err = checkRSA(k.N, k.E); err != nil {
+	if r.rsa, err = parseRSA(k.N, k.E); err != nil {
 		return err
 	}
 	return r.digest(map[string]any{"e": k.E, "kty": k.Kty, "n": k.N})
@@ -131,6 +126,15 @@ func (r *Recipient) digest(required map[string]any) error {
 	}
 	r.thumbprint = sha256.Sum256(b)
 	return nil
+}
+
+// Vet refuses an RSA modulus that can be factored, see [checkModulus]; for RSA-4096
+// it takes some 30 ms. A KEM key has nothing left to judge. Errors are *[Error].
+func (r *Recipient) Vet() error {
+	if r.rsa == nil {
+		return nil
+	}
+	return checkModulus(r.rsa.N)
 }
 
 // Thumbprint is SHA-256 over the key's required members in lexicographic order,

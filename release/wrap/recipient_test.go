@@ -55,6 +55,19 @@ func refused(t *testing.T, name string, jwk []byte) {
 	}
 }
 
+// weak fails unless the key is well formed for Check, which strangers may ask and
+// so must not do arithmetic on its modulus, and refused by Vet.
+func weak(t *testing.T, name string, jwk []byte) {
+	t.Helper()
+	if _, err := (Wrapper{}).Check(jwk, EncRSA256); err != nil {
+		t.Errorf("%s: Check judges the modulus: %v", name, err)
+	}
+	var e *Error
+	if err := (Wrapper{}).Vet(jwk); !errors.As(err, &e) || e.Code != CodeRecipient {
+		t.Errorf("%s: Vet gives %v", name, err)
+	}
+}
+
 // TestMembers is KB-03, KB-08 and KB-09's spelling half: what a JWK may say.
 func TestMembers(t *testing.T) {
 	n := b64(modulus(t, 2048).Bytes())
@@ -140,7 +153,11 @@ func prime2048() *big.Int { return below(2048, 1942289) }
 func TestModulus(t *testing.T) {
 	good := modulus(t, 2048)
 	for _, bits := range []int{2048, 3072, 4096} {
-		if _, err := ParseRecipient(rsaJWK(b64(modulus(t, bits).Bytes()), exponent)); err != nil {
+		jwk := rsaJWK(b64(modulus(t, bits).Bytes()), exponent)
+		if _, err := (Wrapper{}).Check(jwk, EncRSA256); err != nil {
+			t.Errorf("%d bits: %v", bits, err)
+		}
+		if err := (Wrapper{}).Vet(jwk); err != nil {
 			t.Errorf("%d bits: %v", bits, err)
 		}
 	}
@@ -158,16 +175,17 @@ func TestModulus(t *testing.T) {
 		refused(t, fmt.Sprintf("%d bits in 256 bytes", n.BitLen()), rsaJWK(b64(n.FillBytes(make([]byte, 256))), exponent))
 	}
 	p := prime1024()
-	refused(t, "square", rsaJWK(b64(new(big.Int).Mul(p, p).Bytes()), exponent))
+	weak(t, "square", rsaJWK(b64(new(big.Int).Mul(p, p).Bytes()), exponent))
 	near := new(big.Int).Sub(p, big.NewInt(1000))
-	refused(t, "close primes", rsaJWK(b64(new(big.Int).Mul(p, near).Bytes()), exponent))
-	for _, small := range []int64{2, 3, 5, 257, 65521} {
+	weak(t, "close primes", rsaJWK(b64(new(big.Int).Mul(p, near).Bytes()), exponent))
+	for _, small := range []int64{3, 5, 257, 65521} {
 		n := new(big.Int).Div(below(2048, 1), big.NewInt(small))
 		for n.SetBit(n, 0, 1); hasSmallFactor(n); n.Sub(n, big.NewInt(2)) {
 		}
 		n.Mul(n, big.NewInt(small))
-		refused(t, fmt.Sprintf("%d bits, factor %d", n.BitLen(), small), rsaJWK(b64(n.Bytes()), exponent))
+		weak(t, fmt.Sprintf("%d bits, factor %d", n.BitLen(), small), rsaJWK(b64(n.Bytes()), exponent))
 	}
+	refused(t, "even", rsaJWK(b64(new(big.Int).Sub(good, big.NewInt(1)).Bytes()), exponent))
 	spare := []byte(b64(good.Bytes())) // 2048 bits leave four spare ones in the last letter
 	spare[len(spare)-1]++
 	for _, text := range []string{
@@ -191,7 +209,7 @@ func TestModulusChecks(t *testing.T) {
 	if !isPrime(q) {
 		t.Error("a prime is not seen")
 	}
-	refused(t, "prime", rsaJWK(b64(q.Bytes()), exponent))
+	weak(t, "prime", rsaJWK(b64(q.Bytes()), exponent))
 	p := prime1024()
 	if !closePrimes(new(big.Int).Mul(p, p)) {
 		t.Error("square not seen")
@@ -199,7 +217,7 @@ func TestModulusChecks(t *testing.T) {
 	if n := rocaModulus(t); !isROCA(n) || hasSmallFactor(n) || closePrimes(n) || isPrime(n) {
 		t.Error("ROCA fingerprint not seen, or not it alone")
 	} else if b := n.Bytes(); len(b) == 256 && b[0] >= 0x80 && n.Bit(0) == 1 {
-		refused(t, "ROCA", rsaJWK(b64(b), exponent))
+		weak(t, "ROCA", rsaJWK(b64(b), exponent))
 	} else {
 		t.Errorf("ROCA modulus of %d bits is no test", n.BitLen())
 	}
@@ -358,6 +376,9 @@ func FuzzParseRecipient(f *testing.F) {
 		}
 		if err == nil && (r.rsa == nil) == (r.hpke == nil) {
 			t.Fatal("neither or both kinds of key")
+		}
+		if err == nil && r.Vet() != nil && r.rsa == nil {
+			t.Fatal("a KEM key is weak")
 		}
 	})
 }

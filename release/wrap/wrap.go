@@ -75,7 +75,8 @@ type Wrapper struct {
 }
 
 // Check parses a recipient JWK, refuses an algorithm that is unknown, not
-// allowed or not this key's, and gives the key's thumbprint. Errors are *[Error].
+// allowed or not this key's, and gives the key's thumbprint. It costs microseconds,
+// since anyone may ask; [Wrapper.Vet] judges an RSA modulus. Errors are *[Error].
 func (w Wrapper) Check(recipient []byte, enc string) (thumbprint [32]byte, err error) {
 	r, err := ParseRecipient(recipient)
 	if err != nil {
@@ -87,12 +88,21 @@ func (w Wrapper) Check(recipient []byte, enc string) (thumbprint [32]byte, err e
 	return r.Thumbprint(), nil
 }
 
-// Wrap seals material to a recipient that Check has accepted, fresh randomness
-// each time. It parses the key again and repeats every check but the costly
-// primality test of an RSA modulus. HPKE binds info and aad; the RSA forms cannot,
+// Vet refuses a recipient whose RSA modulus can be factored. Errors are *[Error].
+func (w Wrapper) Vet(recipient []byte) error {
+	r, err := ParseRecipient(recipient)
+	if err != nil {
+		return err
+	}
+	return r.Vet()
+}
+
+// Wrap seals material to a recipient that Check and Vet have accepted, fresh
+// randomness each time. It parses the key again and repeats every check of Check,
+// not those of Vet. HPKE binds info and aad; the RSA forms cannot,
 // there the response signature covers record and ciphertext.
 func (w Wrapper) Wrap(recipient []byte, enc string, material, info, aad []byte) ([]byte, error) {
-	r, err := parse(recipient)
+	r, err := ParseRecipient(recipient)
 	if err != nil {
 		return nil, err
 	}

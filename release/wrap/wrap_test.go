@@ -122,6 +122,10 @@ func BenchmarkCheck(b *testing.B) {
 	bench(b, func(v *vector) error { _, err := (Wrapper{AllowSHA1: true}).Check(v.JWK, v.Enc); return err })
 }
 
+func BenchmarkVet(b *testing.B) {
+	bench(b, func(v *vector) error { return Wrapper{}.Vet(v.JWK) })
+}
+
 func BenchmarkWrap(b *testing.B) {
 	bench(b, func(v *vector) error {
 		_, err := (Wrapper{AllowSHA1: true}).Wrap(v.JWK, v.Enc, v.Material, v.Info, v.AAD)
