@@ -75,14 +75,15 @@ func New(cfg Config) (*Verifier, error) {
 
 // Verify implements [attest.Verifier]. In this order, each step on what the one
 // before proved:
-//   - the AK certificate chains to a root, is in time, has the AK profile and is not denied
+//   - the AK certificate chains to a root, is in time and has the AK profile
 //   - the AK is a restricted signing key of a TPM, and the one the certificate names
 //   - the quote is a TPM2_Quote that this AK signed over the runtime data's hash
+//   - the AK certificate is not on the deny list: judged here, so that a revoked machine that asks is known
 //   - it covers exactly the PCRs given, of one SHA-2 bank, and their values
 //   - the event log replays to PCRs 0 to 7, and claims are read only where it proves them
 //   - the recipient key of the runtime data lives in this TPM, usable only at these PCR values
 //
-// From the third step on, a Rejection carries the machine's identity.
+// From the deny list on, a Rejection carries the machine's identity.
 func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
 	body, err := decode(ev, want)
 	if err != nil {
@@ -115,6 +116,9 @@ func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Exp
 
 // appraise fills res from what the authentic quote covers.
 func (v *Verifier) appraise(res *attest.Result, body *format.Evidence, q *attested, ak *AK, cert akIdentity, runtimeData []byte) *attest.Rejection {
+	if cert.leaf != nil && v.cfg.Denied != nil && v.cfg.Denied(cert.leaf) {
+		return attest.Reject(attest.CheckCertRevoked, "AK certificate serial %x is on the deny list", cert.leaf.SerialNumber)
+	}
 	pcrs, err := verifyPCRs(body.PCRs, q, ak)
 	if err != nil {
 		return err
@@ -169,9 +173,6 @@ func (v *Verifier) attestationKey(body *format.Evidence, ends []attest.Endorseme
 	}
 	if cert.leaf == nil && !v.cfg.AllowUncertifiedAK {
 		return nil, akIdentity{}, attest.Reject(attest.CheckAKNotTrusted, "no endorsement of type %s: enrol this machine first", attest.EndorsementAKCertificate)
-	}
-	if cert.leaf != nil && v.cfg.Denied != nil && v.cfg.Denied(cert.leaf) {
-		return nil, akIdentity{}, attest.Reject(attest.CheckCertRevoked, "AK certificate serial %x is on the deny list", cert.leaf.SerialNumber)
 	}
 	ak, err := v.parseAK(body.AK)
 	if err != nil {

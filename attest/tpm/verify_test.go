@@ -239,3 +239,26 @@ func TestCachesHoldNoVerdict(t *testing.T) {
 	_, err = v.Verify(t.Context(), ev, attest.Expect{At: now})
 	wantCheck(t, err, attest.CheckCertRevoked)
 }
+
+// TestDeniedMachineIsKnown: a revoked machine that asks is named, so that its
+// attempt is a record, and nobody is named by evidence that is not its own.
+func TestDeniedMachineIsKnown(t *testing.T) {
+	m := machine(t)
+	v, err := tpm.New(tpm.Config{AKRoots: caOf(m), Denied: deny(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := m.Evidence(m.RuntimeData(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.Verify(t.Context(), ev, attest.Expect{At: now})
+	if r := wantCheck(t, err, attest.CheckCertRevoked); r.Identity == nil || r.Identity.ID != m.ID {
+		t.Errorf("identity %v", r.Identity)
+	}
+	ev.RuntimeData = append(ev.RuntimeData, ' ')
+	_, err = v.Verify(t.Context(), ev, attest.Expect{At: now})
+	if r := wantCheck(t, err, attest.CheckReportData); r.Identity != nil {
+		t.Errorf("identity %v", r.Identity)
+	}
+}
