@@ -228,7 +228,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 		Deployment: b.dep.ID, Hosts: hosts, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
 		Objects: b.log.Objects(), Policies: explainer{b.engine}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
-		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now,
+		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
 	})
 	return err
 }

@@ -58,6 +58,9 @@ type Config struct {
 	NonceTTL time.Duration `yaml:"nonce_ttl" json:"nonce_ttl"`
 	// AKLife is the life of an AK certificate. Default and maximum 24h.
 	AKLife time.Duration `yaml:"ak_life" json:"ak_life"`
+	// PublicLog lets anybody read checkpoint, entries and proofs of the log without a
+	// token. Records hold no secret, but they name keys and show activity.
+	PublicLog bool `yaml:"public_log" json:"public_log"`
 	// LogLevel is debug, info, warn or error. Reloaded on SIGHUP.
 	LogLevel string `yaml:"log_level" json:"log_level"`
 	// DrainTimeout bounds how long SIGTERM waits for requests in flight. Default 30s.
