@@ -157,7 +157,7 @@ func (l *eventLog) firmwareVersion(boot map[string]any, alg uint16, sep int) {
 	}
 	if len(version) == guidSize {
 		boot["firmware"] = guidText(version)
-	} else if text, ok := terminatedUTF16(version); ok && text != "" {
+	} else if text, ok := terminatedUTF16(version); ok && text != "" && len(version) <= maxVersion {
 		boot["firmware"] = text
 	}
 }

@@ -19,6 +19,7 @@ const (
 	guidSize    = 16
 	maxVarName  = 128 // UTF-16 units
 	maxCmdline  = 16 << 10
+	maxVersion  = 1 << 10 // bytes of a firmware's name for itself
 	listHeader  = 28
 	sha256Entry = guidSize + 32
 )

@@ -28,10 +28,11 @@ func logClaims(claims attest.Claims, raw []byte, pcrs *bank) *attest.Rejection {
 		if rej != nil {
 			return rej
 		}
-		complete = unknown == 0 && log.knownLoader()
-		if rej := log.firmwareClaims(claims, pcrs.alg, sep, unknown, explained); rej != nil {
+		policy, rej := log.firmwareClaims(claims, pcrs.alg, sep, unknown, explained)
+		if rej != nil {
 			return rej
 		}
+		complete = unknown == 0 && policy && log.knownLoader()
 	}
 	if tpm, ok := claims["tpm"].(map[string]any); ok {
 		tpm["eventlog"] = map[string]any{"present": true, "complete": complete, "unexplained": unexplained}
@@ -121,22 +122,23 @@ func startupLocality(data []byte) (uint8, bool) {
 }
 
 // firmwareClaims reads the claims of the PCRs that are explained and whose
-// events are all known. sep holds each firmware PCR's separator.
-func (l *eventLog) firmwareClaims(claims attest.Claims, alg uint16, sep [8]int, unknown, explained uint32) *attest.Rejection {
+// events are all known. sep holds each firmware PCR's separator. policy says
+// whether the secure boot policy was among them.
+func (l *eventLog) firmwareClaims(claims attest.Claims, alg uint16, sep [8]int, unknown, explained uint32) (policy bool, rej *attest.Rejection) {
 	boot := map[string]any{}
 	if unknown&(1<<0) == 0 {
 		l.firmwareVersion(boot, alg, sep[0])
 	}
 	if unknown&(1<<7) == 0 {
-		if rej := l.secureBoot(claims, alg, sep[7]); rej != nil {
-			return rej
+		if policy, rej = l.secureBoot(claims, alg, sep[7]); rej != nil {
+			return false, rej
 		}
 	}
 	l.commandLine(boot, alg, explained)
 	if len(boot) > 0 {
 		claims["boot"] = boot
 	}
-	return nil
+	return policy, nil
 }
 
 // covers says whether the event's digest is that of data.
