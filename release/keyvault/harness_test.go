@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,11 +48,12 @@ func (r root) Unseal(s, aad []byte) ([]byte, error) { return r.gcm.Open(nil, nil
 // lab is a vault on a store in memory.
 type lab struct {
 	*keyvault.Service
-	store   *releasetest.Store
-	checked []release.ReleasePolicy // what was given to Check
-	reject  error                   // what Check answers
-	ready   error
-	now     time.Time
+	store    *releasetest.Store
+	checking sync.Mutex
+	checked  []release.ReleasePolicy // what was given to Check
+	reject   error                   // what Check answers
+	ready    error
+	now      time.Time
 }
 
 func newLab(t testing.TB) *lab {
@@ -68,6 +70,8 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 	s, err := keyvault.New(keyvault.Config{
 		Store: st, Root: newRoot(t), Deployment: "skr-test", BaseURL: baseURL, Aliases: []string{aliased},
 		Check: func(_ context.Context, p release.ReleasePolicy) error {
+			l.checking.Lock()
+			defer l.checking.Unlock()
 			l.checked = append(l.checked, p)
 			return l.reject
 		},
