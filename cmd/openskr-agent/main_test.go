@@ -92,6 +92,10 @@ func tell(ts *testscript.TestScript, _ bool, args []string) {
 	if !ok || len(args) != 1 {
 		ts.Fatalf("usage: broker honest|pending|denied|refuses|lies|busy")
 	}
+	b.Change(func() { answer(ts, b, args[0]) })
+}
+
+func answer(ts *testscript.TestScript, b *agenttest.Broker, word string) {
 	b.Enrollment, b.JWS, b.Intercept = "approved", nil, nil
 	refuse := func(status int, reason string) {
 		b.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
@@ -103,10 +107,10 @@ func tell(ts *testscript.TestScript, _ bool, args []string) {
 			return true
 		}
 	}
-	switch args[0] {
+	switch word {
 	case "honest":
 	case "pending", "denied":
-		b.Enrollment = args[0]
+		b.Enrollment = word
 	case "refuses":
 		refuse(http.StatusForbidden, "policy_denied")
 	case "busy":
@@ -114,7 +118,7 @@ func tell(ts *testscript.TestScript, _ bool, args []string) {
 	case "lies":
 		b.JWS = func(s string) string { return s[:len(s)-8] + "AAAAAAAA" }
 	default:
-		ts.Fatalf("unknown: %s", args[0])
+		ts.Fatalf("unknown: %s", word)
 	}
 }
 

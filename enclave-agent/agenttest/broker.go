@@ -35,7 +35,7 @@ const (
 	origin     = "log.example/test"
 )
 
-// Broker is a running fake. Change its fields before a request, not during one.
+// Broker is a running fake. Change its fields before the first request, or in Change.
 type Broker struct {
 	Trust    receipt.Trust // what an honest agent.json says
 	Server   *httptest.Server
@@ -102,6 +102,13 @@ func (b *Broker) TrustFile(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// Change runs do while no request is answered.
+func (b *Broker) Change(do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	do()
 }
 
 // ServeHTTP implements [http.Handler].
