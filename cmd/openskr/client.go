@@ -91,8 +91,8 @@ func baseURL(s string) (string, error) {
 
 // brokerError is an error answer of the broker.
 type brokerError struct {
-	Status                             int
-	Code, Message, Reason, Correlation string
+	Status                                         int
+	Code, Message, Reason, Correlation, RetryAfter string
 }
 
 func (e *brokerError) Error() string {
@@ -101,10 +101,10 @@ func (e *brokerError) Error() string {
 		s += " (" + printable(e.Reason) + ")"
 	}
 	if e.Message != "" {
-		s += ": " + printable(e.Message)
+		s += ": " + printableLines(e.Message)
 	}
-	if e.Status == http.StatusUnauthorized {
-		s += "; run `openskr login` again"
+	if text := e.advice(); text != "" {
+		s += "; " + text
 	}
 	if e.Correlation != "" {
 		s += "; correlation id " + printable(e.Correlation)
@@ -161,7 +161,7 @@ func (c *client) do(req *http.Request) ([]byte, error) {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, unreachable(c.base, err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -178,7 +178,7 @@ func (c *client) do(req *http.Request) ([]byte, error) {
 }
 
 func answerError(resp *http.Response, b []byte) error {
-	e := &brokerError{Status: resp.StatusCode, Code: http.StatusText(resp.StatusCode)}
+	e := &brokerError{Status: resp.StatusCode, Code: http.StatusText(resp.StatusCode), RetryAfter: resp.Header.Get("Retry-After")}
 	var body binding.ErrorBody
 	if json.Unmarshal(b, &body) == nil && body.Error.Code != "" {
 		e.Code, e.Message = body.Error.Code, body.Error.Message

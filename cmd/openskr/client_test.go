@@ -82,6 +82,37 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// What a person can do about an answer is part of the error.
+func TestAdvice(t *testing.T) {
+	for _, c := range []struct {
+		status       int
+		reason, want string
+	}{
+		{http.StatusUnauthorized, "unauthorized", "openskr login"},
+		{http.StatusTooManyRequests, "throttled", "again in 7 s"},
+		{http.StatusServiceUnavailable, "overloaded", "/readyz"},
+		{http.StatusServiceUnavailable, "clock_untrusted", "openskr clock accept"},
+		{http.StatusForbidden, "role_missing", "no"},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			refuse(w, c.status, "Code", c.reason)
+		}))
+		err := (&client{base: srv.URL, http: srv.Client()}).call(t.Context(), http.MethodGet, "/", nil, nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d %s: %v, want %q", c.status, c.reason, err, c.want)
+		}
+		srv.Close()
+	}
+}
+
+func TestPrintableLines(t *testing.T) {
+	e := &brokerError{Status: 400, Code: "BadParameter", Message: "refused\n3:1: var\tx\x1b is unsafe\r\n5:2: y\n"}
+	if got, want := e.Error(), "the broker answered 400 BadParameter: refused\n  3:1: var  x\uFFFD is unsafe\n  5:2: y"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func pemCert(srv *httptest.Server) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 }

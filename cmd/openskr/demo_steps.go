@@ -76,7 +76,7 @@ func (d *demo) encrypt(ctx context.Context) (string, error) {
 	if err != nil {
 		return text + check, err
 	}
-	enc, err := d.run(ctx, 0, d.self, "encrypt", d.path("secret.txt"), "--key", "demo-file", "--policy", d.path("boot.rego"), "--out", d.path("secret.oskr"))
+	enc, err := d.run(ctx, 0, d.self, "encrypt", d.path("secret.txt"), "--key", "demo-file", "--policy", d.path("boot.rego"))
 	return text + check + enc, err
 }
 
@@ -114,7 +114,7 @@ func (d *demo) claims(ctx context.Context) (*demoClaims, error) {
 }
 
 func (d *demo) decrypt(ctx context.Context) (string, error) {
-	text, err := d.run(ctx, 0, d.agent, d.agentArgs("decrypt", d.path("secret.oskr"), "--out", d.path("plain.txt"))...)
+	text, err := d.run(ctx, 0, d.agent, d.agentArgs("decrypt", d.path("secret.txt.skr"), "--out", d.path("plain.txt"))...)
 	if err != nil {
 		return text, err
 	}
@@ -181,7 +181,7 @@ func (d *demo) tamper(ctx context.Context) (string, error) {
 	if err := d.tpm.Extend(9, []byte("another initrd")); err != nil {
 		return "", err
 	}
-	return d.run(ctx, exitRefused, d.agent, d.agentArgs("decrypt", d.path("secret.oskr"), "--out", d.path("stolen.txt"))...)
+	return d.run(ctx, exitRefused, d.agent, d.agentArgs("decrypt", d.path("secret.txt.skr"), "--out", d.path("stolen.txt"))...)
 }
 
 func (d *demo) explain(ctx context.Context) (string, error) {
@@ -200,14 +200,7 @@ func (d *demo) forge(ctx context.Context) (string, error) {
 	if err != nil {
 		return text, err
 	}
-	trust, err := readTrust(d.path("broker", "agent.json"))
-	if err != nil {
-		return text, err
-	}
-	args := []string{"log", "verify", "--log", d.path("log", "entries.jsonl"), "--checkpoint", d.path("log", "checkpoint"), "--vkey", d.path("log", "vkey")}
-	if err := os.WriteFile(d.path("log", "vkey"), []byte(trust.Log.VKeys[0]+"\n"), 0o600); err != nil {
-		return text, err
-	}
+	args := []string{"log", "verify", "--log", d.path("log", "entries.jsonl"), "--checkpoint", d.path("log", "checkpoint"), "--trust", d.path("broker", agentFile)}
 	good, err := d.run(ctx, 0, d.self, args...)
 	if err != nil {
 		return text + good, err

@@ -112,7 +112,7 @@ func (a *app) verifyEvidence(ctx context.Context, f *evidenceFlags) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	res, err := attest.Set{attest.TypeTPM: v}.Verify(ctx, ev, want)
+	res, err := judge(ctx, v, ev, want, f.akRoots != "")
 	out := verification{Type: ev.Type, At: want.At.UTC().Format(time.RFC3339)}
 	if err == nil {
 		out.fill(res, want)
@@ -125,6 +125,14 @@ func (a *app) verifyEvidence(ctx context.Context, f *evidenceFlags) error {
 		return err
 	}
 	return refused(err)
+}
+
+// judge verifies ev, whose AK must have a certificate when certified is set.
+func judge(ctx context.Context, v attest.Verifier, ev attest.Evidence, want attest.Expect, certified bool) (*attest.Result, error) {
+	if certified && len(ev.Endorsements) == 0 {
+		return nil, attest.Reject(attest.CheckAKNotTrusted, "no certificate of the AK to hold against --ak-roots: give --ak-cert FILE (openskr-agent keeps it as ak-certificate.der in its --state folder)")
+	}
+	return attest.Set{attest.TypeTPM: v}.Verify(ctx, ev, want)
 }
 
 // expectation is what the quote is held against.

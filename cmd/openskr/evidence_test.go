@@ -92,6 +92,7 @@ func TestEvidenceOfTPM2Tools(t *testing.T) {
 		{"other nonce", []string{"--nonce", "c0ffef"}, codeRefused, "report_data_mismatch"},
 		{"required freshness", []string{"--require-freshness"}, codeRefused, "report_data_mismatch"},
 		{"required chain", []string{"--require-chain"}, codeRefused, "ak_not_trusted"},
+		{"roots without a certificate", []string{"--ak-roots", in("roots.pem")}, codeRefused, "ak_not_trusted"},
 		{"required revocation", []string{"--require-revocation"}, codeRefused, "cert_revoked"},
 		{"required residency", []string{"--require-residency"}, codeRefused, "recipient_not_tpm_bound"},
 		{"required binding", []string{"--require-binding"}, codeRefused, "no_recipient"},
@@ -109,6 +110,7 @@ func TestEvidenceOfTPM2Tools(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			write(t, in("other.log"), testdata.Ubuntu2104NoSecureBootEventLog)
+			write(t, in("roots.pem"), selfSigned(t))
 			write(t, in("ak.pem"), []byte("-----BEGIN PUBLIC KEY-----\n"))
 			code, stdout, stderr := call(t, append(slices.Clone(base), c.args...)...)
 			if code != c.code {

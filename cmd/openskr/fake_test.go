@@ -48,6 +48,8 @@ func newFakeBroker(t *testing.T) *fakeBroker {
 		machines: []v1.Machine{
 			{ID: "m1", Status: "pending", Labels: map[string]string{}, EKIssuer: "CN=TPM maker", Created: 1790000000, Updated: 1790000000},
 			{ID: "m2", Status: "approved", Labels: map[string]string{"role": "web"}, EKIssuer: "CN=evil\x1b[31m", Created: 1790000000, Updated: 1790000001},
+			{ID: "3f2a9c0d11112222", Status: "approved"},
+			{ID: "3f2a9c0d33334444", Status: "approved"},
 		},
 	}
 	mux := http.NewServeMux()

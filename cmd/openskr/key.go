@@ -80,7 +80,7 @@ type keyFlags struct {
 
 func (f *keyFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.policy, "policy", "", "release policy `FILE` (.rego, or .json in Key Vault's grammar)")
+	fl.StringVar(&f.policy, "policy", "", "release policy `FILE` in Rego (.rego)")
 	fl.BoolVar(&f.attestedOnly, "attested-only", true, "no use but release to evidence, for ever")
 	fl.BoolVar(&f.immutable, "immutable", false, "the release policy can never be changed")
 	fl.StringVar(&f.nbf, "nbf", "", "not released before `TIME` (RFC 3339)")
@@ -121,19 +121,18 @@ func (f *keyFlags) settings(a *app) (keySettings, error) {
 
 // readPolicy reads a policy file; its name says its language.
 func readPolicy(a *app, path string, immutable bool) (*keyPolicy, error) {
-	typ := release.ContentTypeRego
 	switch filepath.Ext(path) {
 	case ".rego":
 	case ".json":
-		typ = release.ContentTypeJSON
+		return nil, usagef("%s: Key Vault's policy grammar is not supported yet: write it in Rego (openskr policy list has ready ones)", path)
 	default:
-		return nil, usagef("%s: a policy file ends in .rego or .json", path)
+		return nil, usagef("%s: a policy file ends in .rego", path)
 	}
 	b, err := a.input(path)
 	if err != nil {
 		return nil, err
 	}
-	return &keyPolicy{ContentType: typ, Data: base64.RawURLEncoding.EncodeToString(b), Immutable: immutable}, nil
+	return &keyPolicy{ContentType: release.ContentTypeRego, Data: base64.RawURLEncoding.EncodeToString(b), Immutable: immutable}, nil
 }
 
 func unixFlag(name, value string) (int64, error) {
@@ -190,15 +189,19 @@ func (a *app) keyRequest(cmd *cobra.Command, method, path string, in any) error 
 		return err
 	}
 	var raw []byte
-	err = c.call(cmd.Context(), method, path, in, &raw)
-	var refusal *brokerError
-	if errors.As(err, &refusal) && refusal.Reason == string(release.ReasonPolicyInvalid) {
-		return fmt.Errorf("%w; `openskr policy check FILE` says which line and why", err)
-	}
-	if err != nil {
-		return err
+	if err := c.call(cmd.Context(), method, path, in, &raw); err != nil {
+		return policyHint(err)
 	}
 	return a.showKey(raw)
+}
+
+// policyHint names the command that explains a refused policy.
+func policyHint(err error) error {
+	var refusal *brokerError
+	if errors.As(err, &refusal) && refusal.Reason == string(release.ReasonPolicyInvalid) {
+		return fmt.Errorf("%w; `openskr policy check FILE` says the same offline", err)
+	}
+	return err
 }
 
 // showKey prints a key bundle. It holds no private part.

@@ -11,6 +11,8 @@ import (
 	"math/big"
 )
 
+var errNoPEM = errors.New("no PEM block found")
+
 // privateJWK gives the JWK (RFC 7518 §6) of a private key in PEM, or of raw
 // symmetric bytes. Its errors never quote the key.
 func privateJWK(b []byte, raw bool) (map[string]string, error) {
@@ -23,7 +25,7 @@ func privateJWK(b []byte, raw bool) (map[string]string, error) {
 	}
 	block, rest := pem.Decode(b)
 	if block == nil {
-		return nil, errors.New("no PEM block found")
+		return nil, errNoPEM
 	}
 	if next, _ := pem.Decode(rest); next != nil {
 		return nil, errors.New("more than one PEM block: give the private key alone")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -102,6 +103,9 @@ erase it when the import is proven to work.`,
 			}
 			defer clear(b)
 			jwk, err := privateJWK(b, strings.HasSuffix(file, ".bin"))
+			if errors.Is(err, errNoPEM) {
+				err = fmt.Errorf("%w: the raw bytes of a symmetric key come in a file whose name ends in .bin", err)
+			}
 			if err != nil {
 				return unreadable(fmt.Errorf("%s: %w", file, err))
 			}

@@ -64,7 +64,7 @@ the credential itself is not kept.`,
 		},
 	}
 	cmd.Flags().StringVar(&broker, "broker", "", "`URL` of the broker, instead of the credential's")
-	cmd.Flags().StringVar(&ca, "ca", "", "PEM `FILE` of the broker's CA, instead of the credential's")
+	cmd.Flags().StringVar(&ca, "ca", "", "`FILE` with the broker's CA, PEM or its agent.json, instead of the credential's")
 	return cmd
 }
 
@@ -148,7 +148,9 @@ func (a *app) authenticate(ctx context.Context, broker, caFile string) (*session
 		if err != nil {
 			return nil, err
 		}
-		c.CA = string(b)
+		if c.CA, err = caOf(caFile, b); err != nil {
+			return nil, err
+		}
 	}
 	base, err := baseURL(c.Broker)
 	if err != nil {
@@ -198,7 +200,7 @@ func (c *client) login(ctx context.Context, cred *credential) (token string, lif
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return "", 0, err
+		return "", 0, unreachable(c.base, err)
 	}
 	_ = resp.Body.Close()
 	authority, resource, err := loginChallenge(resp.Header.Get("WWW-Authenticate"))

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,7 +23,8 @@ func newMachineCmd(a *app) *cobra.Command {
 		Use: "machine", Short: "Approve, label and deny machines",
 		Long: `A machine that enrols waits until it is approved: any genuine TPM on earth can enrol,
 so that somebody has to say which ones are yours. Compare the hash of its EK with what
-the machine, or whoever installed it, says.`,
+the machine, or whoever installed it, says. ID is the one of ` + "`openskr machine list`" + `, or the
+first 8 or more characters of it.`,
 	})
 	cmd.AddCommand(newMachineListCmd(a), newMachineShowCmd(a),
 		newMachineStatusCmd(a, "approve", "Let a machine have its AK certificate", release.MachineApproved),
@@ -40,24 +43,12 @@ func newMachineListCmd(a *app) *cobra.Command {
 				return err
 			}
 			all := []v1.Machine{}
-			for after := ""; ; {
-				var p v1.MachinePage
-				path := "/v1/machines"
-				if after != "" {
-					path += "?after=" + url.QueryEscape(after)
+			if err := c.machines(cmd.Context(), func(m v1.Machine) {
+				if only == "" || m.Status == only {
+					all = append(all, m)
 				}
-				if err := c.call(cmd.Context(), http.MethodGet, path, nil, &p); err != nil {
-					return err
-				}
-				for _, m := range p.Value {
-					if only == "" || m.Status == only {
-						all = append(all, m)
-					}
-				}
-				if p.Next <= after { // names ascend, so that a list that does not is the end of it
-					break
-				}
-				after = p.Next
+			}); err != nil {
+				return err
 			}
 			if a.json {
 				return printJSON(a.stdout, map[string]any{"value": all})
@@ -71,6 +62,53 @@ func newMachineListCmd(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&only, "status", "", "only machines that are `STATUS`: pending, approved or denied")
 	return cmd
+}
+
+// machines gives every machine of the broker.
+func (c *client) machines(ctx context.Context, each func(v1.Machine)) error {
+	for after := ""; ; {
+		var p v1.MachinePage
+		path := "/v1/machines"
+		if after != "" {
+			path += "?after=" + url.QueryEscape(after)
+		}
+		if err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
+			return err
+		}
+		for _, m := range p.Value {
+			each(m)
+		}
+		if p.Next <= after { // names ascend, so that a list that does not is the end of it
+			return nil
+		}
+		after = p.Next
+	}
+}
+
+// minPrefix is how much of a machine's id names it, when no other begins so.
+const minPrefix = 8
+
+// machineID completes the beginning of an id that the broker answered with
+// unknown. A beginning that two machines share names neither.
+func (c *client) machineID(ctx context.Context, id string, unknown error) (string, error) {
+	if len(id) < minPrefix {
+		return "", fmt.Errorf("%w; give the id of `openskr machine list`, or at least its first %d characters", unknown, minPrefix)
+	}
+	var found []string
+	if err := c.machines(ctx, func(m v1.Machine) {
+		if strings.HasPrefix(m.ID, id) {
+			found = append(found, m.ID)
+		}
+	}); err != nil {
+		return "", err
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("%w; `openskr machine list` has the ids", unknown)
+	case 1:
+		return found[0], nil
+	}
+	return "", usagef("%d machines have an id that begins with %s: give more of it", len(found), id)
 }
 
 func labelText(labels map[string]string) string {
@@ -133,7 +171,14 @@ func (a *app) machineRequest(cmd *cobra.Command, method, id string, in any) erro
 		return err
 	}
 	var raw []byte
-	if err := c.call(cmd.Context(), method, "/v1/machines/"+url.PathEscape(id), in, &raw); err != nil {
+	err = c.call(cmd.Context(), method, "/v1/machines/"+url.PathEscape(id), in, &raw)
+	var unknown *brokerError
+	if errors.As(err, &unknown) && unknown.Status == http.StatusNotFound {
+		if id, err = c.machineID(cmd.Context(), id, err); err == nil {
+			err = c.call(cmd.Context(), method, "/v1/machines/"+url.PathEscape(id), in, &raw)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if a.json {
