@@ -18,24 +18,26 @@ import (
 )
 
 // An AK certificate has its own purpose, so that it is never taken for a TLS
-// certificate, and two extensions that no other certificate carries. Their
+// certificate, and three extensions that no other certificate carries. Their
 // numbers are below the arc for private use without registration: only brokers
 // of the deployment that issued them read these certificates.
 var (
 	oidKeyPurposeAIK = asn1.ObjectIdentifier{2, 23, 133, 8, 3} // tcg-kp-AIKCertificate
 	oidAKName        = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 2, 1}
 	oidEKHash        = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 2, 2}
+	oidEKCert        = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 2, 3}
 )
 
 // AuthorityAKCA is the Result.Authority of an AK that this deployment enrolled.
 const AuthorityAKCA = "ak-ca"
 
-// AKCertificate is what enrolment says about an AK. Name and hash are covered
+// AKCertificate is what enrolment says about an AK. Name and hashes are covered
 // by the certificate; MachineID is its common name.
 type AKCertificate struct {
 	MachineID           string
 	AKName              []byte   // must be the AK's
 	EKHash              [32]byte // SHA-256 of the EK's SubjectPublicKeyInfo
+	EKCert              [32]byte // SHA-256 of the EK's certificate (DER)
 	NotBefore, NotAfter time.Time
 	Serial              *big.Int
 }
@@ -61,6 +63,10 @@ func IssueAKCertificate(caCert *x509.Certificate, caKey crypto.Signer, ak *AK, c
 	if err != nil {
 		return nil, err
 	}
+	ekCert, err := asn1.Marshal(c.EKCert[:])
+	if err != nil {
+		return nil, err
+	}
 	return x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber:          c.Serial,
 		Subject:               pkix.Name{CommonName: c.MachineID},
@@ -69,7 +75,7 @@ func IssueAKCertificate(caCert *x509.Certificate, caKey crypto.Signer, ak *AK, c
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		UnknownExtKeyUsage:    []asn1.ObjectIdentifier{oidKeyPurposeAIK},
 		BasicConstraintsValid: true,
-		ExtraExtensions:       []pkix.Extension{{Id: oidAKName, Value: name}, {Id: oidEKHash, Value: hash}},
+		ExtraExtensions:       []pkix.Extension{{Id: oidAKName, Value: name}, {Id: oidEKHash, Value: hash}, {Id: oidEKCert, Value: ekCert}},
 	}, caCert, ak.Public, caKey)
 }
 
@@ -89,6 +95,7 @@ type akIdentity struct {
 	machine   string // "" for external authorities
 	akName    []byte // nil for external authorities, which certify the key alone
 	ekHash    []byte
+	ekCert    []byte    // nil in certificates issued before it was added
 	from, to  time.Time // the whole chain is valid then
 }
 
@@ -224,6 +231,10 @@ func (id *akIdentity) readProfile(c *x509.Certificate) error {
 			id.akName, err = octets(e.Value)
 		case e.Id.Equal(oidEKHash):
 			id.ekHash, err = octets(e.Value)
+		case e.Id.Equal(oidEKCert):
+			if id.ekCert, err = octets(e.Value); err == nil && len(id.ekCert) != 32 {
+				err = errors.New("EK certificate's hash has not 32 bytes")
+			}
 		}
 		if err != nil {
 			return err
@@ -259,12 +270,15 @@ func window(chain []*x509.Certificate) (from, to time.Time) {
 	return from, to
 }
 
-// CertifiedEK gives the EK hash that an AK certificate of ours carries, for a deny
-// list. false: not a certificate that enrolment issued.
-func CertifiedEK(c *x509.Certificate) (hash [32]byte, ok bool) {
+// CertifiedEK gives the hashes of the EK's SubjectPublicKeyInfo and certificate that
+// an AK certificate of ours carries, for a deny list. cert is zero in a certificate
+// of a broker that did not add it yet; they live a day. false: not a certificate that
+// enrolment issued.
+func CertifiedEK(c *x509.Certificate) (spki, cert [32]byte, ok bool) {
 	var id akIdentity
 	if err := id.readProfile(c); err != nil {
-		return hash, false
+		return spki, cert, false
 	}
-	return [32]byte(id.ekHash), true
+	copy(cert[:], id.ekCert)
+	return [32]byte(id.ekHash), cert, true
 }

@@ -190,18 +190,28 @@ func TestAKCertificateProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*x509.Certificate){
-		"TLS server":         func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} },
-		"no purpose":         func(c *x509.Certificate) { c.UnknownExtKeyUsage = nil },
-		"another purpose":    func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{2, 23, 133, 8, 1}} },
-		"a CA":               func(c *x509.Certificate) { c.IsCA = true; c.KeyUsage |= x509.KeyUsageCertSign },
-		"no AK name":         func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[1:] },
-		"no EK hash":         func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:1] },
-		"no machine":         func(c *x509.Certificate) { c.Subject = pkix.Name{} },
-		"name of another AK": func(c *x509.Certificate) { c.ExtraExtensions[0].Value[3] ^= 1 },
-		"name with garbage":  func(c *x509.Certificate) { c.ExtraExtensions[0].Value = append(c.ExtraExtensions[0].Value, 0) },
+		"TLS server":      func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} },
+		"no purpose":      func(c *x509.Certificate) { c.UnknownExtKeyUsage = nil },
+		"another purpose": func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{2, 23, 133, 8, 1}} },
+		"a CA":            func(c *x509.Certificate) { c.IsCA = true; c.KeyUsage |= x509.KeyUsageCertSign },
+		"no AK name":      func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[1:] },
+		"no EK hash":      func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:1] },
+		"EK certificate of 31 bytes": func(c *x509.Certificate) {
+			c.ExtraExtensions[2].Value = append([]byte{4, 31}, make([]byte, 31)...)
+		},
+		"EK certificate no octet string": func(c *x509.Certificate) { c.ExtraExtensions[2].Value = []byte{5, 0} },
+		"no machine":                     func(c *x509.Certificate) { c.Subject = pkix.Name{} },
+		"name of another AK":             func(c *x509.Certificate) { c.ExtraExtensions[0].Value[3] ^= 1 },
+		"name with garbage":              func(c *x509.Certificate) { c.ExtraExtensions[0].Value = append(c.ExtraExtensions[0].Value, 0) },
 	} {
 		t.Run(name, func(t *testing.T) { wantCheck(t, try(issue(t, m, change)), attest.CheckAKNotTrusted) })
 	}
+	t.Run("issued before the EK certificate's hash was added", func(t *testing.T) {
+		der := issue(t, m, func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:2] })
+		if err := try(der); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("unknown critical extension", func(t *testing.T) {
 		der := issue(t, m, func(c *x509.Certificate) {
 			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}})
@@ -224,6 +234,29 @@ func TestAKCertificateProfile(t *testing.T) {
 		}
 		wantCheck(t, try(der), attest.CheckAKNotTrusted)
 	})
+}
+
+// TestCertifiedEK: both names of an EK that a deny list may hold are in the certificate.
+func TestCertifiedEK(t *testing.T) {
+	m := machine(t)
+	m.EKHash, m.EKCert = [32]byte{1}, [32]byte{2}
+	parse := func(der []byte) *x509.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if spki, cert, ok := tpm.CertifiedEK(parse(issue(t, m, func(*x509.Certificate) {}))); !ok || spki != m.EKHash || cert != m.EKCert {
+		t.Errorf("%x, %x, %v", spki, cert, ok)
+	}
+	older := parse(issue(t, m, func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:2] }))
+	if spki, cert, ok := tpm.CertifiedEK(older); !ok || spki != m.EKHash || cert != [32]byte{} {
+		t.Errorf("%x, %x, %v", spki, cert, ok)
+	}
+	if _, _, ok := tpm.CertifiedEK(m.CA); ok {
+		t.Error("a CA's certificate names an EK")
+	}
 }
 
 // TestExternalAuthority takes a certificate of another authority for what it

@@ -22,7 +22,7 @@ type settings struct {
 	digest     receipt.Digest
 	cert       *tls.Certificate // the operator's own, nil: of the deployment's CA
 	references map[string]any
-	deny       enroll.AllowList // hashes of EKs whose AK certificates count as revoked
+	deny       enroll.AllowList // hashes of EKs, by key or certificate: no enrolment, and their AK certificates count as revoked
 	enroll     *enroll.Service
 }
 
@@ -66,16 +66,23 @@ func (b *broker) enrolment(s *settings) error {
 	}
 	s.enroll, err = enroll.New(enroll.Config{
 		EKRoots: roots, CA: b.dep.AKCAs[0].Cert, CAKey: b.dep.AKCAs[0].Key, Key: b.dep.EnrollKey, Pseudonym: b.dep.PseudonymKey,
-		Objects: b.log.Objects(), Log: b.log, AllowList: func(h [32]byte) bool { return allow.Allows(h) && !s.deny.Allows(h) }, Open: s.config.OpenEnrolment, Deployment: b.dep.ID,
+		Objects: b.log.Objects(), Log: b.log, AllowList: allow.Allows, Denied: s.deniedEK,
+		Open: s.config.OpenEnrolment, Deployment: b.dep.ID,
 		Record: b.records, Now: b.now, Life: s.config.AKLife,
 	})
 	return err
 }
 
-// denied says whether the operator's deny list names the EK of an AK certificate.
+// deniedEK says whether the operator's deny list names an EK, by the hash of its
+// SubjectPublicKeyInfo or of its certificate.
+func (s *settings) deniedEK(spki, cert [32]byte) bool {
+	return s.deny.Allows(spki) || s.deny.Allows(cert)
+}
+
+// denied says whether the operator's deny list names an AK certificate or its EK.
 func (s *settings) denied(c *x509.Certificate) bool {
-	hash, ok := tpm.CertifiedEK(c)
-	return !ok || s.deny.Allows(hash) || s.deny.Allows(sha256.Sum256(c.Raw))
+	spki, cert, ok := tpm.CertifiedEK(c)
+	return !ok || s.deniedEK(spki, cert) || s.deny.Allows(sha256.Sum256(c.Raw))
 }
 
 func hashList(path string) (enroll.AllowList, error) {

@@ -47,7 +47,7 @@ type Log interface {
 	Append(ctx context.Context, e release.Entry) (*release.Committed, error)
 }
 
-// Config of a Service. AllowList, Open and Life have defaults; the rest is required.
+// Config of a Service. AllowList, Denied, Open and Life have defaults; the rest is required.
 type Config struct {
 	EKRoots *x509.CertPool    // whose TPMs may enrol
 	CA      *x509.Certificate // AK CA, of its own key, never of TLS
@@ -60,6 +60,10 @@ type Config struct {
 	// AllowList approves machines by the SHA-256 of the EK's SubjectPublicKeyInfo or
 	// of its certificate. nil: none.
 	AllowList func(hash [32]byte) bool
+	// Denied is the operator's deny list, by the SHA-256 of the EK's
+	// SubjectPublicKeyInfo and of its certificate. It wins over AllowList, Open and the
+	// machine's row. nil: none.
+	Denied func(spki, cert [32]byte) bool
 	// Open approves every genuine TPM. An explicit setting, shown by /readyz.
 	Open       bool
 	Deployment string
@@ -84,6 +88,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.AllowList == nil {
 		c.AllowList = func([32]byte) bool { return false }
+	}
+	if c.Denied == nil {
+		c.Denied = func(_, _ [32]byte) bool { return false }
 	}
 	switch {
 	case c.EKRoots == nil || c.CA == nil || c.CAKey == nil || c.Objects == nil || c.Log == nil ||

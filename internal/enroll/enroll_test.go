@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -80,6 +81,10 @@ func TestApproval(t *testing.T) {
 	}
 	if err := cert.CheckSignatureFrom(w.cfg.CA); err != nil {
 		t.Error(err)
+	}
+	ek := must[*x509.Certificate](t)(x509.ParseCertificate(f.cert))
+	if spki, whole, ok := tpm.CertifiedEK(cert); !ok || spki != sha256.Sum256(ek.RawSubjectPublicKeyInfo) || whole != sha256.Sum256(f.cert) {
+		t.Errorf("certifies EK %x, %x", spki, whole)
 	}
 	w.status(t, res.MachineID, release.MachineDenied)
 	if denied := w.enroll(t, f); denied.Status != release.MachineDenied || len(denied.Certificate) != 0 {
@@ -154,6 +159,45 @@ func TestAutomaticApproval(t *testing.T) {
 			t.Errorf("open enrolment lifts a denial: %+v", res)
 		}
 	})
+}
+
+// TestDenyList: the operator's deny list, by either hash, wins over the allow list,
+// open enrolment and an approved row, and leaves a record but no row.
+func TestDenyList(t *testing.T) {
+	for name, hash := range map[string]func(f *fakeTPM) [32]byte{
+		"EK key": func(f *fakeTPM) [32]byte {
+			return sha256.Sum256(must[*x509.Certificate](t)(x509.ParseCertificate(f.cert)).RawSubjectPublicKeyInfo)
+		},
+		"EK certificate": func(f *fakeTPM) [32]byte { return sha256.Sum256(f.cert) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			deny := AllowList{}
+			w := newWorld(t, func(c *Config) {
+				c.Open, c.Denied = true, func(spki, cert [32]byte) bool { return deny.Allows(spki) || deny.Allows(cert) }
+			})
+			f, known := w.tpm(t), w.tpm(t)
+			id := w.enroll(t, known).MachineID
+			deny[hash(f)], deny[hash(known)], w.allow[hash(f)] = struct{}{}, struct{}{}, struct{}{}
+			for _, f := range []*fakeTPM{f, known} {
+				if res := w.enroll(t, f); res.Status != release.MachineDenied || len(res.Certificate) != 0 || len(res.MachineID) != 32 {
+					t.Errorf("%+v", res)
+				}
+			}
+			if len(w.store.Docs) != 1 || w.store.Docs[release.ObjectMachine+"/"+id] == nil {
+				t.Errorf("%d rows", len(w.store.Docs))
+			}
+			refused := "machines/certificate!machine_denied"
+			if got := w.operations(); got != "machines/enroll machines/certificate "+refused+" "+refused {
+				t.Errorf("records: %s", got)
+			}
+			if by := w.store.Leaves[2].Detail["by"]; by != "deny_list" {
+				t.Errorf("denied by %q", by)
+			}
+			if res := w.enroll(t, w.tpm(t)); res.Status != release.MachineApproved {
+				t.Errorf("another machine: %+v", res)
+			}
+		})
+	}
 }
 
 // TestOtherTPM is EV-18: certificate of one TPM, activation by another.

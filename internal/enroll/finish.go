@@ -37,14 +37,18 @@ type proven struct {
 
 // Finish takes the opened credential. A state works once and for StateLife,
 // whatever the secret. The first proof makes the machine's row; a certificate is
-// issued, and recorded, only to an approved machine. A denied one learns its status
-// and no more, and each attempt is a record. Errors: enroll_state_invalid,
+// issued, and recorded, only to an approved machine. A denied one, by its row or by
+// the deny list, learns its status and no more, and each attempt is a record; the deny
+// list makes and changes no row. Errors: enroll_state_invalid,
 // overloaded, and those of Objects and Log.
 func (s *Service) Finish(ctx context.Context, proof format.EnrollProof) (*format.EnrollResult, error) {
 	now := s.cfg.Now()
 	m, err := s.prove(proof, now)
 	if err != nil {
 		return nil, err
+	}
+	if s.cfg.Denied(m.spki, m.cert) {
+		return s.refuse(ctx, m, "deny_list")
 	}
 	row, err := s.row(ctx, m, now)
 	if err != nil {
@@ -55,14 +59,23 @@ func (s *Service) Finish(ctx context.Context, proof format.EnrollProof) (*format
 	case release.MachineApproved:
 		res.Certificate, err = s.certify(ctx, m, now)
 	case release.MachineDenied:
-		rec := s.record(ctx, m, OpCertificate)
-		rec.Decision, rec.Reason = receipt.Deny, string(release.ReasonMachineDenied)
-		_, err = s.cfg.Log.Append(context.WithoutCancel(ctx), release.Entry{Record: rec})
+		return s.refuse(ctx, m, "status")
 	}
 	if err != nil {
 		return nil, err
 	}
 	return res, nil
+}
+
+// refuse records an attempt of a denied machine, and by what it is denied.
+func (s *Service) refuse(ctx context.Context, m *proven, by string) (*format.EnrollResult, error) {
+	rec := s.record(ctx, m, OpCertificate)
+	rec.Decision, rec.Reason = receipt.Deny, string(release.ReasonMachineDenied)
+	rec.Detail["by"] = by
+	if _, err := s.cfg.Log.Append(context.WithoutCancel(ctx), release.Entry{Record: rec}); err != nil {
+		return nil, err
+	}
+	return &format.EnrollResult{MachineID: m.id, Status: release.MachineDenied}, nil
 }
 
 // prove opens the state and compares the secret: one answer for all that is wrong.
@@ -160,7 +173,7 @@ func (s *Service) certify(ctx context.Context, m *proven, now time.Time) ([]byte
 		}
 	}
 	der, err := tpm.IssueAKCertificate(s.cfg.CA, s.cfg.CAKey, m.ak, tpm.AKCertificate{
-		MachineID: m.id, AKName: m.ak.Name, EKHash: m.spki, Serial: new(big.Int).SetBytes(serial),
+		MachineID: m.id, AKName: m.ak.Name, EKHash: m.spki, EKCert: m.cert, Serial: new(big.Int).SetBytes(serial),
 		NotBefore: now.Add(-time.Minute), NotAfter: until, // a replica's clock may be a little behind
 	})
 	if err != nil {

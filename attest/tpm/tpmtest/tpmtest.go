@@ -43,6 +43,7 @@ type Machine struct {
 	Log    []byte
 	Clock  tpm2.TPMSClockInfo
 	EKHash [32]byte
+	EKCert [32]byte
 	From   time.Time // period of the AK certificate
 	To     time.Time
 
@@ -173,7 +174,7 @@ func (m *Machine) Certificate() ([]byte, error) {
 		return nil, err
 	}
 	return tpm.IssueAKCertificate(m.CA, m.CAKey, ak, tpm.AKCertificate{
-		MachineID: m.ID, AKName: ak.Name, EKHash: m.EKHash, NotBefore: m.From, NotAfter: m.To, Serial: big.NewInt(42),
+		MachineID: m.ID, AKName: ak.Name, EKHash: m.EKHash, EKCert: m.EKCert, NotBefore: m.From, NotAfter: m.To, Serial: big.NewInt(42),
 	})
 }
 
