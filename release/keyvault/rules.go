@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/openskr/openskr/release"
 )
@@ -163,11 +164,13 @@ func describe(rec *release.Record, row *Row) {
 	var tags canonical
 	tags.tags(row.Tags)
 	sum := sha256.Sum256(tags)
+	ops := slices.Sorted(slices.Values(row.KeyOps))
 	rec.Detail = map[string]string{
 		"kty": row.Kty, "size": strconv.Itoa(row.Size), "attested_only": strconv.FormatBool(row.AttestedOnly),
 		"exportable": strconv.FormatBool(row.Attributes.Exportable), "enabled": strconv.FormatBool(row.Attributes.Enabled),
 		"nbf": strconv.FormatInt(row.Attributes.NotBefore, 10), "exp": strconv.FormatInt(row.Attributes.Expires, 10),
 		"policy_immutable": strconv.FormatBool(row.Policy.Immutable), "tags": hex.EncodeToString(sum[:]),
+		"key_ops": strings.Join(ops, ","),
 	}
 }
 

@@ -253,6 +253,14 @@ func TestRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := l.Update(t.Context(), "default", "i", "", keyvault.UpdateKey{Settings: keyvault.Settings{KeyOps: []string{"wrapKey", "decrypt"}}}); err != nil {
+		t.Fatal(err)
+	}
+	for i, ops := range []string{"", "", "decrypt,encrypt,unwrapKey,wrapKey", "decrypt,wrapKey"} {
+		if got, ok := l.store.Leaves[i].Detail["key_ops"]; !ok || got != ops {
+			t.Errorf("record %d: key_ops %q, want %q", i, got, ops)
+		}
+	}
 	for i, op := range []string{"keys/create", "keys/update", "keys/import"} {
 		r := l.store.Leaves[i]
 		leaf, err := r.Encode()
