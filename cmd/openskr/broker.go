@@ -51,7 +51,6 @@ type broker struct {
 	handler  http.Handler
 	settings atomic.Pointer[settings]
 	draining atomic.Bool
-	untimely atomic.Pointer[error] // why the clock was not believed at start
 }
 
 // brokerOptions are what serve knows besides the configuration.
@@ -98,6 +97,8 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	lc := b.dep.LogConfig(b.store, o.Now, buildVersion(), b.digest)
 	b.metrics = telemetry.NewMetrics(buildVersion(), api.Names())
 	lc.Fault, lc.Observe = o.Fault, b.metrics.Commit
+	b.records = api.Records(b.base)
+	lc.System = func(op string) *release.Record { return b.records(context.Background(), op) }
 	if o.Tune != nil {
 		o.Tune(&lc)
 	}
@@ -107,7 +108,6 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if err := b.dep.Use(b.log); err != nil {
 		return nil, err
 	}
-	b.records = api.Records(b.base)
 	if err := b.enrolment(s); err != nil {
 		return nil, err
 	}
@@ -121,7 +121,6 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 // configuration.
 func (b *broker) started(ctx context.Context) error {
 	if err := b.log.ClockCheck(b.now(), buildDate()); err != nil {
-		b.untimely.Store(&err)
 		b.logger.Error("releases are refused until the clock is accepted", "error", err.Error())
 	}
 	if err := b.publishTrust(); err != nil {
@@ -242,8 +241,8 @@ func (b *broker) warnings(ctx context.Context) ([]string, error) {
 	if err := b.store.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	if err := b.untimely.Load(); err != nil {
-		return nil, *err
+	if err := b.log.ClockDistrusted(); err != nil {
+		return nil, err
 	}
 	var out []string
 	if b.settings.Load().config.OpenEnrolment {

@@ -64,16 +64,13 @@ func (e explainer) Explain(ctx context.Context, p release.ReleasePolicy, input [
 	return e.Engine.Explain(ctx, p, input)
 }
 
-// clockPort accepts a clock that was not believed at start.
+// clockPort accepts a clock that was not believed.
 type clockPort struct{ b *broker }
 
 // Accept implements the API's clock.
 func (c clockPort) Accept(ctx context.Context, rec *release.Record) error {
-	if _, err := c.b.log.AcceptClock(ctx, rec); err != nil {
-		return err
-	}
-	c.b.untimely.Store(nil)
-	return nil
+	_, err := c.b.log.AcceptClock(ctx, rec)
+	return err
 }
 
 // enroller is enrolment with the roots of the present configuration.

@@ -89,7 +89,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if o.acceptClock && b.untimely.Load() != nil {
+	if o.acceptClock && b.log.ClockDistrusted() != nil {
 		if err := (clockPort{b}).Accept(ctx, b.records(ctx, "clock/accept")); err != nil {
 			return err
 		}

@@ -36,6 +36,10 @@ type Config struct {
 	Now        func() time.Time
 	Binary     string
 	Settings   func() receipt.Digest // digest of the effective configuration
+	// System, when set, makes a record of the broker itself: of "broker/heartbeat"
+	// when nothing was appended for 5 minutes, so that the log shows that time passes
+	// (design D19), and of "broker/stop" at Close. It must not call the log.
+	System func(op string) *release.Record
 
 	MaxBatch int           // entries of one commit; 0 means 256
 	MaxQueue int           // entries that wait, more are refused as overloaded; 0 means 1024
@@ -111,17 +115,19 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err := l.load(ctx); err != nil {
 		return nil, err
 	}
+	l.clock.floor.Store(l.signed.Load().last)
 	l.wait.Go(l.write)
 	l.wait.Go(l.checkpoint)
 	l.wait.Go(l.fold)
 	return l, nil
 }
 
-// Close writes the folded refusals, commits what waits and stops. The store stays open.
+// Close writes the folded refusals and the end of the broker, commits what waits
+// and stops. The store stays open.
 func (l *Log) Close() error {
 	var err error
 	l.once.Do(func() {
-		err = l.flush(context.Background(), true)
+		err = errors.Join(l.flush(context.Background(), true), l.ended())
 		close(l.stop)
 		l.wait.Wait()
 		if l.w != nil {
@@ -129,6 +135,24 @@ func (l *Log) Close() error {
 		}
 	})
 	return err
+}
+
+// ended records that the broker stops.
+func (l *Log) ended() error {
+	p := l.system("broker/stop")
+	if p == nil {
+		return nil
+	}
+	_, err := l.submit(context.Background(), p)
+	return err
+}
+
+// system is an entry about the broker itself, nil when there is none to write.
+func (l *Log) system(op string) *pending {
+	if l.cfg.System == nil || l.Size() == 0 {
+		return nil
+	}
+	return &pending{rec: l.cfg.System(op), change: func(*store.Tx, int64) error { return nil }, done: make(chan outcome, 1)}
 }
 
 // Failed is closed when the disk failed in a way that only a new process can

@@ -20,7 +20,8 @@ type batch struct {
 	about  map[string]int64    // object id to index, of this batch
 	added  []added
 	now    int64 // Unix ms
-	last   int64
+	start  int64 // time of the last record before, Unix ms
+	last   int64 // and of the last one so far
 	accept bool
 }
 
@@ -38,7 +39,7 @@ func (l *Log) begin() (*batch, error) {
 	before := *l.signed.Load()
 	return &batch{
 		l: l, tx: tx, tree: *l.tree, before: before, hashes: l.tree.Edge(), about: map[string]int64{},
-		now: l.cfg.Now().UnixMilli(), last: before.last,
+		now: l.cfg.Now().UnixMilli(), start: before.last, last: before.last,
 	}, nil
 }
 
@@ -61,7 +62,8 @@ func (b *batch) changed(p *pending) outcome {
 	if err := b.tx.Savepoint(); err != nil {
 		return outcome{err: err}
 	}
-	b.accept = b.accept || p.accept
+	accepted := b.accept
+	b.accept = b.accept || p.accept // for the time of its own record
 	var o outcome
 	err := guarded(func() error { return p.change(b.tx, b.tree.Size()) })
 	if err == nil {
@@ -76,6 +78,7 @@ func (b *batch) changed(p *pending) outcome {
 			return o
 		}
 	}
+	b.accept = accepted
 	if b.tx.Err() == nil {
 		_ = b.tx.Undo() // its failure is in b.tx.Err, which the caller reads
 	}
@@ -230,9 +233,7 @@ func (b *batch) publish(outcomes []outcome) {
 	*l.tree = b.tree
 	state := b.before
 	l.signed.Store(&state)
-	if b.accept {
-		l.clock.trust()
-	}
+	b.believe(state.last)
 	proof := &batchProof{size: state.size, note: state.note, hashes: b.hashes}
 	at := l.cfg.Now()
 	for i := range outcomes {

@@ -96,6 +96,101 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
+// TestClockStepsBackAfterAcceptance: accepting a clock is not for ever.
+func TestClockStepsBackAfterAcceptance(t *testing.T) {
+	b := newBench(t)
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+	start := b.now.Load()
+	accept := func() {
+		t.Helper()
+		if _, err := b.log.AcceptClock(context.Background(), &release.Record{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// at sets the clock, minutes after the start.
+	at := func(minutes int64, want string) {
+		t.Helper()
+		b.now.Store(start + minutes*time.Minute.Milliseconds())
+		if err := b.log.ClockDistrusted(); (err != nil) != (want != receipt.Allow) || err != nil && string(release.ReasonOf(err)) != want {
+			t.Errorf("at %d min: %v", minutes, err)
+		}
+		r := b.append(b.allow(k, m)).Record
+		if r.Decision != want && r.Reason != want {
+			t.Errorf("at %d min: %s %s, want %s", minutes, r.Decision, r.Reason, want)
+		}
+	}
+	untrusted := string(release.ReasonClockUntrusted)
+	accept()
+	at(60, receipt.Allow)
+	at(0, untrusted)
+	accept() // below the last record: the new baseline
+	at(0, receipt.Allow)
+	at(-1, untrusted)
+	at(5, receipt.Allow)
+	at(4, untrusted)
+	at(5, receipt.Allow)
+}
+
+// TestNonceOnce is FR-14: whatever clock is accepted, a nonce has one allow.
+func TestNonceOnce(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		b := newBench(t)
+		k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+		ctx, start := context.Background(), b.now.Load()
+		// accept sets the clock and has it accepted.
+		accept := func(after time.Duration) {
+			t.Helper()
+			b.now.Store(start + after.Milliseconds())
+			if restart {
+				b.close()
+				b.open()
+				_ = b.log.ClockCheck(time.UnixMilli(b.now.Load()), time.Time{}) // read from its denials
+			}
+			if _, err := b.log.AcceptClock(ctx, &release.Record{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		accept(0)
+		e := b.allow(k, m)
+		if c := b.append(e); c.Record.Decision != receipt.Allow {
+			t.Fatal(c.Record.Reason)
+		}
+		accept(time.Hour)
+		b.now.Add(2 * time.Minute.Milliseconds())
+		b.append(b.allow(k, m)) // drops the nonce
+		if spent, err := b.st.NonceSpent(ctx, e.Guard.Nonce); err != nil || spent {
+			t.Fatalf("the nonce is not dropped, the test tests nothing: %v", err)
+		}
+		accept(time.Second)
+		if c := b.append(e); c.Record.Reason != string(release.ReasonNonceReplayed) {
+			t.Errorf("restart %v: the nonce again gave %s %s", restart, c.Record.Decision, c.Record.Reason)
+		}
+		b.now.Add(time.Second.Milliseconds())
+		if c := b.append(b.allow(k, m)); c.Record.Decision != receipt.Allow {
+			t.Errorf("restart %v: a new nonce gave %s", restart, c.Record.Reason)
+		}
+	}
+}
+
+// TestStepDropsNoNonce: a clock that steps forward alone proves nothing.
+func TestStepDropsNoNonce(t *testing.T) {
+	b := newBench(t)
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+	e := b.allow(k, m)
+	b.append(e)
+	for _, step := range []time.Duration{time.Hour, 2 * time.Minute} {
+		b.now.Add(step.Milliseconds())
+		b.append(b.allow(k, m))
+		if spent, err := b.st.NonceSpent(context.Background(), e.Guard.Nonce); err != nil || !spent {
+			t.Errorf("dropped after a step of %v: %v", step, err)
+		}
+	}
+	b.now.Add(-time.Hour.Milliseconds())
+	if c := b.append(e); c.Record.Decision == receipt.Allow {
+		t.Error("two allows for one nonce")
+	}
+}
+
 func TestNoncesArePurgedLate(t *testing.T) {
 	b := newBench(t)
 	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
@@ -108,8 +203,10 @@ func TestNoncesArePurgedLate(t *testing.T) {
 		}
 		return s
 	}
-	b.now.Add((12 * time.Minute).Milliseconds())
-	b.append(b.allow(k, m))
+	for range 3 {
+		b.now.Add((4 * time.Minute).Milliseconds())
+		b.append(b.allow(k, m))
+	}
 	if !spent() {
 		t.Error("forgotten within twice the clock difference after it expired")
 	}

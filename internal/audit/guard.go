@@ -123,11 +123,14 @@ func (b *batch) reset(g *release.Guard) error {
 	return b.tx.PutReset(g.Machine.ID, count, b.l.resetMAC(g.Machine.ID, count))
 }
 
-// purge drops nonces that can no longer be presented, now and then.
+// purge drops nonces that can no longer be presented, now and then. A step of the
+// clock is no proof that they cannot: it is taken off what counts as passed, until
+// the clock is accepted. Whatever is dropped, the store never takes it for new.
 func (b *batch) purge() error {
 	if b.last-b.l.purged < purgeInterval {
 		return nil
 	}
 	b.l.purged = b.last
-	return b.tx.PurgeNonces(b.last-nonceGrace, purgeLimit)
+	passed := min(b.now, b.last-b.l.clock.skipped-b.jump(b.last))
+	return b.tx.PurgeNonces(passed-nonceGrace, purgeLimit)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 
 	"github.com/openskr/openskr/internal/store"
@@ -66,8 +67,41 @@ func (l *Log) changeObject(tx *store.Tx, index int64, rec *release.Record, kind,
 		return err
 	}
 	rec.Generation = next.Generation
+	if err := approvedAnew(tx, rec, old, &next.Object); err != nil {
+		return err
+	}
 	next.MAC = l.objectMAC(&next.Object)
 	return tx.PutObject(&next)
+}
+
+// approvedAnew forgets the highest resetCount of a machine whose status becomes
+// approved: it belongs to an approval, and approving again is the remedy when the
+// count began again for a good reason (TPM2_Clear, another mainboard).
+func approvedAnew(tx *store.Tx, rec *release.Record, old, next *release.Object) error {
+	if next.Kind != release.ObjectMachine {
+		return nil
+	}
+	var before, after release.Enrolled
+	if err := json.Unmarshal(next.Value, &after); err != nil || after.Status != release.MachineApproved {
+		return nil // what cannot be read approves nothing
+	}
+	if old != nil {
+		if err := json.Unmarshal(old.Value, &before); err != nil {
+			return release.Refuse(release.ReasonIntegrity, "machine %s: %w", next.Name, err)
+		}
+	}
+	if before.Status == release.MachineApproved {
+		return nil
+	}
+	had, err := tx.DropReset(next.Name)
+	if err != nil || !had {
+		return err
+	}
+	if rec.Detail == nil {
+		rec.Detail = map[string]string{}
+	}
+	rec.Detail["reset_count"] = "forgotten"
+	return nil
 }
 
 // Keys is the store of keys: reads of the store, changes through the log.

@@ -8,12 +8,34 @@ import (
 	"github.com/openskr/openskr/release"
 )
 
+// A heartbeat is due when nothing was appended for this long; one that fails is
+// tried again sooner. Both together stay below maxAhead.
+const (
+	heartbeat      = 5 * time.Minute
+	heartbeatAgain = time.Minute
+)
+
 // write is the writing goroutine.
 func (l *Log) write() {
+	idle := time.NewTimer(heartbeat)
+	defer idle.Stop()
 	for {
+		size := l.Size()
 		select {
 		case p := <-l.queue:
 			l.round(p)
+			if l.Size() != size {
+				idle.Reset(heartbeat)
+			}
+		case <-idle.C:
+			if p := l.system("broker/heartbeat"); p != nil {
+				l.round(p)
+			}
+			if l.Size() != size {
+				idle.Reset(heartbeat)
+			} else {
+				idle.Reset(heartbeatAgain)
+			}
 		case <-l.stop:
 			for {
 				select {
@@ -59,12 +81,17 @@ func (l *Log) round(p *pending) {
 // commit writes a batch. An error is everyone's: the transaction failed, or its
 // fate is unknown, and the state is read again before the next one.
 func (l *Log) commit(batch []*pending) ([]outcome, error) {
+	l.relieve()
+	select {
+	case <-l.failed:
+		return nil, unavailable("not written: the disk failed, restart the broker")
+	default:
+	}
 	if l.tree == nil {
 		if err := l.load(context.Background()); err != nil {
 			return nil, l.broken(err)
 		}
 	}
-	l.relieve()
 	l.cfg.Fault("taken")
 	b, err := l.begin()
 	if err != nil {
@@ -102,9 +129,7 @@ func (l *Log) broken(err error) error {
 		l.w.Discard()
 	}
 	l.w, l.tree = nil, nil
-	if l.cfg.Store.Unsynced(err) {
-		l.failing.Do(func() { close(l.failed) })
-	}
+	l.judgeDisk(err)
 	var r *release.Error
 	if errors.As(err, &r) && r.Reason != release.ReasonInternal {
 		return err
@@ -116,7 +141,15 @@ func (l *Log) broken(err error) error {
 // because readers or steady writing kept the checkpointer from its end.
 func (l *Log) relieve() {
 	if l.unsafe.CompareAndSwap(true, false) {
-		_, _ = l.cfg.Store.Checkpoint(context.Background(), true) // best effort: durability does not rest on it
+		_, err := l.cfg.Store.Checkpoint(context.Background(), true)
+		l.judgeDisk(err) // else best effort: durability does not rest on it
+	}
+}
+
+// judgeDisk ends the log when err is a failed fsync.
+func (l *Log) judgeDisk(err error) {
+	if l.cfg.Store.Unsynced(err) {
+		l.failing.Do(func() { close(l.failed) })
 	}
 }
 
@@ -131,7 +164,9 @@ func (l *Log) checkpoint() {
 		case <-l.stop:
 			return
 		case <-l.moved:
-			if left, err := l.cfg.Store.Checkpoint(context.Background(), false); err == nil && left > maxWAL {
+			left, err := l.cfg.Store.Checkpoint(context.Background(), false)
+			l.judgeDisk(err)
+			if err == nil && left > maxWAL {
 				l.unsafe.Store(true)
 			}
 		}

@@ -135,15 +135,34 @@ func (tx *Tx) PutReset(machine string, count int64, mac []byte) error {
 		ON CONFLICT (machine) DO UPDATE SET count = excluded.count, mac = excluded.mac`, machine, count, mac)
 }
 
-// SpendNonce records a nonce and says whether it was new. expires is in Unix milliseconds.
+// SpendNonce records a nonce and says whether it was new. expires is in Unix
+// milliseconds. One that expires no later than a nonce that was dropped may be that
+// nonce, and is not new: whatever the clock does, a nonce is new once (FR-14).
 func (tx *Tx) SpendNonce(hash [32]byte, expires int64) (fresh bool, err error) {
-	n, err := tx.affected(`INSERT INTO nonces (hash, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`, hash[:], expires)
+	n, err := tx.affected(`INSERT INTO nonces (hash, expires) SELECT ?, ?
+		WHERE NOT EXISTS (SELECT 1 FROM generations WHERE id = 'nonces' AND generation >= ?)
+		ON CONFLICT DO NOTHING`, hash[:], expires, expires)
 	return n == 1, err
 }
 
-// PurgeNonces drops up to limit nonces that expired before, in Unix milliseconds.
+// PurgeNonces drops up to limit nonces that expired before, in Unix milliseconds,
+// the oldest first, and notes the latest expiry among them, as the generation of
+// "nonces".
 func (tx *Tx) PurgeNonces(before int64, limit int) error {
-	return tx.exec(`DELETE FROM nonces WHERE hash IN (SELECT hash FROM nonces WHERE expires < ? LIMIT ?)`, before, limit)
+	err := tx.exec(`INSERT INTO generations (id, generation)
+		SELECT 'nonces', MAX(expires) FROM (SELECT expires FROM nonces WHERE expires < ? ORDER BY expires LIMIT ?)
+		HAVING COUNT(*) > 0
+		ON CONFLICT (id) DO UPDATE SET generation = MAX(generation, excluded.generation)`, before, limit)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`DELETE FROM nonces WHERE hash IN (SELECT hash FROM nonces WHERE expires < ? ORDER BY expires LIMIT ?)`, before, limit)
+}
+
+// DropReset forgets the resetCount of a machine and says whether there was one.
+func (tx *Tx) DropReset(machine string) (bool, error) {
+	n, err := tx.affected(`DELETE FROM resets WHERE machine = ?`, machine)
+	return n == 1, err
 }
 
 // LastAbout gives the index of the last record about an object id. ErrNotFound.

@@ -1,0 +1,112 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+
+	sqlitedriver "modernc.org/sqlite"
+
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
+)
+
+// dbFile connects to a database file without the store's settings.
+type dbFile string
+
+func (f dbFile) Connect(context.Context) (driver.Conn, error) {
+	return f.Driver().Open("file:" + string(f))
+}
+
+func (dbFile) Driver() driver.Driver { return new(sqlitedriver.Driver) }
+
+var errFsync = errors.New("fsync failed")
+
+// onFailingDisk opens the log on its database with a checkpoint that can fail.
+func (b *bench) onFailingDisk(checkpoint func(force bool) (int64, error), edit func(*Config)) {
+	b.t.Helper()
+	b.close()
+	st := store.New(store.Backend{
+		Write: sql.OpenDB(dbFile(b.path)), Read: sql.OpenDB(dbFile(b.path)), Begin: "BEGIN IMMEDIATE", Rebind: func(q string) string { return q },
+		Checkpoint: func(_ context.Context, force bool) (int64, error) { return checkpoint(force) },
+		Unsynced:   func(err error) bool { return errors.Is(err, errFsync) },
+		Verify:     func(context.Context, *sql.Conn) error { return nil },
+		Close:      func() error { return nil },
+	})
+	b.st = st
+	cfg := b.config()
+	edit(&cfg)
+	l, err := Open(context.Background(), cfg)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.log = l
+	b.t.Cleanup(func() { _ = l.Close(); _ = st.Close() })
+}
+
+// TestNothingAfterAFailedFsync: what waited when the disk failed is refused.
+func TestNothingAfterAFailedFsync(t *testing.T) {
+	b := newBench(t)
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+	blocked, block := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	b.onFailingDisk(func(bool) (int64, error) { return 0, nil }, func(c *Config) {
+		c.MaxBatch = 1
+		c.Fault = func(step string) {
+			if step == "committed" {
+				once.Do(func() { close(blocked); <-block; b.log.judgeDisk(errFsync) })
+			}
+		}
+	})
+	size := b.log.Size()
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = b.log.Append(context.Background(), b.allow(k, m)) }) // its own commit was good
+	<-blocked
+	for range 3 {
+		e := b.allow(k, m)
+		wg.Go(func() {
+			if _, err := b.log.Append(context.Background(), e); release.ReasonOf(err) != release.ReasonLogUnavailable {
+				t.Errorf("after the failed fsync: %v", err)
+			}
+		})
+	}
+	for len(b.log.queue) < 3 {
+		runtime.Gosched()
+	}
+	close(block)
+	wg.Wait()
+	if st, err := b.st.State(context.Background()); err != nil || st.Size != size+1 {
+		t.Errorf("%d entries, %v, want one", st.Size-size, err)
+	}
+}
+
+// TestCheckpointFailsToSync, beside the commits and between two.
+func TestCheckpointFailsToSync(t *testing.T) {
+	for _, force := range []bool{false, true} {
+		b := newBench(t)
+		k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+		b.onFailingDisk(func(f bool) (int64, error) {
+			if f == force {
+				return 0, errFsync
+			}
+			return 0, nil
+		}, func(*Config) {})
+		if force {
+			b.log.unsafe.Store(true)
+			if _, err := b.log.Append(context.Background(), b.allow(k, m)); release.ReasonOf(err) != release.ReasonLogUnavailable {
+				t.Errorf("committed after the failed fsync: %v", err)
+			}
+		} else {
+			b.log.moved <- struct{}{}
+		}
+		select {
+		case <-b.log.Failed():
+		case <-t.Context().Done():
+			t.Errorf("force %v: the program goes on", force)
+		}
+	}
+}
