@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/internal/enroll"
+	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -25,6 +25,9 @@ type settings struct {
 	deny       enroll.AllowList // hashes of EKs, by key or certificate: no enrolment, and their AK certificates count as revoked
 	enroll     *enroll.Service
 }
+
+// maxReferences bounds the references file in bytes.
+const maxReferences = 64 << 20
 
 // loadSettings reads every file that c names.
 func (b *broker) loadSettings(c *Config) (s *settings, err error) {
@@ -44,7 +47,7 @@ func (b *broker) loadSettings(c *Config) (s *settings, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal(text, &s.references); err != nil {
+		if err := strict.Unmarshal(text, maxReferences, &s.references); err != nil {
 			return nil, fmt.Errorf("references: %s: %w", c.References, err)
 		}
 	}
@@ -92,6 +95,11 @@ func hashList(path string) (enroll.AllowList, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
+	}
+	// A list that is still being written must not count: a deny list cut short lets
+	// machines back in. An empty one says so in a comment.
+	if len(b) == 0 || b[len(b)-1] != '\n' {
+		return nil, fmt.Errorf("%s is empty or does not end with a line break: it may be half written", path)
 	}
 	return enroll.ParseAllowList(b)
 }
