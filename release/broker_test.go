@@ -250,6 +250,9 @@ func TestRefusals(t *testing.T) {
 			if r := p.Records[0]; r.Decision != receipt.Deny || r.Reason != string(c.reason) || r.Caller.ID != "m1" || r.Nonce == (receipt.Digest{}) {
 				t.Errorf("record %+v", r)
 			}
+			if k := p.Kept[0]; p.TurnedTo == "" && (k == nil || k.Check != c.reason || k.Detail == "") {
+				t.Errorf("kept %+v", k)
+			}
 		})
 	}
 }

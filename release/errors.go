@@ -1,7 +1,6 @@
 package release
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +15,8 @@ type Error struct {
 	Err    error
 	// Retry, when not zero, is the Retry-After of a 429 or 503, in seconds.
 	Retry int
+	// What the check wanted and what it got, where that helps; as Err for the operator.
+	Expected, Got string
 }
 
 func (e *Error) Error() string {
@@ -30,6 +31,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // Refuse makes an Error; the format may wrap an error with %w.
 func Refuse(r Reason, format string, args ...any) *Error {
 	return &Error{Reason: r, Err: fmt.Errorf(format, args...)}
+}
+
+// Compared adds what the check wanted and what it got.
+func (e *Error) Compared(expected, got string) *Error {
+	e.Expected, e.Got = expected, got
+	return e
 }
 
 // reasoned is an error of a package that may not import this one (release/wrap).
@@ -56,8 +63,8 @@ func ReasonOf(err error) Reason {
 	return ReasonInternal
 }
 
-// Refusal is what the operator is told about a denial that came before there was
-// an input document: it is kept in the input's place, and no record covers it.
+// Refusal is what the operator is told about a refusal. That of a denial is kept
+// beside its record, which does not cover it.
 type Refusal struct {
 	Check    Reason `json:"check"`
 	Detail   string `json:"detail"`
@@ -68,17 +75,21 @@ type Refusal struct {
 // maxDetail bounds what is kept of an error's text, in bytes.
 const maxDetail = 1 << 10
 
-func refusalOf(why error) []byte {
-	r := Refusal{Check: ReasonOf(why), Detail: cut(why.Error())}
+// RefusalOf tells what an error says, with bounded texts.
+func RefusalOf(why error) *Refusal {
+	r := &Refusal{Check: ReasonOf(why), Detail: cut(why.Error())}
+	var own *Error
+	if errors.As(why, &own) {
+		r.Expected, r.Got = cut(own.Expected), cut(own.Got)
+		if error(own) == why && own.Err != nil { // else the text would repeat the reason
+			r.Detail = cut(own.Err.Error())
+		}
+	}
 	var rej *attest.Rejection
 	if errors.As(why, &rej) {
 		r.Detail, r.Expected, r.Got = cut(rej.Err.Error()), cut(rej.Expected), cut(rej.Got)
 	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return nil // strings marshal; without it the reason code remains
-	}
-	return b
+	return r
 }
 
 func cut(s string) string {

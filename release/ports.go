@@ -40,8 +40,9 @@ type Log interface {
 	// its receipt. An error means nothing was written, or its fate is unknown: no
 	// key may be opened either way.
 	Append(ctx context.Context, e Entry) (*Committed, error)
-	// Refused counts a refusal whose caller was never proven, into a folded record.
-	Refused(reason Reason, source, correlation string)
+	// Refused counts a refusal whose caller was never proven, into a folded record,
+	// by its reason; the text is for the operator.
+	Refused(why error, source, correlation string)
 }
 
 // Wrapper wraps key material to a recipient. Implemented by release/wrap.

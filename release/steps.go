@@ -182,11 +182,10 @@ func (p *proven) entry() Entry {
 // deny records the refusal of a proven machine and gives it back as the error.
 func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
 	p.record.Decision, p.record.Reason = receipt.Deny, string(ReasonOf(why))
-	kept := p.input
-	if kept == nil {
-		kept = refusalOf(why)
+	e := Entry{
+		Record: p.record, Input: p.input, Refusal: RefusalOf(why),
+		Guard: &Guard{Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires},
 	}
-	e := Entry{Record: p.record, Input: kept, Guard: &Guard{Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires}}
 	if _, err := b.Log.Append(context.WithoutCancel(ctx), e); err != nil {
 		return unrecorded(fmt.Errorf("refusal (%w) not recorded: %w", why, err), err)
 	}
@@ -219,7 +218,7 @@ func (b *Broker) unverified(ctx context.Context, req Request, a *admission, why 
 }
 
 func (b *Broker) stranger(req Request, why error) error {
-	b.Log.Refused(ReasonOf(why), req.Source, req.Correlation)
+	b.Log.Refused(why, req.Source, req.Correlation)
 	return why
 }
 

@@ -159,11 +159,13 @@ type Guard struct {
 
 // Entry is what the log takes: a record, the state to read again (nil when the
 // record is already a denial that needs none) and what to keep beside it for the
-// operator: the input document, or a Refusal where there is none.
+// operator: the input document, if it came to that, and of a denial the Refusal.
+// The log makes the Refusal of an allow that its Guard turns into a denial.
 type Entry struct {
-	Record *Record
-	Guard  *Guard
-	Input  []byte
+	Record  *Record
+	Guard   *Guard
+	Input   []byte
+	Refusal *Refusal
 }
 
 // Committed is an entry after its durable commit. Its Record is what was

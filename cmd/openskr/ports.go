@@ -18,6 +18,7 @@ import (
 	"github.com/openskr/openskr/policies"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // The adapters between what the packages offer and what the API asks for.
@@ -46,11 +47,24 @@ func (l logPort) Prove(ctx context.Context, index, size int64) ([][]byte, error)
 
 // Input implements the API's log.
 func (l logPort) Input(ctx context.Context, index int64) ([]byte, error) {
-	b, err := l.Log.Input(ctx, index)
+	return kept(l.Log.Input(ctx, index))
+}
+
+// Refusal implements the API's log.
+func (l logPort) Refusal(ctx context.Context, index int64) ([]byte, error) {
+	return kept(l.Log.Refusal(ctx, index))
+}
+
+// Policy implements the API's log.
+func (l logPort) Policy(ctx context.Context, digest receipt.Digest) (*release.ReleasePolicy, error) {
+	return kept(l.Log.Policy(ctx, digest))
+}
+
+func kept[T any](v T, err error) (T, error) {
 	if errors.Is(err, keyvault.ErrNotFound) {
-		return nil, release.Refuse(release.ReasonNotFound, "nothing was kept with entry %d", index)
+		err = release.Refuse(release.ReasonNotFound, "not kept")
 	}
-	return b, err
+	return v, err
 }
 
 // Ring implements the API's log.

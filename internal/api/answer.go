@@ -68,7 +68,7 @@ func (f *funnel) record(ctx context.Context, c *route.Call, err error) error {
 	case route.IsRecorded(err), class >= release.ClassInternal && reason != release.ReasonOverloaded:
 		return err // failures are not refusals
 	case c.Caller == nil:
-		f.Log.Refused(reason, c.Source, c.Correlation)
+		f.Log.Refused(err, c.Source, c.Correlation)
 		return err
 	case class == release.ClassNotFound, class == release.ClassMethod, reason == release.ReasonOverloaded:
 		return err // nothing was refused that is there
@@ -81,7 +81,7 @@ func (f *funnel) record(ctx context.Context, c *route.Call, err error) error {
 	if v := c.Params["version"]; keyvault.ValidVersion(v) {
 		rec.Version = v
 	}
-	if _, lost := f.Log.Append(context.WithoutCancel(ctx), release.Entry{Record: rec}); lost != nil {
+	if _, lost := f.Log.Append(context.WithoutCancel(ctx), release.Entry{Record: rec, Refusal: release.RefusalOf(err)}); lost != nil {
 		return errors.Join(lost, err)
 	}
 	return err

@@ -217,10 +217,11 @@ func TestAnswerThatCannotBeEncoded(t *testing.T) {
 	h.create("k", `{"kty":"EC","attributes":{"exportable":true},"release_policy":`+regoPolicy("")+`}`)
 	key := h.lastRecord()
 	_, err := h.store.Append(t.Context(), release.Entry{Record: &release.Record{
-		V: 1, Kind: "release", Decision: "deny", Vault: key.Vault, Object: "k", Version: key.Version, Policy: key.Policy, Input: digestOf("{}"),
+		V: 1, Kind: "release", Decision: "deny", Reason: "policy_denied", Vault: key.Vault, Object: "k", Version: key.Version, Policy: key.Policy, Input: digestOf("{}"),
 	}})
 	h.must(err)
 	h.log.inputs[1] = []byte("{}")
+	h.log.policies[key.Policy] = &release.ReleasePolicy{}
 	h.want("channel", h.get("/v1/log/decisions/1", identity.RoleAuditor), http.StatusInternalServerError, release.ReasonInternal)
 }
 

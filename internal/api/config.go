@@ -65,10 +65,7 @@ type Rate struct {
 }
 
 // Keys is the vault. Implemented by release/keyvault.
-type Keys interface {
-	apikeyvault.Service
-	v1.Keys
-}
+type Keys interface{ apikeyvault.Service }
 
 // Log is the transparency log. Implemented by internal/audit.
 type Log interface {

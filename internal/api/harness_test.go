@@ -78,7 +78,9 @@ func (e *fakeEnroll) Finish(context.Context, format.EnrollProof) (*format.Enroll
 // fakeLog adds what is read of a log to the store's.
 type fakeLog struct {
 	*releasetest.Store
-	inputs map[int64][]byte
+	inputs   map[int64][]byte
+	refusals map[int64][]byte
+	policies map[receipt.Digest]*release.ReleasePolicy
 }
 
 func (l *fakeLog) Checkpoint() string { return "origin\n1\nroot\n" }
@@ -106,6 +108,20 @@ func (l *fakeLog) Input(_ context.Context, index int64) ([]byte, error) {
 		return b, nil
 	}
 	return nil, release.Refuse(release.ReasonNotFound, "no input")
+}
+
+func (l *fakeLog) Refusal(_ context.Context, index int64) ([]byte, error) {
+	if b := l.refusals[index]; b != nil {
+		return b, nil
+	}
+	return nil, release.Refuse(release.ReasonNotFound, "no refusal")
+}
+
+func (l *fakeLog) Policy(_ context.Context, digest receipt.Digest) (*release.ReleasePolicy, error) {
+	if p := l.policies[digest]; p != nil {
+		return p, nil
+	}
+	return nil, release.Refuse(release.ReasonNotFound, "no policy")
 }
 
 func (l *fakeLog) Ring() any { return []string{"refusal"} }
@@ -151,7 +167,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 		now: time.Unix(1_800_000_000, 0), tokens: map[string]string{},
 	}
 	h.store.Now = func() time.Time { return h.now }
-	h.log = &fakeLog{Store: h.store, inputs: map[int64][]byte{}}
+	h.log = &fakeLog{Store: h.store, inputs: map[int64][]byte{}, refusals: map[int64][]byte{}, policies: map[receipt.Digest]*release.ReleasePolicy{}}
 	h.ids = h.identity()
 	sys := &fakeSystem{}
 	record := Records(func() *release.Record { return &release.Record{V: 1, Deployment: testDeployment} })

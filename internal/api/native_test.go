@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -227,6 +228,7 @@ func TestLog(t *testing.T) {
 		h.must(err)
 		h.log.inputs[int64(len(h.store.Leaves)-1)] = []byte(input)
 	}
+	h.log.policies[key.Policy] = &release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: []byte("package release")}
 	var d struct {
 		Record      receipt.Record
 		Input       json.RawMessage
@@ -239,13 +241,14 @@ func TestLog(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	d.Explanation = nil
-	h.ok("policy replaced", h.get("/v1/log/decisions/2", identity.RoleAuditor), &d)
-	if d.Explanation != nil || d.Note != "policy_replaced" {
+	h.ok("policy gone", h.get("/v1/log/decisions/2", identity.RoleAuditor), &d)
+	if d.Explanation != nil || d.Note != "policy_gone" {
 		t.Errorf("%+v", d)
 	}
-	h.ok("no input", h.get("/v1/log/decisions/0", identity.RoleAuditor), &d)
-	if d.Note != "no_input" {
-		t.Errorf("%+v", d)
+	var made v1.Decision
+	h.ok("a change", h.get("/v1/log/decisions/0", identity.RoleAuditor), &made)
+	if made.Note != "" || made.Refusal != nil || made.Input != nil || made.Explanation != nil {
+		t.Errorf("%+v", made)
 	}
 	h.want("past the end", h.get("/v1/log/decisions/99", identity.RoleAuditor), http.StatusNotFound, release.ReasonNotFound)
 	h.want("not a number", h.get("/v1/log/decisions/0x1", identity.RoleAuditor), http.StatusBadRequest, release.ReasonBadRequest)
@@ -262,6 +265,53 @@ func TestLog(t *testing.T) {
 		t.Error(w.Body)
 	}
 	h.ok("refusals", h.get("/v1/log/refusals", identity.RoleAuditor), nil)
+}
+
+// TestExplanation: only a denial by the policy is explained by the policy; every
+// other one by what was kept of its refusal, whether or not there was an input.
+func TestExplanation(t *testing.T) {
+	h := newHarness(t)
+	policy, input := receipt.Digest{7}, `{"request":{}}`
+	h.log.policies[policy] = &release.ReleasePolicy{Data: []byte("package release")}
+	for _, c := range []struct {
+		reason    release.Reason
+		kept      bool
+		explained bool
+		note      string
+	}{
+		{release.ReasonPolicyDenied, true, true, ""},
+		{release.ReasonPolicyError, true, true, ""},
+		{release.ReasonPolicyResource, true, true, ""},
+		{release.ReasonPolicyTimeout, true, true, ""},
+		{release.ReasonClockUntrusted, true, false, ""},
+		{release.ReasonTPMRollback, true, false, ""},
+		{release.ReasonStateChanged, true, false, ""},
+		{release.ReasonNonceReplayed, true, false, ""},
+		{release.ReasonMachineDenied, false, false, "no_input"},
+		{"", false, false, ""}, // an allow
+	} {
+		rec := &release.Record{V: 1, Kind: receipt.KindRelease, Decision: receipt.Deny, Reason: string(c.reason), Policy: policy, Input: digestOf(input)}
+		if c.reason == "" {
+			rec.Decision = receipt.Allow
+		}
+		_, err := h.store.Append(t.Context(), release.Entry{Record: rec})
+		h.must(err)
+		n := int64(len(h.store.Leaves) - 1)
+		h.log.inputs[n] = []byte(input)
+		if c.kept {
+			h.log.refusals[n] = fmt.Appendf(nil, `{"check":%q,"detail":"d","expected":"e","got":"g"}`, c.reason)
+		}
+		var d v1.Decision
+		h.ok(string(c.reason), h.get(fmt.Sprint("/v1/log/decisions/", n), identity.RoleAuditor), &d)
+		if (d.Explanation != nil) != c.explained || (d.Refusal != nil) != c.kept || d.Note != c.note || d.Policy == nil || string(d.Input) != input {
+			t.Errorf("%q: %+v", c.reason, d)
+		}
+		if c.kept && *d.Refusal != (release.Refusal{Check: c.reason, Detail: "d", Expected: "e", Got: "g"}) {
+			t.Errorf("%q: %+v", c.reason, d.Refusal)
+		}
+	}
+	h.log.inputs[0] = []byte(`{"request":{"a":1}}`)
+	h.want("another input", h.get("/v1/log/decisions/0", identity.RoleAuditor), http.StatusServiceUnavailable, release.ReasonIntegrity)
 }
 
 func TestSystem(t *testing.T) {

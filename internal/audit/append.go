@@ -31,6 +31,7 @@ type pending struct {
 	rec    *release.Record // as proposed; a Change may fill it in
 	guard  *release.Guard
 	input  []byte
+	refuse *release.Refusal                      // of a denial
 	change func(tx *store.Tx, index int64) error // nil for a decision
 	accept bool                                  // clears the clock's distrust
 	state  atomic.Int32
@@ -68,7 +69,7 @@ func (l *Log) Append(ctx context.Context, e release.Entry) (*release.Committed, 
 	if len(leaf) > maxLeaf-fillRoom {
 		return nil, release.Refuse(release.ReasonTooLarge, "record of %d bytes, limit %d", len(leaf), maxLeaf-fillRoom)
 	}
-	return l.submit(ctx, &pending{rec: r, guard: e.Guard, input: e.Input})
+	return l.submit(ctx, &pending{rec: r, guard: e.Guard, input: e.Input, refuse: e.Refusal})
 }
 
 // submit queues p and waits for its outcome. Once the writer took p, a caller

@@ -166,8 +166,8 @@ func (l *Log) Checkpoint() string { return l.signed.Load().note }
 func (l *Log) Size() int64 { return l.signed.Load().size }
 
 // Refused implements [release.Log].
-func (l *Log) Refused(reason release.Reason, source, correlation string) {
-	l.folded.add(l.cfg.Now(), reason, source, correlation)
+func (l *Log) Refused(why error, source, correlation string) {
+	l.folded.add(l.cfg.Now(), why, source, correlation)
 }
 
 // unavailable is the refusal when an outcome is not known or nothing was written.

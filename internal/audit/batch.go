@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/json"
 	"errors"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -27,8 +28,8 @@ type batch struct {
 
 // added is one entry that will be written.
 type added struct {
-	leaf, input []byte
-	stored      []tlog.Hash
+	leaf, input, refusal []byte
+	stored               []tlog.Hash
 }
 
 func (l *Log) begin() (*batch, error) {
@@ -70,7 +71,7 @@ func (b *batch) changed(p *pending) outcome {
 		err = b.tx.Err() // fn may have dropped it
 	}
 	if err == nil {
-		o = b.add(p.rec, nil)
+		o = b.add(p.rec, nil, nil)
 		err = o.err
 	}
 	if err == nil {
@@ -86,21 +87,22 @@ func (b *batch) changed(p *pending) outcome {
 }
 
 func (b *batch) decision(p *pending) outcome {
-	rec := *p.rec
+	rec, refusal := *p.rec, p.refuse
 	if p.guard != nil {
-		reason, err := b.judge(&rec, p.guard)
+		why, err := b.judge(&rec, p.guard)
 		if err != nil {
 			return outcome{err: err}
 		}
-		if reason != "" {
-			rec.Decision, rec.Reason = receipt.Deny, string(reason)
+		if why != nil {
+			refusal = release.RefusalOf(why)
+			rec.Decision, rec.Reason = receipt.Deny, string(refusal.Check)
 		}
 	}
-	return b.add(&rec, p.input)
+	return b.add(&rec, p.input, refusal)
 }
 
 // add fills in what only the log knows, encodes the record and puts it in the tree.
-func (b *batch) add(proposed *release.Record, input []byte) outcome {
+func (b *batch) add(proposed *release.Record, input []byte, refusal *release.Refusal) outcome {
 	rec := *proposed
 	rec.V, rec.Deployment, rec.Simulation = 1, b.l.cfg.Deployment, b.l.cfg.Simulation
 	if rec.Binary == "" {
@@ -134,7 +136,13 @@ func (b *batch) add(proposed *release.Record, input []byte) outcome {
 		b.about[rec.ObjectID] = index
 	}
 	b.last = rec.Time
-	b.added = append(b.added, added{leaf: leaf, input: input, stored: stored})
+	a := added{leaf: leaf, input: input, stored: stored}
+	if refusal != nil && rec.Decision == receipt.Deny {
+		if a.refusal, err = json.Marshal(refusal); err != nil {
+			return outcome{err: release.Refuse(release.ReasonInternal, "%w", err)}
+		}
+	}
+	b.added = append(b.added, a)
 	return outcome{record: &rec, leaf: leaf, index: index}
 }
 
@@ -166,8 +174,8 @@ func (b *batch) finish() error {
 				return err
 			}
 		}
-		if a.input != nil {
-			if err := b.tx.PutInput(at, a.input); err != nil {
+		if a.input != nil || a.refusal != nil {
+			if err := b.tx.PutDecision(at, a.input, a.refusal); err != nil {
 				return err
 			}
 		}

@@ -56,6 +56,9 @@ func TestFixtureV1(t *testing.T) {
 	if row.Version != "2" || string(row.Policy.Data) != "package release" || string(row.Sealed) != "sealed" || !row.Attributes.Enabled {
 		t.Errorf("key %+v", row)
 	}
+	if p, err := b.log.Policy(ctx, row.Policy.Digest); err != nil || string(p.Data) != "package release" {
+		t.Errorf("kept policy %+v, %v", p, err)
+	}
 	m, err := release.EnrolledMachines{Objects: b.log.Objects()}.Machine(ctx, "m")
 	if err != nil || m.Status != release.MachineApproved {
 		t.Fatalf("machine %+v, %v", m, err)
@@ -76,7 +79,7 @@ func makeFixture(t *testing.T, file, checkpoint string) {
 	b.key("disk", "1", 1)
 	k, m := b.key("disk", "2", 2), b.machine("m", release.MachineApproved)
 	b.append(b.allow(k, m))
-	b.log.Refused(release.ReasonNonceUnknown, "192.0.2.0/24", "c")
+	b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "192.0.2.0/24", "c")
 	if err := b.log.flush(context.Background(), true); err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,10 @@ const manySources = "*"
 
 // Stranger is a refusal before an identity was proven, in full, for the operator.
 type Stranger struct {
-	Time        time.Time
-	Reason      release.Reason
-	Source      string
-	Correlation string
+	Time        time.Time `json:"time"`
+	Source      string    `json:"source"` // address prefix
+	Correlation string    `json:"correlation"`
+	release.Refusal
 }
 
 type foldKey struct {
@@ -51,11 +51,11 @@ type folder struct {
 
 func newFolder() *folder { return &folder{folds: map[foldKey]*fold{}} }
 
-func (f *folder) add(now time.Time, reason release.Reason, source, correlation string) {
+func (f *folder) add(now time.Time, why error, source, correlation string) {
+	s := Stranger{Time: now, Source: source, Correlation: correlation, Refusal: *release.RefusalOf(why)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.count(foldKey{minute: now.Unix() / 60, source: source, reason: reason}, 1, correlation)
-	s := Stranger{Time: now, Reason: reason, Source: source, Correlation: correlation}
+	f.count(foldKey{minute: now.Unix() / 60, source: source, reason: s.Check}, 1, correlation)
 	if len(f.ring) < ringSize {
 		f.ring = append(f.ring, s)
 		return

@@ -30,10 +30,10 @@ func TestFoldedByMinuteSourceAndReason(t *testing.T) {
 	b := newBench(t)
 	minute := b.now.Load() / 60_000
 	for i := range 5 {
-		b.log.Refused(release.ReasonNonceUnknown, "192.0.2.0/24", fmt.Sprint("c", i))
+		b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "192.0.2.0/24", fmt.Sprint("c", i))
 	}
-	b.log.Refused(release.ReasonNonceExpired, "192.0.2.0/24", "d")
-	b.log.Refused(release.ReasonNonceUnknown, "198.51.100.0/24", "e")
+	b.log.Refused(release.Refuse(release.ReasonNonceExpired, "no"), "192.0.2.0/24", "d")
+	b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "198.51.100.0/24", "e")
 	if err := b.log.flush(context.Background(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestFoldedByMinuteSourceAndReason(t *testing.T) {
 		t.Fatalf("%d records before the minute was over", len(got))
 	}
 	b.now.Add(60_000)
-	b.log.Refused(release.ReasonNonceUnknown, "192.0.2.0/24", "f")
+	b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "192.0.2.0/24", "f")
 	if err := b.log.flush(context.Background(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 	b := newBench(t)
 	const n = 20_000
 	for i := range n {
-		b.log.Refused(release.ReasonNonceUnknown, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256), fmt.Sprint(i))
+		b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), fmt.Sprintf("10.%d.%d.0/24", i/256, i%256), fmt.Sprint(i))
 	}
 	if got := len(b.log.Ring()); got != ringSize {
 		t.Errorf("ring of %d", got)
@@ -89,13 +89,13 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 // TestFoldedSurvivesAnOutage keeps the counts of a flush that failed.
 func TestFoldedSurvivesAnOutage(t *testing.T) {
 	b := newBench(t)
-	b.log.Refused(release.ReasonNonceUnknown, "a", "1")
-	b.log.Refused(release.ReasonNonceUnknown, "b", "2")
+	b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "a", "1")
+	b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "b", "2")
 	b.edit(`CREATE TRIGGER stop BEFORE INSERT ON log_leaves BEGIN SELECT RAISE(ABORT, 'no'); END`)
 	if err := b.log.flush(context.Background(), true); release.ReasonOf(err) != release.ReasonLogUnavailable {
 		t.Errorf("flush: %v", err)
 	}
-	b.log.Refused(release.ReasonNonceUnknown, "a", "3")
+	b.log.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "a", "3")
 	b.edit(`DROP TRIGGER stop`)
 	b.close()
 	b.open()
@@ -112,7 +112,7 @@ func TestFoldIsDueEveryMinute(t *testing.T) {
 			cfg:   Config{Now: time.Now, Wait: time.Second},
 			queue: make(chan *pending, 1), stop: make(chan struct{}), failed: make(chan struct{}), folded: newFolder(),
 		}
-		l.Refused(release.ReasonNonceUnknown, "a", "1")
+		l.Refused(release.Refuse(release.ReasonNonceUnknown, "no"), "a", "1")
 		l.wait.Go(l.fold)
 		start := time.Now()
 		p := <-l.queue

@@ -3,8 +3,11 @@ package audit
 import (
 	"bytes"
 	"crypto/hmac"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/openskr/openskr/internal/store"
@@ -21,33 +24,28 @@ const (
 )
 
 // judge reads again, inside the transaction, the state that a decision rests on.
-// A reason means that the entry becomes a denial; an error that the database
-// failed.
-func (b *batch) judge(rec *release.Record, g *release.Guard) (release.Reason, error) {
+// With a why the entry becomes a denial; an error means that the database failed.
+func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
 	fresh := true
 	if g.Nonce != [32]byte{} {
-		var err error
 		if fresh, err = b.tx.SpendNonce(g.Nonce, g.NonceExpires.UnixMilli()); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	switch {
 	case rec.Decision == receipt.Deny: // has its reason already
-		return "", nil
+		return nil, nil
 	case !fresh:
-		return release.ReasonNonceReplayed, nil
+		return release.Refuse(release.ReasonNonceReplayed, "the nonce was spent before"), nil
 	case b.distrusted():
-		return release.ReasonClockUntrusted, nil
+		return b.untimely(), nil
 	}
 	for _, check := range []func(*release.Guard) error{b.key, b.machine, b.reset} {
-		if err := check(g); err != nil {
-			if db := b.tx.Err(); db != nil {
-				return "", db
-			}
-			return release.ReasonOf(err), nil
+		if why := check(g); why != nil {
+			return why, b.tx.Err()
 		}
 	}
-	return "", nil
+	return nil, nil
 }
 
 func (b *batch) key(g *release.Guard) error {
@@ -66,8 +64,18 @@ func (b *batch) key(g *release.Guard) error {
 	if err := k.Usable(time.UnixMilli(b.time())); err != nil {
 		return err
 	}
-	if now.ObjectID != k.ObjectID || now.Generation != k.Generation || !bytes.Equal(now.Policy, k.Policy.Digest[:]) || g.Latest && !now.Latest {
-		return release.Refuse(release.ReasonStateChanged, "key %s changed since it was read", k.KID)
+	changed := func(what, read, found string) error {
+		return release.Refuse(release.ReasonStateChanged, "%s of key %s changed since it was read", what, k.KID).Compared(read, found)
+	}
+	switch {
+	case now.ObjectID != k.ObjectID:
+		return changed("the object id", k.ObjectID, now.ObjectID)
+	case !bytes.Equal(now.Policy, k.Policy.Digest[:]):
+		return changed("the policy", hex.EncodeToString(k.Policy.Digest[:]), hex.EncodeToString(now.Policy))
+	case now.Generation != k.Generation:
+		return changed("the generation", strconv.FormatInt(k.Generation, 10), strconv.FormatInt(now.Generation, 10))
+	case g.Latest && !now.Latest:
+		return changed("the latest version", k.Ref.Version, "a newer one")
 	}
 	return nil
 }
@@ -95,7 +103,8 @@ func (b *batch) machine(g *release.Guard) error {
 		return err
 	}
 	if o.Generation != g.Machine.Epoch {
-		return release.Refuse(release.ReasonStateChanged, "machine %s changed since it was read", o.Name)
+		return release.Refuse(release.ReasonStateChanged, "machine %s changed since it was read", o.Name).
+			Compared("generation "+strconv.FormatInt(g.Machine.Epoch, 10), "generation "+strconv.FormatInt(o.Generation, 10))
 	}
 	return nil
 }
@@ -116,7 +125,8 @@ func (b *batch) reset(g *release.Guard) error {
 	case !hmac.Equal(mac, b.l.resetMAC(g.Machine.ID, seen)):
 		return release.Refuse(release.ReasonIntegrity, "reset count of machine %s was edited", g.Machine.ID)
 	case count < seen:
-		return release.Refuse(release.ReasonTPMRollback, "resetCount %d, seen %d", count, seen)
+		return release.Refuse(release.ReasonTPMRollback, "the TPM of machine %s, or the machine, was put back to an older state", g.Machine.ID).
+			Compared(fmt.Sprintf("resetCount %d or more", seen), fmt.Sprintf("resetCount %d", count))
 	case count == seen:
 		return nil
 	}

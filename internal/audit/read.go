@@ -30,6 +30,16 @@ func (l *Log) Input(ctx context.Context, index int64) ([]byte, error) {
 	return l.cfg.Store.Input(ctx, index)
 }
 
+// Refusal gives the encoded [release.Refusal] of the denial at index.
+func (l *Log) Refusal(ctx context.Context, index int64) ([]byte, error) {
+	return l.cfg.Store.Refusal(ctx, index)
+}
+
+// Policy gives a release policy that a key has or had, by the digest in a record.
+func (l *Log) Policy(ctx context.Context, digest receipt.Digest) (*release.ReleasePolicy, error) {
+	return l.cfg.Store.Policy(ctx, digest)
+}
+
 // Prove gives the receipt of an entry in the tree of that size, 0 for the present
 // one. What is read is verified against the checkpoint before it is given away.
 func (l *Log) Prove(ctx context.Context, index, size int64) (*receipt.Receipt, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -98,7 +99,28 @@ func (s *Store) Secret(ctx context.Context, name string) (value []byte, err erro
 
 // Input gives the document that the decision at index was made from. ErrNotFound.
 func (s *Store) Input(ctx context.Context, index int64) ([]byte, error) {
-	return blob(s.at(ctx).row(`SELECT input FROM decisions WHERE idx = ?`, index))
+	return blob(s.at(ctx).row(`SELECT input FROM decisions WHERE idx = ? AND input IS NOT NULL`, index))
+}
+
+// Refusal gives what was kept of why the entry at index is a denial. ErrNotFound.
+func (s *Store) Refusal(ctx context.Context, index int64) ([]byte, error) {
+	return blob(s.at(ctx).row(`SELECT refusal FROM decisions WHERE idx = ? AND refusal IS NOT NULL`, index))
+}
+
+// Policy gives the release policy of that digest, which some key has or had, and
+// refuses one that was edited. ErrNotFound.
+func (s *Store) Policy(ctx context.Context, digest [32]byte) (*release.ReleasePolicy, error) {
+	p := &release.ReleasePolicy{Digest: digest}
+	err := s.at(ctx).row(`SELECT content_type, data FROM policies WHERE digest = ?`, digest[:]).Scan(&p.ContentType, &p.Data)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, ErrNotFound
+	case err != nil:
+		return nil, err
+	case sha256.Sum256(p.Data) != digest:
+		return nil, release.Refuse(release.ReasonIntegrity, "the kept policy %x was edited; restore a backup", digest)
+	}
+	return p, nil
 }
 
 func blob(row *sql.Row) (b []byte, err error) {

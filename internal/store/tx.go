@@ -36,7 +36,16 @@ func (tx *Tx) Insert(r *keyvault.Row) error {
 		return err
 	}
 	n, err := tx.affected(`INSERT INTO keys (`+keyColumns+`) VALUES (`+keyPlaces+`) ON CONFLICT DO NOTHING`, args...)
-	return tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation, one(n, err, ErrConflict))
+	return tx.written(r, one(n, err, ErrConflict))
+}
+
+// written notes generation and policy of a key's row, unless it was not written.
+func (tx *Tx) written(r *keyvault.Row, err error) error {
+	if err = tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation, err); err != nil || len(r.Policy.Data) == 0 {
+		return err
+	}
+	return tx.exec(`INSERT INTO policies (digest, content_type, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+		r.Policy.Digest[:], r.Policy.ContentType, r.Policy.Data)
 }
 
 // generation notes a new generation, unless its row was not written.
@@ -56,7 +65,7 @@ func (tx *Tx) Update(r *keyvault.Row, from int64) error {
 	}
 	n, err := tx.affected(`UPDATE keys SET (`+keyColumns+`) = (`+keyPlaces+`)
 		WHERE vault = ? AND name = ? AND version = ? AND generation = ?`, append(args, r.Vault, r.Name, r.Version, from)...)
-	return tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation, one(n, err, ErrConflict))
+	return tx.written(r, one(n, err, ErrConflict))
 }
 
 // PutSecret implements [keyvault.Tx].
@@ -185,9 +194,10 @@ func (tx *Tx) PutLeaf(index int64, leaf []byte) error {
 	return tx.exec(`INSERT INTO log_leaves (idx, leaf) VALUES (?, ?)`, index, leaf)
 }
 
-// PutInput keeps the document a decision was made from.
-func (tx *Tx) PutInput(index int64, input []byte) error {
-	return tx.exec(`INSERT INTO decisions (idx, input) VALUES (?, ?)`, index, input)
+// PutDecision keeps the document a decision was made from, and why it is a
+// denial; nil for none.
+func (tx *Tx) PutDecision(index int64, input, refusal []byte) error {
+	return tx.exec(`INSERT INTO decisions (idx, input, refusal) VALUES (?, ?, ?)`, index, input, refusal)
 }
 
 // PutHash stores a hash of the tree.

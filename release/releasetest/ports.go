@@ -53,6 +53,7 @@ type Ports struct {
 	calls   []string
 	Records []*release.Record
 	Inputs  [][]byte
+	Kept    []*release.Refusal
 	Guards  []*release.Guard
 	Folded  []release.Reason // refusals of strangers
 	Opened  int              // times that material was given out
@@ -230,16 +231,17 @@ func (p *Ports) Append(_ context.Context, e release.Entry) (*release.Committed, 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.Records, p.Inputs, p.Guards = append(p.Records, &rec), append(p.Inputs, e.Input), append(p.Guards, e.Guard)
+	p.Kept = append(p.Kept, e.Refusal)
 	r := &release.Receipt{Leaf: leaf, Index: int64(len(p.Records) - 1)}
 	return &release.Committed{Record: &rec, Receipt: r, At: p.Time}, nil
 }
 
 // Refused implements release.Log.
-func (p *Ports) Refused(reason release.Reason, _, _ string) {
+func (p *Ports) Refused(why error, _, _ string) {
 	_ = p.called(CallRefused)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.Folded = append(p.Folded, reason)
+	p.Folded = append(p.Folded, release.ReasonOf(why))
 }
 
 // Open implements release.Keys.

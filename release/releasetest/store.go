@@ -206,10 +206,10 @@ func (s *Store) guard(g *release.Guard) release.Reason {
 }
 
 // Refused implements release.Log.
-func (s *Store) Refused(reason release.Reason, _, _ string) {
+func (s *Store) Refused(why error, _, _ string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.Counted[reason]++
+	s.Counted[release.ReasonOf(why)]++
 }
 
 // Object implements release.Objects.

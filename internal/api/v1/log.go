@@ -2,6 +2,7 @@ package v1
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"strconv"
 
@@ -31,20 +32,20 @@ type Proof struct {
 }
 
 // Decision answers GET /v1/log/decisions/{index}: what was decided, on what, and
-// why, as far as the policy of that decision is still the key's.
+// why.
 type Decision struct {
 	Index       int64          `json:"index"`
 	Record      jsontext.Value `json:"record"`
 	Input       jsontext.Value `json:"input,omitempty"`
 	Policy      *Policy        `json:"policy,omitempty"`
-	Explanation any            `json:"explanation,omitempty"`
-	// Refusal says what failed before there was an input.
+	Explanation any            `json:"explanation,omitempty"` // of a denial by the policy
+	// Refusal says of a denial what failed. No record covers it.
 	Refusal *release.Refusal `json:"refusal,omitempty"`
-	// Note says why there is no explanation: "no_input", "policy_replaced" or "key_gone".
+	// Note says why there is neither: "no_input" (nothing was kept) or "policy_gone".
 	Note string `json:"note,omitempty"`
 }
 
-// Policy is the release policy that an explanation rests on.
+// Policy is the release policy of a decision, kept also when the key has another one.
 type Policy struct {
 	ContentType string       `json:"content_type"`
 	Data        attest.Bytes `json:"data"`
@@ -124,40 +125,69 @@ func (d *door) decision(ctx context.Context, c *route.Call) (any, error) {
 	return out, d.explain(ctx, rec, out)
 }
 
-// explain evaluates a decision again, on the input document that was kept.
+// explain adds what was kept beside the record, and of a policy's decision why.
 func (d *door) explain(ctx context.Context, rec *release.Record, out *Decision) error {
-	if rec.Input == (receipt.Digest{}) {
-		return d.refusal(ctx, out)
+	var policy *release.ReleasePolicy
+	if rec.Policy != (receipt.Digest{}) {
+		var err error
+		policy, err = found(d.Log.Policy(ctx, rec.Policy))
+		if err != nil {
+			return err
+		}
 	}
-	input, err := d.Log.Input(ctx, out.Index)
-	if err != nil {
+	if policy != nil {
+		out.Policy = &Policy{ContentType: policy.ContentType, Data: policy.Data}
+	}
+	var input []byte
+	if rec.Input != (receipt.Digest{}) {
+		var err error
+		if input, err = d.Log.Input(ctx, out.Index); err != nil {
+			return err
+		}
+		if sha256.Sum256(input) != rec.Input {
+			return release.Refuse(release.ReasonIntegrity, "the input document of entry %d is not the recorded one", out.Index)
+		}
+		out.Input = input
+	}
+	if err := d.refusal(ctx, out); err != nil {
 		return err
 	}
-	out.Input = input
-	key, err := d.Keys.Find(ctx, release.KeyRef{Vault: rec.Vault, Name: rec.Object, Version: rec.Version})
-	switch {
-	case err != nil && release.ReasonOf(err) == release.ReasonKeyUnavailable:
-		out.Note = "key_gone"
-		return nil
-	case err != nil:
+	switch judged := rec.Kind == receipt.KindRelease && ofPolicy(rec); {
+	case judged && input != nil && policy != nil:
+		var err error
+		out.Explanation, err = d.Policies.Explain(ctx, *policy, input)
 		return err
-	case receipt.Digest(key.Policy.Digest) != rec.Policy:
-		out.Note = "policy_replaced"
-		return nil
+	case judged && policy == nil:
+		out.Note = "policy_gone"
+	case rec.Decision == receipt.Deny && out.Refusal == nil:
+		out.Note = "no_input"
 	}
-	out.Policy = &Policy{ContentType: key.Policy.ContentType, Data: key.Policy.Data}
-	out.Explanation, err = d.Policies.Explain(ctx, key.Policy, input)
-	return err
+	return nil
 }
 
-// refusal gives what was kept of a denial that never had an input.
+// ofPolicy says that the release policy made the decision: then, and only then,
+// evaluating it again says why.
+func ofPolicy(rec *release.Record) bool {
+	switch release.Reason(rec.Reason) {
+	case release.ReasonPolicyDenied, release.ReasonPolicyError, release.ReasonPolicyResource, release.ReasonPolicyTimeout:
+		return true
+	}
+	return false
+}
+
+// found makes nil of what is not there.
+func found[T any](v T, err error) (T, error) {
+	if err != nil && release.ReasonOf(err) == release.ReasonNotFound {
+		var none T
+		return none, nil
+	}
+	return v, err
+}
+
+// refusal gives what was kept of a denial.
 func (d *door) refusal(ctx context.Context, out *Decision) error {
-	kept, err := d.Log.Input(ctx, out.Index)
-	switch {
-	case err != nil && release.ReasonOf(err) == release.ReasonNotFound:
-		out.Note = "no_input"
-		return nil
-	case err != nil:
+	kept, err := found(d.Log.Refusal(ctx, out.Index))
+	if err != nil || kept == nil {
 		return err
 	}
 	out.Refusal = &release.Refusal{}

@@ -10,6 +10,7 @@ import (
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // Config is what the door stands on.
@@ -21,7 +22,6 @@ type Config struct {
 	Enroll     Enroll
 	Log        Log
 	Objects    release.Objects
-	Keys       Keys
 	Policies   Policies
 	Clock      Clock
 	Recovery   Recovery
@@ -71,17 +71,16 @@ type Log interface {
 	Prove(ctx context.Context, index, size int64) ([][]byte, error)
 	// Input gives the input document kept with an entry. ReasonNotFound.
 	Input(ctx context.Context, index int64) ([]byte, error)
+	// Refusal gives the encoded release.Refusal kept with a denial. ReasonNotFound.
+	Refusal(ctx context.Context, index int64) ([]byte, error)
+	// Policy gives a policy that some key has or had, by its SHA-256. ReasonNotFound.
+	Policy(ctx context.Context, digest receipt.Digest) (*release.ReleasePolicy, error)
 }
 
 // Ring is optional for a Log: refusals before an identity was proven, in full,
 // as far as they fit in memory, newest last, ready to be encoded as JSON.
 type Ring interface {
 	Ring() any
-}
-
-// Keys reads release policies for explanations. Implemented by release/keyvault.
-type Keys interface {
-	Find(ctx context.Context, ref release.KeyRef) (*release.Key, error)
 }
 
 // Policies explains a decision by evaluating it again. Implemented by package

@@ -93,10 +93,19 @@ CREATE TABLE log_objects (
 	idx       INTEGER NOT NULL
 );
 
--- The document a decision was made from; its digest is in the record.
+-- The document a decision was made from, whose digest is in the record, and of a
+-- denial why, JSON, which no record covers.
 CREATE TABLE decisions (
-	idx   INTEGER PRIMARY KEY,
-	input BLOB NOT NULL
+	idx     INTEGER PRIMARY KEY,
+	input   BLOB,
+	refusal BLOB
+);
+
+-- Every release policy that a key has or had, by the SHA-256 of data. Never changed.
+CREATE TABLE policies (
+	digest       BLOB PRIMARY KEY,
+	content_type TEXT NOT NULL,
+	data         BLOB NOT NULL
 );
 
 -- +goose Down
