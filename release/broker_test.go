@@ -108,6 +108,27 @@ func TestAnsweredUnderTheNameAskedFor(t *testing.T) {
 	}
 }
 
+// TestLargeInput: claims too large to keep are a recorded denial (I2).
+func TestLargeInput(t *testing.T) {
+	for _, c := range []struct {
+		size   int
+		reason release.Reason
+	}{{release.MaxInput / 2, ""}, {release.MaxInput, release.ReasonPolicyResource}, {4 << 20, release.ReasonPolicyResource}} {
+		p := rt.NewPorts()
+		p.Result.Claims = attest.Claims{"long": strings.Repeat("x", c.size)}
+		_, err := run(t, p, good())
+		if (err != nil) != (c.reason != "") || err != nil && release.ReasonOf(err) != c.reason {
+			t.Fatalf("%d bytes: %v", c.size, err)
+		}
+		if r := p.Records[0]; r.Reason != string(c.reason) {
+			t.Errorf("%d bytes: recorded %s %q", c.size, r.Decision, r.Reason)
+		}
+		if c.reason != "" && (p.Records[0].Input != receipt.Digest{} || len(p.Inputs[0]) > 4<<10 || slices.Contains(p.Calls(), rt.CallEvaluate)) {
+			t.Errorf("%d bytes: %d bytes kept, calls %v", c.size, len(p.Inputs[0]), p.Calls())
+		}
+	}
+}
+
 // TestRecord pins what an allow's record and guard cover (I1).
 func TestRecord(t *testing.T) {
 	p := rt.NewPorts()

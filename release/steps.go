@@ -115,6 +115,10 @@ func (b *Broker) identify(ctx context.Context, p *proven) (err error) {
 	return p.machine.Standing()
 }
 
+// MaxInput bounds the input document of a policy, in bytes. What a log takes is
+// more, so that no machine can send claims that leave its refusal unrecorded (I2).
+const MaxInput = 256 << 10
+
 // evaluate asks the floor, whether the recipient is strong, and then the release
 // policy. nil means allow.
 func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
@@ -124,6 +128,10 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	in := p.document()
 	if p.input, err = json.Marshal(in); err != nil {
 		return Refuse(ReasonInternal, "input document: %w", err)
+	}
+	if n := len(p.input); n > MaxInput {
+		p.input = nil // too large to keep: the refusal is kept in its place
+		return Refuse(ReasonPolicyResource, "input document of %d bytes, limit %d", n, MaxInput)
 	}
 	p.record.Input = sha256.Sum256(p.input)
 	if err := floor(p.result, p.req.Door); err != nil {

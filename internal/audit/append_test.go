@@ -96,6 +96,16 @@ func TestAnotherWriter(t *testing.T) {
 	}
 }
 
+// TestLargestInput: what a release keeps always fits (I2).
+func TestLargestInput(t *testing.T) {
+	b := newBench(t)
+	e := b.allow(b.key("disk", "1", 1), b.machine("m", release.MachineApproved))
+	e.Input = make([]byte, release.MaxInput)
+	if c := b.append(e); c.Record.Decision != receipt.Allow {
+		t.Error(c.Record.Reason)
+	}
+}
+
 func TestInputsAreKept(t *testing.T) {
 	b := newBench(t)
 	e := b.allow(b.key("disk", "1", 1), b.machine("m", release.MachineApproved))

@@ -165,9 +165,11 @@ func TestNonceOnce(t *testing.T) {
 		if c := b.append(e); c.Record.Reason != string(release.ReasonNonceReplayed) {
 			t.Errorf("restart %v: the nonce again gave %s %s", restart, c.Record.Decision, c.Record.Reason)
 		}
-		b.now.Add(time.Second.Milliseconds())
-		if c := b.append(b.allow(k, m)); c.Record.Decision != receipt.Allow {
-			t.Errorf("restart %v: a new nonce gave %s", restart, c.Record.Reason)
+		for range 2 { // the log's time is ahead now, and drops none of these
+			accept(2 * time.Second)
+			if c := b.append(b.allow(k, m)); c.Record.Decision != receipt.Allow {
+				t.Errorf("restart %v: a new nonce gave %s", restart, c.Record.Reason)
+			}
 		}
 	}
 }
