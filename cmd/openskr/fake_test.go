@@ -68,6 +68,7 @@ func newFakeBroker(t *testing.T) *fakeBroker {
 	mux.HandleFunc("GET /v1/log/entries", b.authed(b.log.entries))
 	mux.HandleFunc("GET /v1/log/proof", b.authed(b.log.proof))
 	mux.HandleFunc("GET /v1/log/decisions/{n}", b.authed(b.log.decision))
+	mux.HandleFunc("GET /v1/log/refusals", b.authed(b.log.refusals))
 	srv := httptest.NewUnstartedServer(mux)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // scripts let handshakes fail
 	srv.StartTLS()
@@ -243,7 +244,7 @@ func newFakeLog(t *testing.T) *fakeLog {
 		{Kind: receipt.KindGenesis},
 		{Kind: receipt.KindChange, Operation: "machines/approve", Object: "m2", Caller: &receipt.Caller{Kind: "principal", ID: fakeClient, Roles: []string{"OpenSKR Machine Operator"}}},
 		{Kind: receipt.KindRelease, Decision: receipt.Allow, Object: "disk", Caller: machine},
-		{Kind: receipt.KindRelease, Decision: receipt.Deny, Reason: "policy_denied", Object: "disk", Caller: machine},
+		{Kind: receipt.KindRelease, Decision: receipt.Deny, Reason: "policy_denied", Object: "disk", Caller: machine, Correlation: "a541c4fd-c099-4275-9e00-279813f4e9d7"},
 	} {
 		r.V, r.Deployment, r.Time = 1, fakeTenant, 1790000000000+int64(i)
 		leaf, err := r.Encode()
@@ -307,6 +308,13 @@ func (l *fakeLog) proof(w http.ResponseWriter, r *http.Request) {
 		out.Path = append(out.Path, h[:])
 	}
 	answer(w, 200, out)
+}
+
+func (l *fakeLog) refusals(w http.ResponseWriter, _ *http.Request) {
+	answer(w, 200, map[string]any{"value": []any{map[string]any{
+		"time": "2026-09-21T13:46:40Z", "source": "192.0.2.0/24", "correlation": "b541c4fd-c099-4275-9e00-279813f4e9d7",
+		"check": "tpm_quote", "detail": "the quote is\x1b[31m of another AK", "expected": "e1", "got": "g1",
+	}}})
 }
 
 func (l *fakeLog) decision(w http.ResponseWriter, r *http.Request) {

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/tlog"
@@ -27,14 +26,8 @@ func newLogCmd(a *app) *cobra.Command {
 an entry of one append-only log (docs/audit-record.md). Keep checkpoints: whoever holds
 an older one notices when the log was rolled back or rewritten.`,
 	})
-	cmd.AddCommand(newLogTailCmd(a), newLogShowCmd(a), newLogVerifyCmd(a), newLogProveCmd(a), newLogExportCmd(a))
+	cmd.AddCommand(newLogTailCmd(a), newLogShowCmd(a), newLogRefusalsCmd(a), newLogVerifyCmd(a), newLogProveCmd(a), newLogExportCmd(a))
 	return cmd
-}
-
-// logEntry is an entry as `log tail --json` prints it.
-type logEntry struct {
-	Index  int64           `json:"index"`
-	Record *receipt.Record `json:"record"`
 }
 
 // checkpoint gives the broker's checkpoint and its size, both unverified.
@@ -75,71 +68,6 @@ func (c *client) entries(ctx context.Context, start, end int64) iter.Seq2[receip
 			}
 		}
 	}
-}
-
-func newLogTailCmd(a *app) *cobra.Command {
-	var n int64
-	cmd := &cobra.Command{
-		Use: "tail", Short: "Print the newest entries", Args: exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if n < 1 {
-				return usagef("-n %d: want at least 1", n)
-			}
-			c, err := a.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			_, size, err := c.checkpoint(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var list []logEntry
-			for e, err := range c.entries(cmd.Context(), max(0, size-n), size) {
-				if err != nil {
-					return err
-				}
-				rec, err := receipt.Decode(e.Leaf)
-				if err != nil {
-					return fmt.Errorf("entry %d: %w", e.Index, err)
-				}
-				list = append(list, logEntry{e.Index, rec})
-			}
-			return a.printEntries(list)
-		},
-	}
-	cmd.Flags().Int64VarP(&n, "lines", "n", 20, "how `MANY`")
-	return cmd
-}
-
-func (a *app) printEntries(list []logEntry) error {
-	if a.json {
-		for _, e := range list {
-			if err := printJSON(a.stdout, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return a.table("INDEX TIME KIND DECISION WHAT OBJECT CALLER", func(line func(...any)) {
-		for _, e := range list {
-			r, who := e.Record, ""
-			if r.Caller != nil {
-				who = r.Caller.Kind + ":" + r.Caller.ID
-			}
-			what := r.Operation
-			if r.Reason != "" {
-				what = strings.TrimSpace(what + " " + r.Reason)
-			}
-			if r.Folded != nil {
-				what = fmt.Sprintf("%d × %s", r.Folded.Count, r.Reason)
-			}
-			line(e.Index, milliStamp(r.Time), r.Kind, r.Decision, what, r.Object, who)
-		}
-	})
-}
-
-func milliStamp(unixMilli int64) string {
-	return time.UnixMilli(unixMilli).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 func newLogProveCmd(a *app) *cobra.Command {

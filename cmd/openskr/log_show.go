@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/policies"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -26,18 +30,33 @@ type shownDecision struct {
 
 func newLogShowCmd(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "show N", Short: "Show an entry, and for a refusal which condition failed", Args: exactArgs("N"),
-		Long: `Shows an entry. For a decision of a release policy, the broker evaluates the policy
-again on the input it kept and says which conditions failed, and what they saw. With
---json the input document comes along: it is what a policy sees, word for word.`,
+		Use: "show N|CORRELATION", Short: "Show an entry, and for a refusal why", Args: exactArgs("N|CORRELATION"),
+		Long: `Shows an entry, by its index or by the correlation id that a refused machine shows: that
+is looked for in the last 10000 entries, then among the refusals whose callers proved
+nothing (openskr log refusals).
+
+For a denial by a release policy, the broker evaluates the policy again on the input it
+kept and says which conditions failed, and what they saw; for another one, which check
+failed. With --json the input document comes along: it is what a policy sees, word for
+word.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			index, err := indexArg(args[0])
-			if err != nil {
-				return err
+			id := correlationForm.MatchString(args[0])
+			if err != nil && !id {
+				return usagef("entry %q: want its index, a number from 0, or a correlation id", args[0])
 			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if id {
+				var s *audit.Stranger
+				if index, s, err = c.find(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				if s != nil {
+					return a.printStranger(s)
+				}
 			}
 			var raw []byte
 			if err := c.call(cmd.Context(), http.MethodGet, "/v1/log/decisions/"+strconv.FormatInt(index, 10), nil, &raw); err != nil {
@@ -62,11 +81,62 @@ again on the input it kept and says which conditions failed, and what they saw. 
 	}
 }
 
+// correlationForm is that of a random UUID, as the broker makes them.
+var correlationForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// find gives the index of the newest entry with a correlation id, or the refusal
+// of a stranger. A folded record says less than the refusals it counts.
+func (c *client) find(ctx context.Context, correlation string) (int64, *audit.Stranger, error) {
+	folded := int64(-1)
+	for e, err := range c.newest(ctx, maxSearch) {
+		switch {
+		case err != nil:
+			return 0, nil, err
+		case e.Record.Correlation != correlation:
+			continue
+		case e.Record.Folded == nil:
+			return e.Index, nil, nil
+		}
+		folded = e.Index
+		break
+	}
+	list, err := c.refusals(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, s := range slices.Backward(list) {
+		if s.Correlation == correlation {
+			return 0, &s, nil
+		}
+	}
+	if folded >= 0 {
+		return folded, nil, nil
+	}
+	return 0, nil, fmt.Errorf("correlation id %s is neither in the last %d entries nor among the refusals of strangers in memory; "+
+		"the broker's own output names every refused request by it", correlation, maxSearch)
+}
+
+// printStranger prints a refusal that has no entry of its own.
+func (a *app) printStranger(s *audit.Stranger) error {
+	if a.json {
+		return printJSON(a.stdout, map[string]any{"stranger": s})
+	}
+	fmt.Fprintf(a.stdout, "refused at %s, from %s, before any identity was proven; the log counts it only\n", milliStamp(s.Time.UnixMilli()), printable(s.Source))
+	a.printRefusal(&s.Refusal)
+	return nil
+}
+
+func (a *app) printRefusal(r *release.Refusal) {
+	fmt.Fprintf(a.stdout, "\nWhy it was refused:\n  %s: %s\n", printable(string(r.Check)), printable(r.Detail))
+	if r.Expected != "" || r.Got != "" {
+		fmt.Fprintf(a.stdout, "      expected  %s\n      got       %s\n", printable(r.Expected), printable(r.Got))
+	}
+}
+
 // notes of the broker, in words.
 var notes = map[string]string{
-	"no_input":        "No input was kept: the refusal came before the policy was asked (docs/reasons.md).",
-	"policy_replaced": "The key has another policy now, so that this decision cannot be explained again.",
-	"key_gone":        "The key is gone, and its policy with it.",
+	"no_input":    "Nothing was kept with it beside the reason (docs/reasons.md).",
+	"policy_gone": "The policy of this decision was not kept, so that it cannot be explained again.",
 }
 
 // explain prints which conditions failed, what they wanted and what they got.
@@ -74,14 +144,11 @@ func (a *app) explain(rec *receipt.Record, d *shownDecision) {
 	if rec.Decision != receipt.Deny {
 		return
 	}
-	if r := d.Refusal; r != nil {
-		fmt.Fprintf(a.stdout, "\nWhy it was refused:\n  %s: %s\n", printable(string(r.Check)), printable(r.Detail))
-		if r.Expected != "" || r.Got != "" {
-			fmt.Fprintf(a.stdout, "      expected  %s\n      got       %s\n", printable(r.Expected), printable(r.Got))
-		}
+	x := d.Explanation
+	if x == nil && d.Refusal != nil {
+		a.printRefusal(d.Refusal)
 		return
 	}
-	x := d.Explanation
 	if x == nil {
 		if text := notes[d.Note]; text != "" && rec.Kind == receipt.KindRelease {
 			fmt.Fprintf(a.stdout, "\n%s\n", text)
