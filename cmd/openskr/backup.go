@@ -140,6 +140,9 @@ will you: compare with the last one you kept.`,
 			if err != nil {
 				return err
 			}
+			if listen == "" {
+				listen = listenFor(hosts)
+			}
 			cfg := &Config{Listen: listen, Hosts: hosts}
 			if config != "" {
 				if cfg, err = loadConfig(dir, config); err != nil {
@@ -158,7 +161,7 @@ will you: compare with the last one you kept.`,
 	fl.StringVar(&kek, "kek", "", "new root key `FILE`, outside DIR")
 	fl.StringVar(&config, "config", "", "configuration `FILE` of the lost broker, to go on with (its kek is replaced)")
 	fl.StringSliceVar(&hosts, "host", nil, "`NAME[:PORT]` of the lost broker, without --config; may be repeated")
-	fl.StringVar(&listen, "listen", "", "`HOST:PORT` to listen on, with --host")
+	fl.StringVar(&listen, "listen", "", "`HOST:PORT` to listen on, with --host (default as for init)")
 	return cmd
 }
 
@@ -171,8 +174,13 @@ func (a *app) restore(ctx context.Context, file, dir, kek string, cfg *Config, o
 	if err != nil {
 		return err
 	}
-	if err := cfg.write(dir); err != nil {
+	if err := cfg.write(dir, "restore"); err != nil {
 		return err
 	}
-	return a.printReport("restored", r)
+	if err := a.printReport("restored", r); err != nil || a.json {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "\nBefore it serves: the lost broker must not run any more, and what it did after the backup is not in here.\n")
+	a.tellNext(dir, cfg, "FILE, that of before")
+	return nil
 }

@@ -9,8 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -66,7 +69,9 @@ type Config struct {
 	// DrainTimeout bounds how long SIGTERM waits for requests in flight. Default 30s.
 	DrainTimeout time.Duration `yaml:"drain_timeout" json:"drain_timeout"`
 	// RequestsPerSecond bounds requests without an identity per source prefix (/24,
-	// /48) and second, before any cryptography. Default 200. 0 keeps the default.
+	// /48) and second, before any cryptography. Default 200. 0 keeps the default. At
+	// least 5: one login or release takes several, and machines behind one address
+	// share them.
 	RequestsPerSecond int `yaml:"requests_per_second" json:"requests_per_second"`
 }
 
@@ -149,8 +154,8 @@ func (c *Config) complete() error {
 		return errors.New("ak_life: want 1m to 24h")
 	case c.DrainTimeout < 0 || c.DrainTimeout > 10*time.Minute:
 		return errors.New("drain_timeout: want 0s to 10m")
-	case c.RequestsPerSecond < 0:
-		return errors.New("requests_per_second: want 1 or more")
+	case c.RequestsPerSecond < 5:
+		return errors.New("requests_per_second: want 5 or more (0: 200): one login or release takes several requests, and machines behind one address share them")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return errors.New("tls_cert and tls_key go together")
 	}
@@ -163,6 +168,61 @@ func (c *Config) level() (slog.Level, error) {
 		return 0, fmt.Errorf("log_level: %q is not debug, info, warn or error", c.LogLevel)
 	}
 	return l, nil
+}
+
+// listenFor is where a broker of these names listens when nobody said: on loopback
+// as long as all names are, else on every interface, at the port of the names.
+func listenFor(hosts []string) string {
+	port, everywhere := "", ""
+	for _, h := range hosts {
+		name, p, err := net.SplitHostPort(h)
+		if err != nil {
+			name, p = h, defaultPort
+		}
+		if port == "" {
+			port = p
+		}
+		ip := net.ParseIP(strings.Trim(name, "[]"))
+		if everywhere != "" || name == "localhost" || ip.IsLoopback() {
+			continue
+		}
+		if everywhere, port = "0.0.0.0", p; ip != nil && ip.To4() == nil {
+			everywhere = "::"
+		}
+	}
+	if port == "" {
+		port = defaultPort
+	}
+	if everywhere == "" {
+		everywhere = "127.0.0.1"
+	}
+	return net.JoinHostPort(everywhere, port)
+}
+
+// reached says whether a client that uses a URL of c, and no proxy, comes to the
+// listener's port.
+func (c *Config) reached() bool {
+	_, port, _ := net.SplitHostPort(c.Listen)
+	return slices.ContainsFunc(c.URLs(), func(s string) bool {
+		u, err := url.Parse(s)
+		return err == nil && (u.Port() == port || u.Port() == "" && port == "443")
+	})
+}
+
+// needRestart names the members in which c differs from old and which the
+// listener and the store stand on: SIGHUP does not exchange them.
+func (c *Config) needRestart(old *Config) []string {
+	var out []string
+	for name, differs := range map[string]bool{
+		"kek": c.KEK != old.KEK, "listen": c.Listen != old.Listen, "hosts": !slices.Equal(c.Hosts, old.Hosts),
+		"nonce_ttl": c.NonceTTL != old.NonceTTL, "requests_per_second": c.RequestsPerSecond != old.RequestsPerSecond,
+	} {
+		if differs {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // URLs are the broker's base URLs, the first one for URLs that it makes itself.
@@ -185,12 +245,17 @@ func (c *Config) Digest() (receipt.Digest, error) {
 		Path string
 		Sum  receipt.Digest
 	}
+	type member struct{ name, path string }
+	named := []member{{"ek_allow", c.EKAllow}, {"ek_deny", c.EKDeny}, {"references", c.References}, {"tls_cert", c.TLSCert}}
+	for _, p := range c.EKRoots {
+		named = append(named, member{"ek_roots", p})
+	}
 	var files []file
-	for _, p := range append([]string{c.EKAllow, c.EKDeny, c.References, c.TLSCert}, c.EKRoots...) {
-		if p == "" {
+	for _, m := range named {
+		if m.path == "" {
 			continue
 		}
-		if err := filepath.WalkDir(p, func(path string, d os.DirEntry, err error) error {
+		if err := filepath.WalkDir(m.path, func(path string, d os.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
@@ -198,7 +263,7 @@ func (c *Config) Digest() (receipt.Digest, error) {
 			files = append(files, file{path, sha256.Sum256(b)})
 			return err
 		}); err != nil {
-			return receipt.Digest{}, err
+			return receipt.Digest{}, fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	b, err := json.Marshal(struct {
@@ -208,12 +273,12 @@ func (c *Config) Digest() (receipt.Digest, error) {
 	return sha256.Sum256(b), err
 }
 
-// write stores c as DIR/openskr.yaml for serve.
-func (c *Config) write(dir string) error {
+// write stores c as DIR/openskr.yaml for serve; by is the command that did.
+func (c *Config) write(dir, by string) error {
 	b, err := c.yaml()
 	if err != nil {
 		return err
 	}
-	head := []byte("# Written by `openskr init`. Every member is documented in `openskr config check --help`.\n")
-	return replaceFile(filepath.Join(dir, configName), append(head, b...), 0o600)
+	head := "# Written by `openskr " + by + "`. Every member is documented in `openskr config check --help`.\n"
+	return replaceFile(filepath.Join(dir, configName), append([]byte(head), b...), 0o600)
 }

@@ -20,6 +20,7 @@ func TestConfigRefuses(t *testing.T) {
 		"ak_life: 48h":                          "ak_life",
 		"drain_timeout: -1s":                    "drain_timeout",
 		"requests_per_second: -1":               "requests_per_second",
+		"requests_per_second: 4":                "want 5 or more",
 		"tls_cert: a.pem":                       "go together",
 		"log_level: loud":                       "log_level",
 		"listen: 127.0.0.1:1\n---\nlisten: x:1": "more than one",
@@ -43,6 +44,66 @@ func TestConfigURLs(t *testing.T) {
 		}
 		if got := c.URLs(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func TestListenFor(t *testing.T) {
+	for hosts, want := range map[string]string{
+		"":                                   "127.0.0.1:8443",
+		"localhost:9000":                     "127.0.0.1:9000",
+		"127.0.0.1:9000,[::1]:9000":          "127.0.0.1:9000",
+		"broker.example":                     "0.0.0.0:8443",
+		"broker.example:443":                 "0.0.0.0:443",
+		"localhost:9000,broker.example:9001": "0.0.0.0:9001",
+		"192.0.2.1:8443,b.example:1":         "0.0.0.0:8443",
+		"[2001:db8::1]:8443":                 "[::]:8443",
+	} {
+		if got := listenFor(strings.FieldsFunc(hosts, func(r rune) bool { return r == ',' })); got != want {
+			t.Errorf("%q: %s, want %s", hosts, got, want)
+		}
+	}
+}
+
+func TestReached(t *testing.T) {
+	for text, want := range map[string]bool{
+		"listen: 127.0.0.1:8443":                          true,
+		"listen: 0.0.0.0:8443\nhosts: [kv.example]":       true,
+		"listen: 0.0.0.0:443\nhosts: [kv.example]":        true,
+		"listen: 0.0.0.0:8443\nhosts: [a:1, kv.example]":  true,
+		"listen: 0.0.0.0:8443\nhosts: ['kv.example:443']": false,
+	} {
+		c, err := parseConfig([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.reached() != want {
+			t.Errorf("%q: reached %v", text, !want)
+		}
+	}
+}
+
+func TestNeedRestart(t *testing.T) {
+	old := Config{KEK: "/a", Listen: "h:1", Hosts: []string{"h"}, NonceTTL: 1, RequestsPerSecond: 5, LogLevel: "info"}
+	fresh := old
+	fresh.LogLevel = "debug"
+	if got := fresh.needRestart(&old); got != nil {
+		t.Errorf("%v", got)
+	}
+	fresh = Config{KEK: "/b", Listen: "h:2", Hosts: []string{"i"}, NonceTTL: 2, RequestsPerSecond: 6}
+	if got := strings.Join(fresh.needRestart(&old), " "); got != "hosts kek listen nonce_ttl requests_per_second" {
+		t.Error(got)
+	}
+}
+
+// An error of a file names the member that names the file.
+func TestDigestNamesMember(t *testing.T) {
+	for member, c := range map[string]Config{
+		"ek_allow: ": {EKAllow: "/none"}, "ek_deny: ": {EKDeny: "/none"}, "references: ": {References: "/none"},
+		"tls_cert: ": {TLSCert: "/none"}, "ek_roots: ": {EKRoots: []string{"/none"}},
+	} {
+		if _, err := c.Digest(); err == nil || !strings.HasPrefix(err.Error(), member) {
+			t.Errorf("%s%v", member, err)
 		}
 	}
 }

@@ -51,7 +51,7 @@ It writes, besides DIR:
 	fl := c.Flags()
 	fl.StringVar(&f.data, "data", "", "data `DIR` (required)")
 	fl.StringVar(&f.kek, "kek", "", "root key `FILE`, outside DIR; made when it does not exist (default DIR.kek)")
-	fl.StringVar(&f.listen, "listen", "127.0.0.1:"+defaultPort, "`HOST:PORT` that serve listens on")
+	fl.StringVar(&f.listen, "listen", "", "`HOST:PORT` that serve listens on (default 127.0.0.1:"+defaultPort+"; with a --host that is not loopback 0.0.0.0 and its port)")
 	fl.StringSliceVar(&f.hosts, "host", nil, "`NAME[:PORT]` under which clients reach the broker; may be repeated (default: of --listen)")
 	fl.StringSliceVar(&f.recipients, "recovery-recipient", nil, "age recipient (`age1…`); give two or more")
 	fl.StringSliceVar(&f.ekRoots, "ek-roots", nil, "PEM `FILE|DIR` of TPM manufacturers' CAs; may be repeated")
@@ -97,7 +97,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 			if err != nil {
 				return err
 			}
-			return errors.Join(cfg.write(tmp), os.WriteFile(filepath.Join(tmp, agentFile), append(trust, '\n'), 0o644), writeNew(f.credential, append(cred, '\n')))
+			return errors.Join(cfg.write(tmp, "init"), os.WriteFile(filepath.Join(tmp, agentFile), append(trust, '\n'), 0o644), writeNew(f.credential, append(cred, '\n')))
 		},
 	})
 	if err != nil {
@@ -119,6 +119,9 @@ func (f *initFlags) config() (*Config, error) {
 			return nil, err
 		}
 		*p = abs
+	}
+	if c.Listen == "" {
+		c.Listen = listenFor(c.Hosts)
 	}
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port == "0" {
 		return nil, errors.New("listen: name a port, clients' key URLs carry it")
@@ -171,11 +174,21 @@ func (a *app) tellInit(dir string, f initFlags, cfg *Config, r *deployment.Resul
 	default:
 		p("Before the first key: openskr recovery drill --identity FILE, with one of the recovery identities.\n\n")
 	}
-	if len(cfg.EKRoots) == 0 {
-		p("No --ek-roots: no TPM can enrol yet. Name the manufacturers' CA certificates as ek_roots in %s.\n\n", filepath.Join(dir, configName))
-	}
-	p("Next:\n  openskr serve --data %s\n  openskr login --credential %s\n", f.data, f.credential)
+	a.tellNext(f.data, cfg, f.credential)
 	return nil
+}
+
+// tellNext says what remains to be done before the first release.
+func (a *app) tellNext(dir string, cfg *Config, credential string) {
+	p := func(format string, args ...any) { fmt.Fprintf(a.stdout, format, args...) }
+	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && net.ParseIP(host).IsUnspecified() {
+		p("It listens on every interface (%s), as clients elsewhere use its name; listen in %s narrows that.\n", cfg.Listen, filepath.Join(dir, configName))
+	}
+	if len(cfg.EKRoots) == 0 {
+		p("No ek_roots: no TPM can enrol yet. Name the manufacturers' CA certificates as ek_roots in %s.\n", filepath.Join(dir, configName))
+	}
+	p("When the log's last record is more than ten minutes old as it starts, releases pause until: openskr clock accept\n")
+	p("\nNext:\n  openskr serve --data %s\n  openskr login --credential %s\n", dir, credential)
 }
 
 // outside refuses a path below dir, which becomes part of backups.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -55,7 +57,7 @@ func TestReload(t *testing.T) {
 	}
 	write(strings.Repeat("ab", 32) + "\n")
 	cfg.EKAllow, cfg.OpenEnrolment = allow, true
-	if err := cfg.write(r.dir); err != nil {
+	if err := cfg.write(r.dir, "test"); err != nil {
 		t.Fatal(err)
 	}
 	hup := func() {
@@ -77,7 +79,7 @@ func TestReload(t *testing.T) {
 	write("not a hash\n")
 	hup()
 	cfg.OpenEnrolment = false
-	if err := cfg.write(r.dir); err != nil {
+	if err := cfg.write(r.dir, "test"); err != nil {
 		t.Fatal(err)
 	}
 	hup()
@@ -200,5 +202,62 @@ func TestLeafIsRenewed(t *testing.T) {
 	now = leaf.Leaf.NotAfter.Add(-renewBefore + time.Minute)
 	if !renewed(leaf) {
 		t.Error("a leaf near its end was kept")
+	}
+}
+
+// A change that SIGHUP cannot take over is named.
+func TestReloadNamesRestart(t *testing.T) {
+	r := newRig(t, nil)
+	cfg, err := loadConfig(r.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	b, err := openBroker(t.Context(), brokerOptions{Dir: r.dir, Config: cfg, Logger: slog.New(slog.NewTextHandler(&text, nil)), Level: &slog.LevelVar{}, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fresh := *cfg
+	fresh.NonceTTL, fresh.RequestsPerSecond = time.Minute, 7
+	if err := fresh.write(r.dir, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.reload(t.Context(), serveOptions{dir: r.dir, cfg: cfg}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "needs a restart: nonce_ttl, requests_per_second") {
+		t.Error(text.String())
+	}
+}
+
+// Work on a stopped deployment records no start, and a doubted clock gives no
+// record its time.
+func TestQuietBroker(t *testing.T) {
+	r := newRig(t, nil)
+	cfg, err := loadConfig(r.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := r.operations(t)
+	later := func() time.Time { return time.Now().Add(time.Hour) }
+	b, err := openBroker(t.Context(), brokerOptions{Dir: r.dir, Config: cfg, Logger: slog.New(slog.DiscardHandler), Level: &slog.LevelVar{}, Now: later, Quiet: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.dep.Rotate(t.Context(), b.records(t.Context(), ""), deployment.KindToken, deployment.StepAnnounce)
+	if err := errors.Join(err, b.close()); err != nil {
+		t.Fatal(err)
+	}
+	after := r.operations(t)
+	if len(after) != len(before)+1 || after[len(before)].Operation != "deployment/rotate" {
+		t.Fatalf("%d records after %d, the last %+v", len(after), len(before), after[len(after)-1])
+	}
+	if at := time.UnixMilli(after[len(before)].Time); at.After(time.Now()) {
+		t.Errorf("the record says %v", at)
 	}
 }

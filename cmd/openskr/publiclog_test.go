@@ -14,7 +14,7 @@ func TestPublicLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg.PublicLog = open
-		if err := cfg.write(r.dir); err != nil {
+		if err := cfg.write(r.dir, "test"); err != nil {
 			t.Fatal(err)
 		}
 		r.start(servedBroker{})

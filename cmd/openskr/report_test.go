@@ -219,7 +219,7 @@ func reportGrowth(b testing.TB, empty measured) {
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		b.Fatal(err)
 	}
-	if err := cfg.write(r.dir); err != nil {
+	if err := cfg.write(r.dir, "test"); err != nil {
 		b.Fatal(err)
 	}
 	started := time.Now()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/audit"
+	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/internal/telemetry"
 )
 
@@ -35,7 +37,8 @@ one that init wrote; flags win over it.
 
 SIGHUP reads the configuration's files again (certificate, EK roots, allow and
 deny lists, references, log level), records the new configuration's hash, and
-keeps the old ones when any of them cannot be read.
+keeps the old ones when any of them cannot be read. A changed kek, listen, hosts,
+nonce_ttl or requests_per_second waits for a restart, and the log says so.
 
 The log of the program is JSON, one object a line, on stderr.`,
 		Args: exactArgs(),
@@ -43,20 +46,26 @@ The log of the program is JSON, one object a line, on stderr.`,
 			if data == "" {
 				return usagef("serve: --data is required")
 			}
+			if err := deployed(data); err != nil {
+				return err
+			}
+			flags := func(c *Config) {
+				if listen != "" {
+					c.Listen = listen
+				}
+				if cert != "" || key != "" {
+					c.TLSCert, c.TLSKey = cert, key
+				}
+			}
 			cfg, err := loadConfig(data, config)
 			if err != nil {
 				return unreadable(err)
 			}
-			if listen != "" {
-				cfg.Listen = listen
-			}
-			if cert != "" || key != "" {
-				cfg.TLSCert, cfg.TLSKey = cert, key
-			}
+			flags(cfg)
 			if err := cfg.complete(); err != nil {
 				return usagef("%w", err)
 			}
-			return a.serve(cmd.Context(), serveOptions{dir: data, configPath: config, cfg: cfg, acceptClock: acceptClock})
+			return a.serve(cmd.Context(), serveOptions{dir: data, configPath: config, cfg: cfg, flags: flags, acceptClock: acceptClock})
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data `DIR` of the deployment (required)")
@@ -72,9 +81,18 @@ The log of the program is JSON, one object a line, on stderr.`,
 type serveOptions struct {
 	dir, configPath string
 	cfg             *Config
+	flags           func(*Config) // those of the command line, which win over a file; or nil
 	acceptClock     bool
 	fault           func(step string)   // tests stop there
 	tune            func(*audit.Config) // benchmarks compare
+}
+
+// deployed refuses a folder without a deployment.
+func deployed(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, deployment.Database)); err != nil {
+		return unreadable(fmt.Errorf("no deployment in %s (%w): make one with `openskr init --data %s`", dir, err, dir))
+	}
+	return nil
 }
 
 func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
@@ -109,6 +127,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 	}, logger)
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
+	if !o.cfg.reached() {
+		logger.Warn("no host has the port that is listened on: right behind a proxy only", "listen", o.cfg.Listen, "hosts", strings.Join(o.cfg.Hosts, " "))
+	}
 	logger.Info("ready", "url", o.cfg.URLs()[0], "listen", listener.Addr().String(), "deployment", b.dep.ID, "log_size", b.log.Size())
 	return b.run(ctx, o, server, cert, failed)
 }
@@ -173,12 +194,14 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	// What the listener and the store stand on needs a restart.
+	if o.flags != nil {
+		o.flags(fresh)
+	}
+	if names := fresh.needRestart(b.cfg); len(names) > 0 {
+		b.logger.Warn("needs a restart: " + strings.Join(names, ", "))
+	}
 	fresh.Listen, fresh.Hosts, fresh.KEK, fresh.NonceTTL, fresh.RequestsPerSecond =
 		b.cfg.Listen, b.cfg.Hosts, b.cfg.KEK, b.cfg.NonceTTL, b.cfg.RequestsPerSecond
-	if o.cfg.TLSCert != "" && fresh.TLSCert == "" {
-		fresh.TLSCert, fresh.TLSKey = o.cfg.TLSCert, o.cfg.TLSKey
-	}
 	s, err := b.loadSettings(fresh)
 	if err != nil {
 		return err
