@@ -26,7 +26,7 @@ func TestLibrary(t *testing.T) {
 			}
 		}
 	}
-	if names := slices.Sorted(maps.Keys(files)); len(names) != 10 {
+	if names := slices.Sorted(maps.Keys(files)); len(names) != 12 {
 		t.Fatalf("library: %v", names)
 	}
 	report, err := Test(t.Context(), files, TestOptions{Compiler: argv(), ClaimsSchema: claimsSchema()})
