@@ -249,6 +249,9 @@ func (b *broker) warnings(ctx context.Context) ([]string, error) {
 	if err := b.store.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
+	if err := b.log.Trouble(); err != nil {
+		return nil, err
+	}
 	if err := b.log.ClockDistrusted(); err != nil {
 		return nil, err
 	}
