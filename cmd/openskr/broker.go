@@ -83,7 +83,7 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	}
 	kek, err := seal.File(o.Config.KEK)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kek: %w", err)
 	}
 	s, err := b.loadSettings(o.Config)
 	if err != nil {

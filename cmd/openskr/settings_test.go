@@ -99,7 +99,7 @@ func TestDenyListStopsEnrolment(t *testing.T) {
 		status string
 	}{
 		"certificate": {hash(ek.Raw), release.MachineDenied}, "key": {hash(ek.RawSubjectPublicKeyInfo), release.MachineDenied},
-		"nobody": {nil, release.MachineApproved},
+		"nobody": {[]byte("# nobody\n"), release.MachineApproved},
 	} {
 		cfg.EKDeny = file("deny", tc.deny)
 		b, err := openBroker(t.Context(), brokerOptions{Dir: data, Config: cfg, Logger: slog.New(slog.DiscardHandler), Level: &slog.LevelVar{}, Now: time.Now})

@@ -69,6 +69,7 @@ type Log struct {
 	moved   chan struct{} // wakes the checkpointer
 	failed  chan struct{} // closed when only a restart helps
 	failing sync.Once
+	trouble atomic.Pointer[error]
 
 	// Of the writing goroutine alone.
 	w       *store.Writer
@@ -164,6 +165,15 @@ func (l *Log) Checkpoint() string { return l.signed.Load().note }
 
 // Size is the number of entries under the checkpoint.
 func (l *Log) Size() int64 { return l.signed.Load().size }
+
+// Trouble is why the last commit failed, nil once one succeeded: nothing can be
+// released while the log cannot be written.
+func (l *Log) Trouble() error {
+	if err := l.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Refused implements [release.Log].
 func (l *Log) Refused(why error, source, correlation string) {

@@ -111,6 +111,9 @@ func (b *bench) outage(k *release.Key, m *release.Machine, fail, repair func() e
 	if _, err := b.log.Keys().Row(context.Background(), "v", "disk", ""); err != nil {
 		t.Errorf("metadata is not readable meanwhile: %v", err)
 	}
+	if _, err := b.log.Append(context.Background(), b.allow(k, m)); err != nil && b.log.Trouble() == nil {
+		t.Error("the log does not say that it cannot be written: the broker would call itself ready")
+	}
 	if err := repair(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +123,9 @@ func (b *bench) outage(k *release.Key, m *release.Machine, fail, repair func() e
 	}
 	if err := b.check(nil); err != nil && acked == 0 {
 		t.Error(err)
+	}
+	if err := b.log.Trouble(); err != nil {
+		t.Errorf("still in trouble after a commit: %v", err)
 	}
 }
 

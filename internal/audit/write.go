@@ -9,10 +9,12 @@ import (
 )
 
 // A heartbeat is due when nothing was appended for this long; one that fails is
-// tried again sooner. Both together stay below maxAhead.
+// tried again sooner. Both together stay below maxAhead. After a failed commit the
+// log tries by itself, since a broker that is not ready may get no request to try with.
 const (
 	heartbeat      = 5 * time.Minute
 	heartbeatAgain = time.Minute
+	troubleAgain   = 5 * time.Second
 )
 
 // write is the writing goroutine.
@@ -24,7 +26,9 @@ func (l *Log) write() {
 		select {
 		case p := <-l.queue:
 			l.round(p)
-			if l.Size() != size {
+			if l.Trouble() != nil {
+				idle.Reset(troubleAgain)
+			} else if l.Size() != size {
 				idle.Reset(heartbeat)
 			}
 		case <-idle.C:
@@ -33,6 +37,8 @@ func (l *Log) write() {
 			}
 			if l.Size() != size {
 				idle.Reset(heartbeat)
+			} else if l.Trouble() != nil {
+				idle.Reset(troubleAgain)
 			} else {
 				idle.Reset(heartbeatAgain)
 			}
@@ -69,6 +75,11 @@ func (l *Log) round(p *pending) {
 		return
 	}
 	outcomes, err := l.commit(batch)
+	if err != nil {
+		l.trouble.Store(&err)
+	} else {
+		l.trouble.Store(nil)
+	}
 	for i, p := range batch {
 		if err != nil {
 			p.done <- outcome{err: err}
