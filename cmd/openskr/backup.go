@@ -181,6 +181,6 @@ func (a *app) restore(ctx context.Context, file, dir, kek string, cfg *Config, o
 		return err
 	}
 	fmt.Fprintf(a.stdout, "\nBefore it serves: the lost broker must not run any more, and what it did after the backup is not in here.\n")
-	a.tellNext(dir, cfg, "FILE, that of before")
+	a.tellNext(dir, cfg, "FILE    # that of the lost broker")
 	return nil
 }
