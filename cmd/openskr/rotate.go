@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	rotating      = []string{string(deployment.KindResponse), string(deployment.KindToken), string(deployment.KindAKCA), string(deployment.KindTLSCA)}
+	rotating      = []string{string(deployment.KindLog), string(deployment.KindResponse), string(deployment.KindToken), string(deployment.KindAKCA), string(deployment.KindTLSCA)}
 	rotationSteps = []string{string(deployment.StepAnnounce), string(deployment.StepActivate), string(deployment.StepRetire)}
 )
 
@@ -26,13 +26,14 @@ func newRotateCmd(a *app) *cobra.Command {
 		Use:   "rotate KIND STEP --data DIR",
 		Short: "Replace one of the deployment's own keys, with overlap",
 		Long: `Replace a key of the deployment in three steps, so that nobody is cut off. KIND is
-response (signs release responses), token (signs access tokens), ak-ca (certifies
-attestation keys) or tls-ca (certifies the broker's TLS certificate). The key of the
-log does not rotate yet.
+log (signs checkpoints), response (signs release responses), token (signs access
+tokens), ak-ca (certifies attestation keys) or tls-ca (certifies the broker's TLS
+certificate).
 
   announce   make the new key and list it in agent.json; the old one still signs.
              Start the broker, and give the new agent.json to images and agents
              before the next step.
+             Of the log's keys both sign from now on.
   activate   the new key signs, the old one is still accepted; once more: back.
              Refused while no broker has started since the announcement (--force).
   retire     forget the key that does not sign
@@ -77,10 +78,8 @@ func rotateArgs(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	switch {
-	case args[0] == string(deployment.KindLog):
-		return usagef("rotate: the key of the log does not rotate yet; KIND is %s", strings.Join(rotating, ", "))
 	case !slices.Contains(rotating, args[0]):
-		return usagef("rotate: no kind of key %q; KIND is %s (the key of the log does not rotate yet)", args[0], strings.Join(rotating, ", "))
+		return usagef("rotate: no kind of key %q; KIND is %s", args[0], strings.Join(rotating, ", "))
 	case !slices.Contains(rotationSteps, args[1]):
 		return usagef("rotate: no step %q; STEP is %s", args[1], strings.Join(rotationSteps, ", "))
 	}

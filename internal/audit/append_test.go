@@ -122,13 +122,15 @@ func TestWrongKeyOrOrigin(t *testing.T) {
 	for name, edit := range map[string]func(*Config){
 		"origin": func(c *Config) { c.Origin = "log.example/other" },
 		"key": func(c *Config) {
-			skey, _, err := note.GenerateKey(strings.NewReader(strings.Repeat("y", 64)), "log.example")
+			skey, vkey, err := note.GenerateKey(strings.NewReader(strings.Repeat("y", 64)), "log.example")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Signer, err = note.NewSigner(skey); err != nil {
+			signer, err := note.NewSigner(skey)
+			if err != nil {
 				t.Fatal(err)
 			}
+			c.Signers, c.VKeys = []note.Signer{signer}, []string{vkey}
 		},
 	} {
 		if err := b.tryOpen(edit); release.ReasonOf(err) != release.ReasonIntegrity {

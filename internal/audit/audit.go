@@ -24,18 +24,22 @@ import (
 	"github.com/openskr/openskr/release/receipt"
 )
 
-// Config is what a Log stands on. Store, Deployment, Origin, Signer, ObjectKey,
+// Config is what a Log stands on. Store, Deployment, Origin, Signers, VKeys, ObjectKey,
 // Now and Settings are required.
 type Config struct {
 	Store      *store.Store
 	Deployment string // id, in every record
 	Origin     string // first line of every checkpoint
 	Simulation bool
-	Signer     note.Signer // Ed25519, of package note
-	ObjectKey  []byte      // 32 bytes, HMAC key of object rows
-	Now        func() time.Time
-	Binary     string
-	Settings   func() receipt.Digest // digest of the effective configuration
+	// Signers are the log's keys, Ed25519 of package note: one, or two while a key is
+	// replaced; all of them sign. VKeys are theirs, in the encoding of package note,
+	// and every one of them is believed.
+	Signers   []note.Signer
+	VKeys     []string
+	ObjectKey []byte // 32 bytes, HMAC key of object rows
+	Now       func() time.Time
+	Binary    string
+	Settings  func() receipt.Digest // digest of the effective configuration
 	// System, when set, makes a record of the broker itself: of "broker/heartbeat"
 	// when nothing was appended for 5 minutes, so that the log shows that time passes
 	// (design D19), and of "broker/stop" at Close. It must not call the log.
@@ -90,7 +94,7 @@ type signed struct {
 // size: the entries of the last commit are hashed again and must give the signed
 // checkpoint. Anything else is an integrity_error, and nothing is appended to it.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
-	if cfg.Store == nil || cfg.Deployment == "" || cfg.Origin == "" || cfg.Signer == nil || len(cfg.ObjectKey) != 32 ||
+	if cfg.Store == nil || cfg.Deployment == "" || cfg.Origin == "" || len(cfg.Signers) == 0 || len(cfg.VKeys) == 0 || len(cfg.ObjectKey) != 32 ||
 		cfg.Now == nil || cfg.Settings == nil {
 		return nil, errors.New("audit: a part of the log is missing")
 	}

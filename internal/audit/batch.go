@@ -197,7 +197,7 @@ func (b *batch) finish() error {
 		return err
 	}
 	cp := receipt.Checkpoint{Origin: b.l.cfg.Origin, Size: b.tree.Size(), Root: root}
-	text, err := cp.Sign(b.l.cfg.Signer)
+	text, err := cp.Sign(b.l.cfg.Signers...)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (b *bench) config() Config {
 	signer, vkey := logKey(b.t)
 	b.vkey = vkey
 	return Config{
-		Store: b.st, Deployment: "dep-1", Origin: origin, Signer: signer, ObjectKey: make([]byte, 32), Binary: "test",
+		Store: b.st, Deployment: "dep-1", Origin: origin, Signers: []note.Signer{signer}, VKeys: []string{vkey}, ObjectKey: make([]byte, 32), Binary: "test",
 		Now:      func() time.Time { return time.UnixMilli(b.now.Load()) },
 		Settings: func() receipt.Digest { return sha256.Sum256([]byte("settings")) }, Wait: 30 * time.Second,
 	}

@@ -90,7 +90,7 @@ func (l *Log) checkpointAt(ctx context.Context, s *signed, size int64) (tlog.Has
 		return root, "", integrity("root at %d: %w", size, err)
 	}
 	cp := receipt.Checkpoint{Origin: l.cfg.Origin, Size: size, Root: root}
-	text, err := cp.Sign(l.cfg.Signer)
+	text, err := cp.Sign(l.cfg.Signers...)
 	return root, text, err
 }
 

@@ -48,8 +48,8 @@ type Deployment struct {
 	Created    time.Time
 	Recipients []string // age recipients of the deployment key
 
-	LogSigner    note.Signer
-	LogVKeys     []string // encoding of golang.org/x/mod/sumdb/note
+	LogSigners   []note.Signer // all sign
+	LogVKeys     []string      // encoding of golang.org/x/mod/sumdb/note
 	ResponseKeys []*ecdsa.PrivateKey
 	TokenKeys    []*ecdsa.PrivateKey
 	AKCAs        []CA
@@ -245,11 +245,13 @@ func fromKey(p *public, dk []byte) (*Deployment, error) {
 // use opens the keys of r.
 func (d *Deployment) use(r *ring) (err error) {
 	d.ring = r
-	if d.LogSigner, d.LogVKeys, err = vkeys(r.Log); err != nil {
+	if d.LogSigners, d.LogVKeys, err = vkeys(r.Log); err != nil {
 		return err
 	}
-	if d.LogSigner.Name() != d.Origin {
-		return errors.New("deployment keys: the log key belongs to another log")
+	for _, s := range d.LogSigners {
+		if s.Name() != d.Origin {
+			return errors.New("deployment keys: the log key belongs to another log")
+		}
 	}
 	if d.ResponseKeys, err = keys(r.Response); err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 func (d *Deployment) LogConfig(st *store.Store, now func() time.Time, binary string, settings func() receipt.Digest) audit.Config {
 	d.now = now
 	return audit.Config{
-		Store: st, Deployment: d.ID, Origin: d.Origin, Simulation: d.Simulation, Signer: d.LogSigner, ObjectKey: d.ObjectKey,
+		Store: st, Deployment: d.ID, Origin: d.Origin, Simulation: d.Simulation, Signers: d.LogSigners, VKeys: d.LogVKeys, ObjectKey: d.ObjectKey,
 		Now: now, Binary: binary, Settings: settings,
 	}
 }

@@ -126,20 +126,18 @@ func keys(list [][]byte) ([]*ecdsa.PrivateKey, error) {
 }
 
 // vkeys gives the verifier keys of the log's signing keys, in their order.
-func vkeys(skeys []string) (signer note.Signer, out []string, err error) {
-	for i, skey := range skeys {
+func vkeys(skeys []string) (signers []note.Signer, out []string, err error) {
+	for _, skey := range skeys {
 		s, err := note.NewSigner(skey)
 		if err != nil {
 			return nil, nil, errors.New("deployment keys: malformed log key")
 		}
-		if i == 0 {
-			signer = s
-		}
+		signers = append(signers, s)
 		v, err := vkeyOf(skey)
 		if err != nil {
 			return nil, nil, err
 		}
 		out = append(out, v)
 	}
-	return signer, out, nil
+	return signers, out, nil
 }

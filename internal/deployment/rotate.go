@@ -21,9 +21,9 @@ const (
 )
 
 // Rotate takes a step in the rotation of one key and records it; rec is the base
-// record of the door. It takes effect when the broker starts the next time. The
-// key of the log does not rotate yet: its stored checkpoint would have to be
-// signed again in the same transaction.
+// record of the door. It takes effect when the broker starts the next time. Of the
+// log's two keys both sign between announcing and retiring, so that a checkpoint is
+// good for whoever knows either.
 func (d *Deployment) Rotate(ctx context.Context, rec *release.Record, kind Kind, step Step) error {
 	d.rotating.Lock()
 	defer d.rotating.Unlock()
@@ -58,6 +58,8 @@ func (d *Deployment) Rotate(ctx context.Context, rec *release.Record, kind Kind,
 // rotate changes the lists of r, which share nothing with those of d afterwards.
 func (r *ring) rotate(kind Kind, step Step, d *Deployment) (err error) {
 	switch kind {
+	case KindLog:
+		r.Log, err = turn(r.Log, step)
 	case KindResponse:
 		r.Response, err = turn(r.Response, step)
 	case KindToken:

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // reopened is the deployment as the next start sees it.
@@ -49,7 +50,26 @@ func TestRotate(t *testing.T) {
 			}
 		}
 	}
-	if r, err := o.verify(t.Context()); err != nil || r.Entries != 4+3+9 {
+	for i, step := range []Step{StepAnnounce, StepActivate, StepRetire} {
+		vkeys := o.LogVKeys
+		if err := o.Rotate(t.Context(), record("x"), KindLog, step); err != nil {
+			t.Fatalf("log %s: %v", step, err)
+		}
+		// The record of the step was signed by every key that was listed before it.
+		for _, v := range vkeys {
+			if _, err := receipt.OpenCheckpoint([]byte(o.log.Checkpoint()), o.Origin, v); err != nil {
+				t.Errorf("log %s: checkpoint under a listed key: %v", step, err)
+			}
+		}
+		o = reopened(t, s, o)
+		if want := []int{2, 2, 1}[i]; len(o.LogVKeys) != want {
+			t.Errorf("log %s: %d keys", step, len(o.LogVKeys))
+		}
+	}
+	if o.LogVKeys[0] == s.result.Trust.Log.VKeys[0] {
+		t.Error("the old key of the log still signs")
+	}
+	if r, err := o.verify(t.Context()); err != nil || r.Entries != 4+3+9+3 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -60,7 +80,7 @@ func TestRotateRefuses(t *testing.T) {
 	for _, c := range []struct {
 		kind Kind
 		step Step
-	}{{KindToken, StepActivate}, {KindToken, StepRetire}, {KindToken, "x"}, {KindLog, StepAnnounce}, {"x", StepAnnounce}} {
+	}{{KindToken, StepActivate}, {KindToken, StepRetire}, {KindToken, "x"}, {"x", StepAnnounce}} {
 		if err := o.Rotate(t.Context(), record("x"), c.kind, c.step); release.ReasonOf(err) != release.ReasonConflict {
 			t.Errorf("%v: %v", c, err)
 		}

@@ -39,7 +39,10 @@ func (c *Checkpoint) Text() string {
 }
 
 // Sign makes the signed checkpoint.
-func (c *Checkpoint) Sign(s note.Signer) (string, error) {
-	b, err := note.Sign(&note.Note{Text: c.Text()}, s)
+//
+// While a log key is replaced, both keys sign: a verifier that knows either one is
+// content.
+func (c *Checkpoint) Sign(signers ...note.Signer) (string, error) {
+	b, err := note.Sign(&note.Note{Text: c.Text()}, signers...)
 	return string(b), err
 }
