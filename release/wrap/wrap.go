@@ -31,9 +31,6 @@ const (
 	EncRSA256             = "RSA_AES_KEY_WRAP_256"
 	EncRSA384             = "RSA_AES_KEY_WRAP_384"
 	EncRSASHA1            = "CKM_RSA_AES_KEY_WRAP"
-
-	// EncDefault is what an agent asks for unless told otherwise.
-	EncDefault = EncHPKEMLKEM768P256
 )
 
 // MaxMaterial bounds what is wrapped, in bytes; an RSA-4096 key is 2.4 kB.
