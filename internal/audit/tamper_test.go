@@ -242,3 +242,29 @@ func TestEveryByteOfAnExport(t *testing.T) {
 		}
 	}
 }
+
+// TestGenuineCheckpointOfAnotherTree: a checkpoint that the log's own key signed,
+// but of another size or another root, does not vouch for what is stored.
+func TestGenuineCheckpointOfAnotherTree(t *testing.T) {
+	for name, forge := range map[string]func(cp *receipt.Checkpoint){
+		"older size": func(cp *receipt.Checkpoint) { cp.Size-- },
+		"other root": func(cp *receipt.Checkpoint) { cp.Root[0] ^= 1 },
+	} {
+		b := newBench(t)
+		cp, err := receipt.OpenCheckpoint([]byte(b.log.Checkpoint()), origin, b.vkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer, _ := logKey(t)
+		forge(cp)
+		text, err := cp.Sign(signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.close()
+		b.edit(`UPDATE log_checkpoint SET note = ?`, text)
+		if err := b.tryOpen(); release.ReasonOf(err) != release.ReasonIntegrity {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
