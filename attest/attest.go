@@ -19,14 +19,6 @@ import (
 	"time"
 )
 
-// Type names a format of Evidence. Types compare exactly: no case folding.
-type Type string
-
-// The types known to this version.
-const (
-	TypeTPM Type = "tpm"
-)
-
 // Evidence is what an Attester sent, byte for byte.
 type Evidence struct {
 	Type         Type
@@ -41,15 +33,26 @@ type Endorsement struct {
 	Data Bytes  `json:"data"`
 }
 
-// EndorsementAKCertificate is the DER certificate that enrolment issued for a TPM's AK.
-const EndorsementAKCertificate = "ak-certificate"
+// Types of Endorsements.
+const (
+	// EndorsementAKCertificate is the DER certificate that enrolment issued for a TPM's AK.
+	EndorsementAKCertificate = "ak-certificate"
+	// EndorsementCertificate is certificates of the hardware's chain, DER or PEM, any
+	// number in any order: the verifier finds the leaf by its key. Roots among them
+	// are ignored; the verifier has its own.
+	EndorsementCertificate = "certificate"
+	// EndorsementCertificateTable is the table of a SEV-SNP host (GHCB 4.1.8.1), as
+	// extended guest requests and configfs auxblob give it.
+	EndorsementCertificateTable = "certificate-table"
+)
 
 // Expect is what Evidence is held against.
 type Expect struct {
 	// At is the time of appraisal; certificates must be valid then. Never zero.
 	At time.Time
 	// SignedData, when not nil, is compared with the raw value the hardware
-	// signed (TPM extraData, SNP report data) instead of the hash of the runtime
+	// signed (TPM extraData, Nitro nonce; SNP, TDX and SGX report data, where what is
+	// shorter than 64 bytes is filled up with zeros) instead of the hash of the runtime
 	// data. Only offline verification sets it: a release always binds runtime data.
 	SignedData []byte
 	// Unbound says that neither runtime data nor SignedData is given, so that

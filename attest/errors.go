@@ -30,7 +30,22 @@ const (
 	CheckNoRecipient      Check = "no_recipient"
 	CheckAmbiguous        Check = "ambiguous_recipient"
 	CheckRecipientUnbound Check = "recipient_not_tpm_bound"
-	CheckDebug            Check = "debug_enabled"
+	CheckDebug            Check = "debug"
+	CheckMigration        Check = "migration_allowed"
+
+	CheckCollateralUnavailable Check = "collateral_unavailable" // cannot be had now: no verdict
+	CheckCollateralStale       Check = "collateral_stale"       // past its next update
+	CheckCollateralInvalid     Check = "collateral_invalid"     // forged, or of another platform
+	CheckChipMismatch          Check = "chain_chip_mismatch"    // genuine certificate of another chip
+	CheckTCBMismatch           Check = "chain_tcb_mismatch"     // genuine certificate of another TCB
+	CheckTCBRevoked            Check = "tcb_revoked"
+	CheckTCBUnknown            Check = "tcb_unknown" // no TCB level covers the platform
+	CheckQEIdentity            Check = "qe_identity_invalid"
+	CheckPlatformDenied        Check = "platform_denied" // the deployment's own deny list
+	CheckPlatformBits          Check = "platform_unknown_bits"
+	CheckVMPL                  Check = "vmpl_mismatch"
+	CheckTokenExpired          Check = "token_expired"
+	CheckTokenIssuer           Check = "token_issuer_not_trusted"
 )
 
 // Rejection says which check refused the Evidence. Its text is for the operator;

@@ -63,6 +63,7 @@ const (
 	ReasonPolicyError      Reason = "policy_error"
 	ReasonPolicyResource   Reason = "policy_resource"
 	ReasonPolicyTimeout    Reason = "policy_timeout"
+	ReasonTCBNotNamed      Reason = "tcb_status_not_named"
 	ReasonFloor            Reason = "floor_not_met"
 	ReasonStateChanged     Reason = "state_changed"
 	ReasonMachinePending   Reason = "machine_pending"
@@ -91,7 +92,7 @@ var reasons = map[Reason]Class{
 	ReasonNotExportable: ClassForbidden, ReasonAttestedOnly: ClassForbidden, ReasonPolicyImmutable: ClassConflict,
 	ReasonPolicyInvalid: ClassBad, ReasonKeyInvalid: ClassBad,
 	ReasonPolicyDenied: ClassForbidden, ReasonPolicyError: ClassForbidden, ReasonPolicyResource: ClassForbidden,
-	ReasonPolicyTimeout: ClassUnavailable, ReasonFloor: ClassForbidden, ReasonStateChanged: ClassForbidden,
+	ReasonPolicyTimeout: ClassUnavailable, ReasonTCBNotNamed: ClassForbidden, ReasonFloor: ClassForbidden, ReasonStateChanged: ClassForbidden,
 	ReasonMachinePending: ClassForbidden, ReasonMachineDenied: ClassForbidden, ReasonMachineUnknown: ClassForbidden,
 	ReasonTPMRollback: ClassForbidden, ReasonEKNotTrusted: ClassForbidden, ReasonEnrollState: ClassForbidden,
 	ReasonClockUntrusted: ClassUnavailable, ReasonLogUnavailable: ClassUnavailable, ReasonIntegrity: ClassUnavailable,
@@ -120,6 +121,21 @@ var reasons = map[Reason]Class{
 	Reason(attest.CheckAmbiguous):        ClassBad,
 	Reason(attest.CheckRecipientUnbound): ClassForbidden,
 	Reason(attest.CheckDebug):            ClassForbidden,
+	Reason(attest.CheckMigration):        ClassForbidden,
+
+	Reason(attest.CheckCollateralUnavailable): ClassUnavailable,
+	Reason(attest.CheckCollateralStale):       ClassUnavailable,
+	Reason(attest.CheckCollateralInvalid):     ClassUnavailable,
+	Reason(attest.CheckChipMismatch):          ClassForbidden,
+	Reason(attest.CheckTCBMismatch):           ClassForbidden,
+	Reason(attest.CheckTCBRevoked):            ClassForbidden,
+	Reason(attest.CheckTCBUnknown):            ClassForbidden,
+	Reason(attest.CheckQEIdentity):            ClassForbidden,
+	Reason(attest.CheckPlatformDenied):        ClassForbidden,
+	Reason(attest.CheckPlatformBits):          ClassForbidden,
+	Reason(attest.CheckVMPL):                  ClassForbidden,
+	Reason(attest.CheckTokenExpired):          ClassForbidden,
+	Reason(attest.CheckTokenIssuer):           ClassForbidden,
 }
 
 // Reasons lists every code with its class.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/verified"
 )
 
 // An AK certificate has its own purpose, so that it is never taken for a TLS
@@ -120,13 +121,13 @@ func (c *akIdentity) covers(ak *AK) bool {
 type akTrust struct {
 	own, external, intermediates *x509.CertPool
 	ownNames                     [][]byte // raw subjects of own
-	cache                        *cache[akIdentity]
+	cache                        *verified.Cache[akIdentity]
 }
 
 func newAKTrust(cfg Config) (*akTrust, error) {
 	t := &akTrust{
 		own: x509.NewCertPool(), external: x509.NewCertPool(), intermediates: x509.NewCertPool(),
-		cache: newCache[akIdentity](cacheSize),
+		cache: verified.NewCache[akIdentity](cacheSize),
 	}
 	for _, c := range cfg.AKRoots {
 		if err := checkCA(c); err != nil {
@@ -160,14 +161,14 @@ func (t *akTrust) certify(ends []attest.Endorsement, at time.Time) (akIdentity, 
 	if der == nil {
 		return akIdentity{}, nil
 	}
-	key := contentKey(der)
-	id, ok := t.cache.get(key)
+	key := verified.Key(der)
+	id, ok := t.cache.Get(key, at)
 	if !ok {
 		var rej *attest.Rejection
 		if id, rej = t.verify(der, at); rej != nil {
 			return akIdentity{}, rej
 		}
-		t.cache.put(key, id)
+		t.cache.Put(key, id, time.Time{}, time.Time{})
 	}
 	if at.Before(id.from) || at.After(id.to) {
 		return akIdentity{}, expired(id.leaf, id.from, id.to, at)

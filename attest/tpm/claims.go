@@ -17,7 +17,6 @@ func quoteClaims(q *attested, pcrs *bank, ak *AK, cert akIdentity) attest.Claims
 		}
 	}
 	tpm := map[string]any{
-		"ak":               hex.EncodeToString(ak.Name),
 		"bank":             pcrs.name,
 		"pcrs":             map[string]any{pcrs.name: values},
 		"firmware_version": fmt.Sprintf("%016x", q.firmware),
@@ -27,6 +26,9 @@ func quoteClaims(q *attested, pcrs *bank, ak *AK, cert akIdentity) attest.Claims
 			"restart_count": int64(q.clock.restartCount),
 		},
 		"eventlog": map[string]any{"present": false, "complete": false, "unexplained": []any{}},
+	}
+	if len(ak.Name) > 0 {
+		tpm["ak"] = hex.EncodeToString(ak.Name)
 	}
 	if cert.ekHash != nil {
 		tpm["ek"] = hex.EncodeToString(cert.ekHash)

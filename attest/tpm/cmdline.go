@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // Loaders whose measurement of the kernel command line is understood.
@@ -44,13 +46,13 @@ func (l *eventLog) commandLine(boot map[string]any, alg uint16, explained uint32
 
 // textEvents gives the extending events of a PCR, if all have a type that
 // loaders use for text.
-func (l *eventLog) textEvents(pcr uint32) (events []*event, ok bool) {
+func (l *eventLog) textEvents(pcr uint32) (events []*eventlog.Event, ok bool) {
 	for i := range l.events {
 		e := &l.events[i]
-		if e.pcr != pcr || e.typ == evNoAction {
+		if e.PCR != pcr || e.Type == evNoAction {
 			continue
 		}
-		if e.typ != evIPL && e.typ != evEventTag {
+		if e.Type != evIPL && e.Type != evEventTag {
 			return nil, false
 		}
 		events = append(events, e)
@@ -60,18 +62,18 @@ func (l *eventLog) textEvents(pcr uint32) (events []*event, ok bool) {
 
 // systemdOptions reads the one event that systemd-stub makes of the load options:
 // UTF-16 with its NUL, bare (EV_IPL) or tagged (EV_EVENT_TAG), hashed without the tag.
-func systemdOptions(events []*event, alg uint16) (string, bool) {
+func systemdOptions(events []*eventlog.Event, alg uint16) (string, bool) {
 	if len(events) != 1 {
 		return "", false
 	}
-	text := events[0].data
-	if events[0].typ == evEventTag {
+	text := events[0].Data
+	if events[0].Type == evEventTag {
 		if len(text) < 8 || uint64(binary.LittleEndian.Uint32(text[4:])) != uint64(len(text)-8) {
 			return "", false
 		}
 		text = text[8:]
 	}
-	if !events[0].covers(alg, text) {
+	if !events[0].Covers(alg, text) {
 		return "", false
 	}
 	return terminatedUTF16(text)
@@ -82,15 +84,15 @@ func systemdOptions(events []*event, alg uint16) (string, bool) {
 // only if one string is a "linux" command, one string is its arguments, and
 // every other is a string too. Quotes and backslashes are left out of that
 // comparison because GRUB adds them to one of the two.
-func grubCommandLine(events []*event, alg uint16) (string, bool) {
+func grubCommandLine(events []*eventlog.Event, alg uint16) (string, bool) {
 	var command, line string
 	commands, lines := 0, 0
 	for _, e := range events {
-		prefix, text := grubString(e.data)
-		if e.typ != evIPL || prefix == "" {
+		prefix, text := grubString(e.Data)
+		if e.Type != evIPL || prefix == "" {
 			return "", false
 		}
-		if !e.covers(alg, text) && !e.covers(alg, e.data[len(prefix):]) { // RHEL 8 hashes the NUL too
+		if !e.Covers(alg, text) && !e.Covers(alg, e.Data[len(prefix):]) { // RHEL 8 hashes the NUL too
 			return "", false
 		}
 		if args, ok := linuxCommand(string(text)); ok {
@@ -147,13 +149,13 @@ func (l *eventLog) firmwareVersion(boot map[string]any, alg uint16, sep int) {
 	var version []byte
 	for i := range sep {
 		e := &l.events[i]
-		if e.pcr != 0 || e.typ != evSCRTMVersion {
+		if e.PCR != 0 || e.Type != evSCRTMVersion {
 			continue
 		}
-		if version != nil || !e.covers(alg, e.data) {
+		if version != nil || !e.Covers(alg, e.Data) {
 			return
 		}
-		version = e.data
+		version = e.Data
 	}
 	if len(version) == guidSize {
 		boot["firmware"] = guidText(version)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf16"
+
+	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // GUIDs as EFI stores them.
@@ -33,15 +35,15 @@ type efiVariable struct {
 
 // parseVariable reads exactly one UEFI_VARIABLE_DATA.
 func parseVariable(b []byte) (efiVariable, error) {
-	r := logReader{b: b}
-	v := efiVariable{guid: string(r.take(guidSize))}
-	nameLen, dataLen := r.u64(), r.u64()
+	r := eventlog.Reader{B: b}
+	v := efiVariable{guid: string(r.Take(guidSize))}
+	nameLen, dataLen := r.U64(), r.U64()
 	if nameLen > maxVarName {
 		return v, errors.New("EFI variable: name too long")
 	}
-	name := r.take(2 * nameLen)
-	v.data = r.take(dataLen)
-	if r.bad || len(r.b) > 0 {
+	name := r.Take(2 * nameLen)
+	v.data = r.Take(dataLen)
+	if r.Bad || len(r.B) > 0 {
 		return v, errors.New("EFI variable: wrong length")
 	}
 	v.name = decodeUTF16(name)
@@ -61,16 +63,16 @@ type signatures struct {
 // its bytes for entries (GHSA-9r4w-jg96-92mv).
 func parseSignatureLists(b []byte) (signatures, error) {
 	var out signatures
-	r := logReader{b: b}
-	for len(r.b) > 0 {
-		typ := string(r.take(guidSize))
-		list, header, entry := uint64(r.u32()), uint64(r.u32()), uint64(r.u32())
-		if r.bad || list < listHeader+header || entry <= guidSize {
+	r := eventlog.Reader{B: b}
+	for len(r.B) > 0 {
+		typ := string(r.Take(guidSize))
+		list, header, entry := uint64(r.U32()), uint64(r.U32()), uint64(r.U32())
+		if r.Bad || list < listHeader+header || entry <= guidSize {
 			return out, errors.New("EFI signature list: impossible sizes")
 		}
-		r.take(header)
-		body := r.take(list - listHeader - header)
-		if r.bad || uint64(len(body))%entry != 0 {
+		r.Take(header)
+		body := r.Take(list - listHeader - header)
+		if r.Bad || uint64(len(body))%entry != 0 {
 			return out, errors.New("EFI signature list: entries do not fill it")
 		}
 		known := typ == guidX509 || typ == guidSHA256

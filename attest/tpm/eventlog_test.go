@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+
+	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // rawLog makes logs whose fields may lie.
@@ -76,7 +78,7 @@ func TestParseEventLogRefuses(t *testing.T) {
 		"PCR 24":                      one.with(24, 4, 1, sha256, d, 0),
 		"PCR 2^32-1":                  one.with(-1, 4, 1, sha256, d, 0),
 		"trailing byte":               append(bytes.Clone(sound), 0),
-		"too many events":             one.with(bytes.Repeat(le(7, 4, 1, sha256, d, 0), maxEvents+1)),
+		"too many events":             one.with(bytes.Repeat(le(7, 4, 1, sha256, d, 0), eventlog.MaxEvents+1)),
 		"too large":                   make([]byte, MaxEventLog+1),
 	} {
 		if l, err := parseEventLog(b, algSHA256); err == nil {

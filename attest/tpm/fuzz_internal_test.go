@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-eventlog/testdata"
 	"github.com/google/go-tpm/tpm2"
+	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // FuzzParseAttested reads a TPMS_ATTEST as go-tpm does, or refuses it.
@@ -133,9 +134,9 @@ func FuzzEventLog(f *testing.F) {
 			}
 			total := 0
 			for _, e := range l.events {
-				total += len(e.data) + len(e.digest)
+				total += len(e.Data) + len(e.Digest)
 			}
-			if total > len(b) || len(l.events) > maxEvents {
+			if total > len(b) || len(l.events) > eventlog.MaxEvents {
 				t.Fatalf("%d bytes of events from %d", total, len(b))
 			}
 			size := 32
@@ -165,7 +166,7 @@ func FuzzSignatureLists(f *testing.F) {
 			f.Fatal(err)
 		}
 		for _, e := range l.events {
-			if v, err := parseVariable(e.data); err == nil && v.guid == guidSecurity {
+			if v, err := parseVariable(e.Data); err == nil && v.guid == guidSecurity {
 				f.Add(v.data)
 			}
 		}
@@ -192,15 +193,15 @@ func FuzzVariable(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, e := range l.events {
-		f.Add(e.data)
+		f.Add(e.Data)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if v, err := parseVariable(b); err == nil && len(v.data) > len(b)-32 {
 			t.Fatalf("%d bytes of data from %d", len(v.data), len(b))
 		}
-		e := []*event{{typ: evIPL, data: b}}
+		e := []*eventlog.Event{{Type: evIPL, Data: b}}
 		for _, typ := range []uint32{evIPL, evEventTag} {
-			e[0].typ = typ
+			e[0].Type = typ
 			if _, ok := systemdOptions(e, algSHA256); ok {
 				t.Fatal("an event without a digest covers nothing")
 			}

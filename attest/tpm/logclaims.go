@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // logClaims replays the log against the quoted PCRs and adds to claims what the
@@ -85,11 +86,11 @@ func (l *eventLog) replay(alg uint16, size int) (*replayed, error) {
 	buf := make([]byte, 0, 96)
 	for i := range l.events {
 		e := &l.events[i]
-		if e.typ == evNoAction {
-			locality, ok := startupLocality(e.data)
+		if e.Type == evNoAction {
+			locality, ok := startupLocality(e.Data)
 			switch {
 			case !ok:
-			case located || e.pcr != 0 || r.touched&1 != 0 || locality != 0 && locality != 3 && locality != 4:
+			case located || e.PCR != 0 || r.touched&1 != 0 || locality != 0 && locality != 3 && locality != 4:
 				return nil, fmt.Errorf("startup locality %d is repeated, late or unknown", locality)
 			default:
 				located = true
@@ -97,12 +98,12 @@ func (l *eventLog) replay(alg uint16, size int) (*replayed, error) {
 			}
 			continue
 		}
-		if e.typ == evEFIHCRTM && e.pcr == 0 && r.touched&1 == 0 && !located {
+		if e.Type == evEFIHCRTM && e.PCR == 0 && r.touched&1 == 0 && !located {
 			r.values[0][size-1] = 4
 		}
-		r.touched |= 1 << e.pcr
-		v := &r.values[e.pcr]
-		buf = append(append(buf[:0], v[:size]...), e.digest...)
+		r.touched |= 1 << e.PCR
+		v := &r.values[e.PCR]
+		buf = append(append(buf[:0], v[:size]...), e.Digest...)
 		if alg == algSHA256 {
 			d := sha256.Sum256(buf)
 			copy(v[:], d[:])
@@ -141,12 +142,22 @@ func (l *eventLog) firmwareClaims(claims attest.Claims, alg uint16, sep [8]int, 
 	return policy, nil
 }
 
-// covers says whether the event's digest is that of data.
-func (e *event) covers(alg uint16, data []byte) bool {
-	if alg == algSHA256 {
-		d := sha256.Sum256(data)
-		return bytes.Equal(d[:], e.digest)
+// eventLog is a parsed log, without the leading Spec ID event.
+type eventLog struct{ events []eventlog.Event }
+
+func parseEventLog(raw []byte, alg uint16) (*eventLog, error) {
+	events, err := eventlog.Parse(raw, alg)
+	if err != nil {
+		return nil, err
 	}
-	d := sha512.Sum384(data)
-	return bytes.Equal(d[:], e.digest)
+	return &eventLog{events}, nil
+}
+
+func allBytes(b []byte, v byte) bool {
+	for _, c := range b {
+		if c != v {
+			return false
+		}
+	}
+	return true
 }

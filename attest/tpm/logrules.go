@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // The type of an event is not in its digest: whoever sends the log can relabel a
@@ -31,35 +32,35 @@ func (l *eventLog) judgeFirmware(alg uint16) (sep [8]int, unknown uint32, _ *att
 	}
 	for i := range l.events {
 		e := &l.events[i]
-		if e.typ == evNoAction || e.pcr > 7 {
+		if e.Type == evNoAction || e.PCR > 7 {
 			continue
 		}
-		isSep := bytes.Equal(e.digest, zero) || bytes.Equal(e.digest, ones)
-		if isSep && e.typ == evSCRTMContents {
+		isSep := bytes.Equal(e.Digest, zero) || bytes.Equal(e.Digest, ones)
+		if isSep && e.Type == evSCRTMContents {
 			// Real firmware does this (four zero bytes as a component of the S-CRTM),
 			// but it could as well be the separator: nothing is read from this PCR.
-			unknown |= 1 << e.pcr
+			unknown |= 1 << e.PCR
 			continue
 		}
-		if isSep != (e.typ == evSeparator) {
+		if isSep != (e.Type == evSeparator) {
 			return sep, 0, untrusted(e, "an error separator, or a separator under another type")
 		}
 		if isSep {
-			if sep[e.pcr] >= 0 {
+			if sep[e.PCR] >= 0 {
 				return sep, 0, untrusted(e, "a second separator")
 			}
-			sep[e.pcr] = i
+			sep[e.PCR] = i
 			continue
 		}
-		switch place(e.typ) {
+		switch place(e.Type) {
 		case placeNever:
 			return sep, 0, untrusted(e, "a reserved type")
 		case placePreOS:
-			if sep[e.pcr] >= 0 {
+			if sep[e.PCR] >= 0 {
 				return sep, 0, untrusted(e, "a firmware event after the separator")
 			}
 		case placeUnknown:
-			unknown |= 1 << e.pcr
+			unknown |= 1 << e.PCR
 		case placeAny:
 		}
 	}
@@ -71,8 +72,8 @@ func (l *eventLog) judgeFirmware(alg uint16) (sep [8]int, unknown uint32, _ *att
 	return sep, unknown, nil
 }
 
-func untrusted(e *event, what string) *attest.Rejection {
-	return attest.Reject(attest.CheckEventLogType, "event log: PCR %d has %s (type %#x)", e.pcr, what, e.typ)
+func untrusted(e *eventlog.Event, what string) *attest.Rejection {
+	return attest.Reject(attest.CheckEventLogType, "event log: PCR %d has %s (type %#x)", e.PCR, what, e.Type)
 }
 
 type placing int
@@ -107,9 +108,9 @@ func place(typ uint32) placing {
 func (l *eventLog) knownLoader() bool {
 	for i := range l.events {
 		e := &l.events[i]
-		switch e.pcr {
+		switch e.PCR {
 		case 8, 9, 11, 12, 14:
-			if e.typ != evNoAction && e.typ != evIPL && e.typ != evEventTag && e.typ != evCompactHash && e.typ != evSeparator {
+			if e.Type != evNoAction && e.Type != evIPL && e.Type != evEventTag && e.Type != evCompactHash && e.Type != evSeparator {
 				return false
 			}
 		}

@@ -26,16 +26,11 @@ import (
 // Without such a proof the key is covered but not resident, and the floor of a
 // release refuses the Result.
 func verifyRecipient(res *attest.Result, proof *format.Recipient, q *attested, pcrs *bank, ak *AK, runtimeData []byte) *attest.Rejection {
-	doc, err := binding.Parse(runtimeData)
-	switch {
-	case errors.Is(err, binding.ErrNoRecipient):
-		return attest.Reject(attest.CheckNoRecipient, "%w", err)
-	case errors.Is(err, binding.ErrAmbiguous):
-		return attest.Reject(attest.CheckAmbiguous, "%w", err)
-	case err != nil:
-		return attest.Reject(attest.CheckRuntimeData, "%w", err)
+	key, rej := binding.Recipient(runtimeData)
+	if rej != nil {
+		return rej
 	}
-	res.Recipient, res.Facts.Recipient = doc.Recipient(), true
+	res.Recipient, res.Facts.Recipient = key, true
 	if proof == nil {
 		return nil
 	}
@@ -43,7 +38,7 @@ func verifyRecipient(res *attest.Result, proof *format.Recipient, q *attested, p
 	if err != nil {
 		return attest.Reject(attest.CheckRecipientUnbound, "recipient: %w", err)
 	}
-	if err := matches(doc.Recipient(), pub); err != nil {
+	if err := matches(key, pub); err != nil {
 		return attest.Reject(attest.CheckRecipientUnbound, "%w", err)
 	}
 	if rej := verifyCertify(proof, pub, q, ak); rej != nil {

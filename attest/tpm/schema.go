@@ -1,6 +1,10 @@
 package tpm
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/openskr/openskr/attest/schema"
+)
 
 // Schema is the JSON schema of the claims of TPM evidence: input.claims of a
 // release policy. Every object is closed, so that a policy which misspells a
@@ -8,47 +12,36 @@ import "strconv"
 func Schema() map[string]any {
 	pcrs := make(map[string]any, 24)
 	for i := range 24 {
-		pcrs[strconv.Itoa(i)] = text()
+		pcrs[strconv.Itoa(i)] = schema.Text()
 	}
-	return object(map[string]any{
-		"secureboot":                   boolean(),
-		"secureboot_db":                array(text()),
-		"secureboot_db_hashes":         array(text()),
-		"secureboot_dbx_count":         integer(),
-		"secureboot_authorities":       array(text()),
-		"secureboot_other_authorities": array(text()),
-		"boot": object(map[string]any{
-			"cmdline":  text(),
-			"loader":   text(),
-			"firmware": text(),
+	return schema.Object(map[string]any{
+		"secureboot":                   schema.Bool(),
+		"secureboot_db":                schema.Array(schema.Text()),
+		"secureboot_db_hashes":         schema.Array(schema.Text()),
+		"secureboot_dbx_count":         schema.Int(),
+		"secureboot_authorities":       schema.Array(schema.Text()),
+		"secureboot_other_authorities": schema.Array(schema.Text()),
+		"boot": schema.Object(map[string]any{
+			"cmdline":  schema.Text(),
+			"loader":   schema.Text(),
+			"firmware": schema.Text(),
 		}),
-		"tpm": object(map[string]any{
-			"ak":               text(),
-			"ek":               text(),
-			"bank":             text(),
-			"firmware_version": text(),
-			"pcrs":             object(map[string]any{"sha256": object(pcrs), "sha384": object(pcrs)}),
-			"clock": object(map[string]any{
-				"safe":          boolean(),
-				"reset_count":   integer(),
-				"restart_count": integer(),
+		"tpm": schema.Object(map[string]any{
+			"ak":               schema.Text(),
+			"ek":               schema.Text(),
+			"bank":             schema.Text(),
+			"firmware_version": schema.Text(),
+			"pcrs":             schema.Object(map[string]any{"sha256": schema.Object(pcrs), "sha384": schema.Object(pcrs)}),
+			"clock": schema.Object(map[string]any{
+				"safe":          schema.Bool(),
+				"reset_count":   schema.Int(),
+				"restart_count": schema.Int(),
 			}),
-			"eventlog": object(map[string]any{
-				"present":     boolean(),
-				"complete":    boolean(),
-				"unexplained": array(integer()),
+			"eventlog": schema.Object(map[string]any{
+				"present":     schema.Bool(),
+				"complete":    schema.Bool(),
+				"unexplained": schema.Array(schema.Int()),
 			}),
 		}),
 	})
 }
-
-func object(properties map[string]any) map[string]any {
-	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
-}
-
-func array(items map[string]any) map[string]any {
-	return map[string]any{"type": "array", "items": items}
-}
-func text() map[string]any    { return map[string]any{"type": "string"} }
-func boolean() map[string]any { return map[string]any{"type": "boolean"} }
-func integer() map[string]any { return map[string]any{"type": "integer"} }

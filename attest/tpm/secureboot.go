@@ -31,11 +31,11 @@ func (l *eventLog) secureBoot(claims attest.Claims, alg uint16, sep int) (policy
 	}
 	for i := sep + 1; i < len(l.events); i++ {
 		e := &l.events[i]
-		if e.pcr != 7 || e.typ == evNoAction {
+		if e.PCR != 7 || e.Type == evNoAction {
 			continue
 		}
-		v, err := parseVariable(e.data)
-		if e.typ != evEFIVariableAuthority || !e.covers(alg, e.data) || err != nil {
+		v, err := parseVariable(e.Data)
+		if e.Type != evEFIVariableAuthority || !e.Covers(alg, e.Data) || err != nil {
 			return true, nil
 		}
 		used = append(used, v)
@@ -74,23 +74,23 @@ func (l *eventLog) policyVariables(alg uint16, sep int) (vars map[string][]byte,
 	vars = make(map[string][]byte, 6)
 	for i := range sep {
 		e := &l.events[i]
-		if e.pcr != 7 || e.typ == evNoAction {
+		if e.PCR != 7 || e.Type == evNoAction {
 			continue
 		}
-		if !e.covers(alg, e.data) {
+		if !e.Covers(alg, e.Data) {
 			return nil, nil, false
 		}
-		if e.typ == evEFIAction && string(e.data) == actionNoDMA {
+		if e.Type == evEFIAction && string(e.Data) == actionNoDMA {
 			continue
 		}
-		v, err := parseVariable(e.data)
+		v, err := parseVariable(e.Data)
 		_, twice := vars[v.guid+v.name]
 		switch {
 		case err != nil:
 			return nil, nil, false
-		case e.typ == evEFIVariableAuthority:
+		case e.Type == evEFIVariableAuthority:
 			used = append(used, v)
-		case e.typ != evEFIVariableDriverConfig || twice:
+		case e.Type != evEFIVariableDriverConfig || twice:
 			return nil, nil, false
 		default:
 			vars[v.guid+v.name] = v.data

@@ -11,22 +11,21 @@ package tpm
 
 import (
 	"context"
-	"crypto/subtle"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/attest/eventlog"
 	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/strict"
 )
 
-// Bounds of what a stranger may send, in bytes, checked before any parsing. The
-// largest real log of the test corpus is 72 kB, most of it dbx; a server with
-// many option ROMs and a full dbx reaches a few hundred.
+// Bounds of what a stranger may send, in bytes, checked before any parsing.
 const (
-	MaxEventLog = 512 << 10
+	MaxEventLog = eventlog.MaxSize
 	maxBody     = MaxEventLog*4/3 + 64<<10
 	maxAttested = 1 << 10 // TPMS_ATTEST
 	maxPublic   = 1 << 10 // TPMT_PUBLIC
@@ -34,6 +33,8 @@ const (
 	maxChain    = 8       // endorsements
 
 	maxIntermediates = 4 // certificates between an EK's and its root
+
+	cacheSize = 4096 // entries of each cache; an entry is a few kB
 )
 
 // Config holds the trust of a Verifier. It is not changed and must not be
@@ -55,7 +56,7 @@ type Config struct {
 type Verifier struct {
 	cfg   Config
 	trust *akTrust
-	aks   *cache[*AK]
+	aks   *verified.Cache[*AK]
 }
 
 var _ attest.Verifier = (*Verifier)(nil)
@@ -70,7 +71,7 @@ func New(cfg Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Verifier{cfg: cfg, trust: trust, aks: newCache[*AK](cacheSize)}, nil
+	return &Verifier{cfg: cfg, trust: trust, aks: verified.NewCache[*AK](cacheSize)}, nil
 }
 
 // Verify implements [attest.Verifier]. In this order, each step on what the one
@@ -85,7 +86,11 @@ func New(cfg Config) (*Verifier, error) {
 //
 // From the deny list on, a Rejection carries the machine's identity.
 func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
-	body, err := decode(ev, want)
+	signed, err := binding.Signed(ev.RuntimeData, want)
+	if err != nil {
+		return nil, err
+	}
+	body, err := decode(ev)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +98,7 @@ func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Exp
 	if err != nil {
 		return nil, err
 	}
-	q, err := verifyQuote(body, ak, ev.RuntimeData, want)
+	q, err := verifyQuote(body, ak, signed)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +124,11 @@ func (v *Verifier) appraise(res *attest.Result, body *format.Evidence, q *attest
 	if cert.leaf != nil && v.cfg.Denied != nil && v.cfg.Denied(cert.leaf) {
 		return attest.Reject(attest.CheckCertRevoked, "AK certificate serial %x is on the deny list", cert.leaf.SerialNumber)
 	}
+	return judge(res, body, q, ak, cert, runtimeData)
+}
+
+// judge fills res with what the quote, the log and the recipient's proof say.
+func judge(res *attest.Result, body *format.Evidence, q *attested, ak *AK, cert akIdentity, runtimeData []byte) *attest.Rejection {
 	pcrs, err := verifyPCRs(body.PCRs, q, ak)
 	if err != nil {
 		return err
@@ -135,19 +145,10 @@ func (v *Verifier) appraise(res *attest.Result, body *format.Evidence, q *attest
 	return verifyRecipient(res, body.Recipient, q, pcrs, ak, runtimeData)
 }
 
-// decode bounds and reads the body, and refuses an Expect that contradicts itself.
-func decode(ev attest.Evidence, want attest.Expect) (*format.Evidence, *attest.Rejection) {
+// decode bounds and reads the body.
+func decode(ev attest.Evidence) (*format.Evidence, *attest.Rejection) {
 	if ev.Type != attest.TypeTPM {
 		return nil, attest.Reject(attest.CheckTypeNotAllowed, "TPM verifier got evidence of type %.32q", ev.Type)
-	}
-	if want.At.IsZero() || want.Unbound && (want.SignedData != nil || len(ev.RuntimeData) > 0) {
-		return nil, attest.Reject(attest.CheckInternal, "expectation without a time, or unbound with something to bind to")
-	}
-	if !want.Unbound && want.SignedData == nil && len(ev.RuntimeData) == 0 {
-		return nil, attest.Reject(attest.CheckRuntimeData, "no runtime data")
-	}
-	if len(ev.RuntimeData) > binding.MaxSize {
-		return nil, attest.Reject(attest.CheckRuntimeData, "runtime data of %d bytes, limit %d", len(ev.RuntimeData), binding.MaxSize)
 	}
 	if len(ev.Body) > maxBody {
 		return nil, attest.Reject(attest.CheckMalformed, "evidence of %d bytes, limit %d", len(ev.Body), maxBody)
@@ -185,13 +186,13 @@ func (v *Verifier) attestationKey(body *format.Evidence, ends []attest.Endorseme
 }
 
 func (v *Verifier) parseAK(raw []byte) (*AK, error) {
-	key := contentKey(raw)
-	if ak, ok := v.aks.get(key); ok {
+	key := verified.Key(raw)
+	if ak, ok := v.aks.Get(key, time.Time{}); ok {
 		return ak, nil
 	}
 	ak, err := ParseAK(raw)
 	if err == nil {
-		v.aks.put(key, ak)
+		v.aks.Put(key, ak, time.Time{}, time.Time{})
 	}
 	return ak, err
 }
@@ -203,8 +204,8 @@ func (v *Verifier) revocation(cert akIdentity) attest.Status {
 	return attest.NotChecked
 }
 
-// verifyQuote proves that the AK signed the quote over what want asks for.
-func verifyQuote(body *format.Evidence, ak *AK, runtimeData []byte, want attest.Expect) (*attested, *attest.Rejection) {
+// verifyQuote proves that the AK signed the quote, over signed unless that is nil.
+func verifyQuote(body *format.Evidence, ak *AK, signed []byte) (*attested, *attest.Rejection) {
 	q, err := parseAttested(body.Quote, typeQuote)
 	if err != nil {
 		return nil, attest.Reject(attest.CheckMalformed, "quote: %w", err)
@@ -212,18 +213,11 @@ func verifyQuote(body *format.Evidence, ak *AK, runtimeData []byte, want attest.
 	if err := ak.verify(body.Quote, body.Signature); err != nil {
 		return nil, attest.Reject(attest.CheckSignature, "quote: %w", err)
 	}
-	if want.Unbound {
+	if signed == nil {
 		return q, nil
 	}
-	signed := want.SignedData
-	if signed == nil {
-		d := binding.Digest(runtimeData)
-		signed = d[:]
-	}
-	if len(signed) == 0 || subtle.ConstantTimeCompare(q.extraData, signed) != 1 {
-		r := attest.Reject(attest.CheckReportData, "the quote does not cover this data")
-		r.Expected, r.Got = hex.EncodeToString(signed), hex.EncodeToString(q.extraData)
-		return nil, r
+	if rej := binding.CheckSigned(q.extraData, signed); rej != nil {
+		return nil, rej
 	}
 	return q, nil
 }

@@ -16,13 +16,25 @@ type rule struct {
 
 // The rules of docs/architecture.md, one a line of its table.
 var rules = []rule{
-	{"attest/tpm/format", []string{"attest"}, "the wire shape is shared by verifier and guest, so it stands below both"},
-	{"attest/*/guest", []string{"attest", "attest/binding", "attest/*/format"}, "the collecting half runs inside the machine and must not carry a verifier"},
+	{"attest/*/format", []string{"attest", "attest/*/format"}, "a wire shape is shared by verifier and guest, so it stands below both"},
+	{"attest/*/guest", []string{"attest", "attest/binding", "attest/*/format", "attest/tpm/guest"}, "the collecting half runs inside the machine and must not carry a verifier"},
 	{"attest/all", []string{"attest/..."}, "the list of verifiers knows verifiers and nothing above them"},
 	{"attest/tpm/tpmtest", []string{"attest", "attest/binding", "attest/tpm", "attest/tpm/format"}, "evidence for tests needs the shapes and the issuing of certificates"},
+	{"attest/*/simulated", []string{"attest", "attest/binding", "attest/dcap", "attest/snp/...", "attest/tdx/...", "attest/azurecvm/...", "attest/nitro/...", "attest/tpm/format"}, "simulated hardware makes evidence under its own root; it needs shapes and configurations"},
 	{"attest/attesttest", []string{"attest"}, "the suite is for any Verifier, so it knows only the interface"},
 	{"attest/binding", []string{"attest", "internal/strict"}, "runtime data is read by agent and broker alike"},
-	{"attest/tpm", []string{"attest", "attest/binding", "attest/tpm/format", "internal/strict"}, "a verifier depends on no other: a new one is a folder and a line"},
+	{"attest/schema", nil, "a way of writing JSON schema"},
+	{"attest/verified", nil, "a cache knows hashes, not what they are of"},
+	{"attest/eventlog", nil, "the format of a log, not what it proves"},
+	{"attest/azurecvm", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/tpm", "attest/snp", "attest/tdx", "attest/*/format"}, "a composite verifies its parts with their own verifiers"},
+	{"attest/gce", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/tpm", "attest/snp", "attest/tdx", "attest/*/format"}, "a composite verifies its parts with their own verifiers"},
+	{"attest/dcap", []string{"attest", "attest/binding", "attest/schema", "attest/verified"}, "Intel's quotes are one format for TDX and SGX"},
+	{"attest/tdx", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/eventlog", "attest/dcap", "attest/tdx/format"}, "a verifier depends on no other: a new one is a folder and a line"},
+	{"attest/sgx", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/dcap", "attest/sgx/format"}, "a verifier depends on no other: a new one is a folder and a line"},
+	{"attest/token", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/token/format", "internal/jose"}, "a verifier depends on no other: a new one is a folder and a line"},
+	{"attest/tpm", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/eventlog", "attest/tpm/format"}, "a verifier depends on no other: a new one is a folder and a line"},
+	{"attest/snp", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/snp/format"}, "a verifier depends on no other: a new one is a folder and a line"},
+	{"attest/nitro", []string{"attest", "attest/binding", "attest/schema", "attest/verified", "attest/nitro/format"}, "a verifier depends on no other: a new one is a folder and a line"},
 	{"attest", nil, "attest is what every verifier stands on"},
 
 	{"release/receipt", nil, "an auditor vendors release/receipt alone"},
@@ -45,9 +57,13 @@ var rules = []rule{
 	{"internal/store/...", []string{"release", "release/keyvault", "release/receipt", "internal/store/..."}, "rows know records and keys, nothing that serves them"},
 	{"internal/audit", []string{"release", "release/keyvault", "release/receipt", "internal/store/..."}, "the log stands on the store and is a port of release"},
 	{"internal/deployment", []string{"release/...", "internal/seal", "internal/store/...", "internal/audit"}, "a deployment is made of keys, log and store; doors open on top of it"},
+	{"internal/endorser", []string{"attest"}, "what an authority publishes is fetched and kept without knowing what it proves"},
+	{"internal/reference", []string{"release", "release/receipt", "attest"}, "reference values are objects with a record; who reads them is a policy's business"},
+	{"internal/uki", nil, "a unified kernel image is measured without knowing why"},
+	{"internal/simulate", []string{"attest/..."}, "simulated hardware is what a machine would have; it knows no broker"},
 	{"internal/enroll", []string{"release/...", "attest/..."}, "enrolment makes machines; it knows no door"},
 	{"internal/identity", []string{"release", "release/receipt", "internal/jose"}, "who calls is independent of how"},
-	{"internal/api/...", []string{"internal/api/...", "release/...", "attest", "attest/binding", "attest/*/format", "internal/identity", "internal/jose", "internal/enroll", "internal/telemetry", "internal/strict"}, "a door speaks a protocol to ports; it knows no store, no log, no verifier"},
+	{"internal/api/...", []string{"internal/api/...", "release/...", "attest", "attest/binding", "attest/*/format", "internal/identity", "internal/jose", "internal/enroll", "internal/reference", "internal/telemetry", "internal/strict"}, "a door speaks a protocol to ports; it knows no store, no log, no verifier"},
 	{"internal/bench", []string{"..."}, "benchmarks measure the whole"},
 	{"testvectors", nil, "vectors are for other implementations too"},
 	{"internal/arch", nil, "rules have no code"},
@@ -107,6 +123,9 @@ var sole = []struct {
 	{"github.com/spf13/cobra", []string{"cmd/..."}, "only programs read flags"},
 	{"filippo.io/age", []string{"internal/deployment", "cmd/openskr"}, "age is for recovery, not for releases"},
 	{"github.com/google/go-tpm", []string{"attest/tpm/...", "internal/enroll", "internal/swtpm", "enclave-agent/agenttest", "cmd/openskr"}, "TPM structures are read by the TPM's verifier and guest"},
+	{"github.com/google/go-sev-guest", nil, "go-sev-guest accepts debug, any TCB and trailing bytes: tests compare with it, the product does not stand on it"},
+	{"github.com/google/go-tdx-guest", nil, "go-tdx-guest discards the platform's TCB level: tests compare with it, the product does not stand on it"},
+	{"github.com/google/go-configfs-tsm", []string{"attest/*/guest"}, "reports are made inside the machine"},
 	{"go.yaml.in/yaml", []string{"cmd/openskr"}, "configuration is read once, at the top"},
 }
 
@@ -135,7 +154,8 @@ var forbidden = []struct {
 	{"attest/...", "attest/*/guest", []string{"net", "net/http", "os", "os/exec", "database/sql"}, "a verifier has no network and no files: collateral arrives as Endorsements, the clock as Expect.At"},
 	{"release/...", "", []string{"net", "net/http", "os", "os/exec", "database/sql"}, "the Relying Party reaches the world through ports only"},
 	{"...", "", []string{"math/rand", "math/rand/v2"}, "random numbers here are secrets: crypto/rand"},
-	{"...", "", []string{"text/template", "plugin", "net/http/pprof", "unsafe"}, "not in a program that holds keys"},
+	{"...", "", []string{"text/template", "plugin", "net/http/pprof"}, "not in a program that holds keys"},
+	{"...", "attest/*/guest", []string{"unsafe"}, "only an ioctl of a device needs it"},
 }
 
 func TestForbiddenImports(t *testing.T) {

@@ -24,6 +24,7 @@ var parsers = map[string]string{
 	"attest/tpm.akTrust.verify":      "attest/tpm.FuzzAKCertificate",
 	"attest/tpm.parseAttested":       "attest/tpm.FuzzParseAttested",
 	"attest/tpm.parseEventLog":       "attest/tpm.FuzzEventLog",
+	"attest/eventlog.Parse":          "attest/tpm.FuzzEventLog",
 	"attest/tpm.parseVariable":       "attest/tpm.FuzzVariable",
 	"attest/tpm.parseSignatureLists": "attest/tpm.FuzzSignatureLists",
 	"attest/tpm.parseSAN":            "attest/tpm.FuzzSAN",

@@ -1,0 +1,77 @@
+// Package verified keeps what a verifier has checked once, keyed by the hash of its
+// content, until it ends: certificates, collateral, parsed keys. It never holds
+// nonces, decisions or secrets. A cache belongs to one verifier and so to one set of
+// roots.
+package verified
+
+import (
+	"container/list"
+	"crypto/sha256"
+	"sync"
+	"time"
+)
+
+// Key is the hash of everything that a check read, each part with its length.
+func Key(parts ...[]byte) [32]byte {
+	if len(parts) == 1 {
+		return sha256.Sum256(parts[0])
+	}
+	h := sha256.New()
+	for _, p := range parts {
+		n := uint64(len(p))
+		h.Write([]byte{byte(n >> 56), byte(n >> 48), byte(n >> 40), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+		h.Write(p)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// Cache keeps the most recently used values. It is safe for concurrent use.
+type Cache[V any] struct {
+	mu    sync.Mutex
+	max   int
+	order *list.List // of *item[V], most recently used first
+	items map[[32]byte]*list.Element
+}
+
+type item[V any] struct {
+	key       [32]byte
+	value     V
+	from, end time.Time // both zero: at all times
+}
+
+// NewCache keeps up to size values.
+func NewCache[V any](size int) *Cache[V] {
+	return &Cache[V]{max: size, order: list.New(), items: map[[32]byte]*list.Element{}}
+}
+
+// Get gives the value that was put under key, if it holds at the time of appraisal.
+func (c *Cache[V]) Get(key [32]byte, at time.Time) (v V, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.items[key]
+	if !ok {
+		return v, false
+	}
+	it := e.Value.(*item[V])
+	if !it.end.IsZero() && (at.Before(it.from) || at.After(it.end)) {
+		return v, false
+	}
+	c.order.MoveToFront(e)
+	return it.value, true
+}
+
+// Put keeps v, which holds from one time to another; both zero: at all times.
+func (c *Cache[V]) Put(key [32]byte, v V, from, end time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.items[key]; ok {
+		e.Value = &item[V]{key, v, from, end}
+		return
+	}
+	c.items[key] = c.order.PushFront(&item[V]{key, v, from, end})
+	for len(c.items) > c.max {
+		last := c.order.Back()
+		delete(c.items, last.Value.(*item[V]).key)
+		c.order.Remove(last)
+	}
+}
