@@ -42,6 +42,7 @@ type program struct {
 	query    ast.Body
 	builtins map[string]*topdown.Builtin
 	deny     bool // the policy has deny rules
+	tcb      bool // the policy names the TCB status
 	warnings []Diagnostic
 }
 
@@ -75,6 +76,10 @@ func compile(src []byte, claims map[string]any) (*program, []Diagnostic) {
 	p := &program{compiler: c, queries: c.QueryCompiler(), warnings: found, builtins: map[string]*topdown.Builtin{boundName: boundBuiltin()}}
 	for _, r := range m.Rules {
 		p.deny = p.deny || r.Head.Ref().String() == "deny"
+		ast.WalkRefs(r, func(ref ast.Ref) bool {
+			p.tcb = p.tcb || namesTCB(ref)
+			return false
+		})
 	}
 	if d := p.checkAllow(m); d != nil {
 		return nil, append(found, *d)

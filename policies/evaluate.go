@@ -10,6 +10,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/release"
 )
 
@@ -70,6 +71,25 @@ func (p *program) decide(rs topdown.QueryResultSet) (release.Decision, error) {
 		return release.Decision{Allow: true}, nil
 	}
 	return release.Decision{Reason: release.ReasonPolicyDenied, Messages: messages}, nil
+}
+
+// namesTCB says whether ref is the TCB status, as evidence or as a claim.
+func namesTCB(ref ast.Ref) bool {
+	s := ref.String()
+	return s == "input.evidence.tcb_status" || s == "input.claims.attester_tcb_status"
+}
+
+// silentOnTCB refuses what p allows without a word about a platform whose TCB is not
+// up to date: a policy that was written for good machines does not choose a worse
+// one by leaving something out.
+func (p *program) silentOnTCB(d release.Decision, status string) release.Decision {
+	if !d.Allow || p.tcb || status == "" || status == attest.TCBUpToDate {
+		return d
+	}
+	return release.Decision{
+		Reason:   release.ReasonTCBNotNamed,
+		Messages: []string{"the TCB status is " + clean(status, maxMessage) + ", and the policy does not name input.evidence.tcb_status"},
+	}
 }
 
 // messages gives the deny set in its order, sorted by bytes.

@@ -299,3 +299,37 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("%d entries", len(e.cache.entries))
 	}
 }
+
+// TestTCBStatusMustBeNamed: a policy that is silent about the TCB status gets
+// UpToDate only (TP-11); one that names it decides.
+func TestTCBStatusMustBeNamed(t *testing.T) {
+	e := engine(t)
+	const head = "package release\n\ndefault allow := false\n\n"
+	silent := head + "allow if input.evidence.type == \"tdx\"\n"
+	named := head + "allow if input.evidence.tcb_status in {\"UpToDate\", \"SWHardeningNeeded\"}\n"
+	claim := head + "allow if input.claims.attester_tcb_status == \"OutOfDate\"\n"
+	for _, c := range []struct {
+		policy, status string
+		reason         release.Reason // "": allowed
+	}{
+		{silent, "", ""},
+		{silent, attest.TCBUpToDate, ""},
+		{silent, "SWHardeningNeeded", release.ReasonTCBNotNamed},
+		{silent, "OutOfDate", release.ReasonTCBNotNamed},
+		{silent, attest.TCBUnknown, release.ReasonTCBNotNamed},
+		{silent, "uptodate", release.ReasonTCBNotNamed},
+		{named, attest.TCBUpToDate, ""},
+		{named, "SWHardeningNeeded", ""},
+		{named, "OutOfDate", release.ReasonPolicyDenied},
+		{claim, "OutOfDate", ""},
+	} {
+		in := &release.Input{
+			Evidence: release.InputEvidence{Type: "tdx", TCBStatus: c.status},
+			Claims:   attest.Claims{"attester_tcb_status": c.status},
+		}
+		d, err := e.Evaluate(t.Context(), policy(c.policy), in)
+		if err != nil || d.Allow != (c.reason == "") || d.Reason != c.reason {
+			t.Errorf("%q with %q: %+v, %v", c.policy[len(head):], c.status, d, err)
+		}
+	}
+}

@@ -48,7 +48,9 @@ func claimsSchema() map[string]any {
 			"eventlog":         object(map[string]any{"present": boolean, "complete": boolean, "unexplained": array(num)}),
 			"firmware_version": str,
 		}),
-		// not of a TPM: for tests of the language
+		"snp": object(map[string]any{"measurement": str}), "nitro": object(map[string]any{"pcrs": object(pcrs)}),
+		"unverified": object(map[string]any{"os_distro": str}), "attester_tcb_status": str,
+		// not of a TEE: for tests of the language
 		"level": num, "name": str, "list": array(str), "revoked": boolean, "free": object(nil),
 	})
 }

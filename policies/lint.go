@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -22,17 +23,18 @@ func lint(m *ast.Module) []Diagnostic {
 	}
 	at := m.Package.Location
 	switch {
-	case len(l.pcrs) == 0:
-		l.warn(at, "lint_no_pcr", "no PCR is part of the policy: any boot of the machine passes")
-	case !l.pcrs["12"] && !l.pcrs["*"]:
+	case len(l.pcrs) == 0 && !l.measured:
+		l.warn(at, "lint_no_measurement", "no measurement (PCR, launch digest, MRTD, image) is part of the policy: whatever the machine runs passes")
+	case len(l.pcrs) > 0 && !l.pcrs["12"] && !l.pcrs["*"]:
 		l.warn(at, "lint_pcr_12", "PCR 12 is not part of the policy: the command line and other load options could be anything")
 	}
 	return l.found
 }
 
 type linter struct {
-	pcrs  map[string]bool // compared somewhere; "*": all, by a variable
-	found []Diagnostic
+	pcrs     map[string]bool // of a TPM, compared somewhere; "*": all, by a variable
+	measured bool            // another measurement of what runs is named
+	found    []Diagnostic
 }
 
 func (l *linter) warn(at *ast.Location, code, message string) {
@@ -68,8 +70,28 @@ func claim(t *ast.Term) bool {
 	return ok && strings.HasPrefix(r.String(), "input.claims.")
 }
 
-// ref notes input.claims.…pcrs.<bank>[i].
+// measurements are the claims, besides PCRs of a TPM, that say what runs. Each is the
+// beginning of a reference's text.
+var measurements = []string{
+	"input.claims.snp.measurement", `input.claims["x-ms-sevsnpvm-launchmeasurement"]`, "input.claims.tdx.mrtd", "input.claims.tdx_mrtd",
+	"input.claims.sgx.mrenclave", "input.claims.sgx.mrsigner", `input.claims["x-ms-sgx-mrenclave"]`, `input.claims["x-ms-sgx-mrsigner"]`,
+	"input.claims.nitro.pcrs", "input.claims.gcs.image_digest", `input.claims["x-ms-isolation-tee"]["x-ms-sevsnpvm-launchmeasurement"]`,
+	`input.claims["x-ms-isolation-tee"].tdx_mrtd`,
+}
+
+// ref notes input.claims.…pcrs.<bank>[i] and other measurements, and warns of what a
+// client says of itself.
 func (l *linter) ref(r ast.Ref) {
+	text := r.String()
+	if strings.HasPrefix(text, "input.claims.unverified") {
+		l.warn(r[0].Location, "lint_unverified", "what is under unverified is the client's own word: nothing proves it")
+	}
+	if slices.ContainsFunc(measurements, func(m string) bool { return strings.HasPrefix(text, m) }) {
+		l.measured = true
+	}
+	if strings.HasPrefix(text, "input.claims.nitro.") {
+		return // an enclave has no PCR 12
+	}
 	for i, t := range r {
 		if i == 0 || !t.Equal(ast.StringTerm("pcrs")) || len(r) <= i+2 {
 			continue

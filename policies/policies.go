@@ -130,7 +130,7 @@ func (e *Engine) Evaluate(ctx context.Context, p release.ReleasePolicy, in *rele
 		return refused(release.Refuse(release.ReasonPolicyError, "input of the release policy: %w", err))
 	}
 	r := e.run(ctx, prog, doc, e.limits, nil)
-	return r.decision, r.err
+	return prog.silentOnTCB(r.decision, in.Evidence.TCBStatus), r.err
 }
 
 func refused(err *release.Error) (release.Decision, error) {

@@ -166,10 +166,13 @@ func TestWarnings(t *testing.T) {
 		src   string
 		codes []string
 	}{
-		{"allow if not input.claims.revoked", []string{"lint_no_pcr", "lint_negated_claim"}},
-		{"allow if not input.claims.level == 3", []string{"lint_no_pcr", "lint_negated_claim"}},
-		{"allow if not \"x\" in input.claims.list", []string{"lint_no_pcr", "lint_negated_claim"}},
-		{"allow if { x := input.claims.list; not \"x\" in x }", []string{"lint_no_pcr"}},
+		{"allow if not input.claims.revoked", []string{"lint_no_measurement", "lint_negated_claim"}},
+		{"allow if not input.claims.level == 3", []string{"lint_no_measurement", "lint_negated_claim"}},
+		{"allow if input.claims.snp.measurement == \"aa\"", nil},
+		{"allow if input.claims.nitro.pcrs[\"0\"] == \"aa\"", nil},
+		{"allow if { input.claims.snp.measurement == \"aa\"; input.claims.unverified.os_distro == \"Ubuntu\" }", []string{"lint_unverified"}},
+		{"allow if not \"x\" in input.claims.list", []string{"lint_no_measurement", "lint_negated_claim"}},
+		{"allow if { x := input.claims.list; not \"x\" in x }", []string{"lint_no_measurement"}},
 		{`allow if input.claims.tpm.pcrs.sha256["4"] == "00"`, []string{"lint_pcr_12"}},
 		{`allow if { input.claims.tpm.pcrs.sha256["4"] == "00"; input.claims.tpm.pcrs.sha256["12"] == "00" }`, nil},
 		{`allow if every i in ["4", "12"] { input.claims.tpm.pcrs.sha256[i] == "00" }`, nil},
