@@ -221,7 +221,11 @@ func refusals() []refusal {
 		{name: "another recipient than checked", spoil: func(p *rt.Ports) { p.Result.Recipient = []byte(`{}`) }, reason: check(attest.CheckRecipientUnbound)},
 		{name: "no verified recipient", spoil: func(p *rt.Ports) { p.Result.Recipient = nil }, reason: check(attest.CheckNoRecipient)},
 		{name: "weak recipient", spoil: fail(rt.CallVet, check(attest.CheckRecipient)), reason: check(attest.CheckRecipient)},
-		{name: "type without a floor", spoil: func(p *rt.Ports) { p.Result.Type = "snp" }, reason: check(attest.CheckTypeNotAllowed)},
+		{name: "hardware that an operator denied", spoil: func(p *rt.Ports) {
+			p.Result.Type, p.Enrolled.Status = attest.TypeSNP, release.MachineDenied
+		}, reason: release.ReasonMachineDenied},
+		{name: "simulated evidence", spoil: func(p *rt.Ports) { p.Result.Type = attest.TypeSNP.Simulated() }, reason: check(attest.CheckTypeNotAllowed)},
+		{name: "type without a floor", spoil: func(p *rt.Ports) { p.Result.Type = "cca" }, reason: check(attest.CheckTypeNotAllowed)},
 		{name: "policy says no", spoil: func(p *rt.Ports) { p.Decision = release.Decision{} }, reason: release.ReasonPolicyDenied},
 		{name: "policy says why", spoil: func(p *rt.Ports) {
 			p.Decision = release.Decision{Reason: release.ReasonPolicyResource, Messages: []string{"m"}}
@@ -445,3 +449,31 @@ func FuzzRequest(f *testing.F) {
 }
 
 func sum(b []byte) receipt.Digest { return sha256.Sum256(b) }
+
+// TestHardwareNeedsNoEnrolment: a TEE proves itself; a machine that is only a TPM
+// must have a row.
+func TestHardwareNeedsNoEnrolment(t *testing.T) {
+	p := rt.NewPorts()
+	p.Result.Type = attest.TypeSNP
+	p.Fail[rt.CallMachine] = release.Refuse(release.ReasonMachineUnknown, "no row")
+	if _, err := run(t, p, rt.Request(rt.RuntimeData(nil))); err != nil {
+		t.Fatal(err)
+	}
+	if in := string(p.Inputs[0]); strings.Contains(in, `"machine":`) {
+		t.Errorf("an unlisted machine is in the input: %s", in)
+	}
+	p = rt.NewPorts()
+	p.Result.Type = attest.TypeSNP
+	if _, err := run(t, p, rt.Request(rt.RuntimeData(nil))); err != nil {
+		t.Fatal(err)
+	}
+	if in := string(p.Inputs[0]); !strings.Contains(in, `"machine":{"labels":{"site":"a"},"enrolled":true}`) {
+		t.Errorf("a listed machine is not in the input: %s", in)
+	}
+	p = rt.NewPorts()
+	p.Result.Type = attest.TypeSNP
+	p.Fail[rt.CallMachine] = release.Refuse(release.ReasonIntegrity, "edited row")
+	if _, err := run(t, p, rt.Request(rt.RuntimeData(nil))); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("a row that cannot be read: %v", err)
+	}
+}

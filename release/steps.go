@@ -107,9 +107,15 @@ func (p *proven) about(k *Key) {
 }
 
 // identify looks up the machine that proved itself; one that is not approved
-// learns nothing about keys.
+// learns nothing about keys. Hardware that needs no enrolment may be unlisted; an
+// operator can deny it all the same.
 func (b *Broker) identify(ctx context.Context, p *proven) (err error) {
-	if p.machine, err = b.Machines.Machine(ctx, p.result.Identity.ID); err != nil {
+	p.machine, err = b.Machines.Machine(ctx, p.result.Identity.ID)
+	if err != nil && ReasonOf(err) == ReasonMachineUnknown && !enrols(p.result.Type) {
+		p.machine = &Machine{ID: p.result.Identity.ID}
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return p.machine.Standing()
@@ -134,7 +140,7 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 		return Refuse(ReasonPolicyResource, "input document of %d bytes, limit %d", n, MaxInput)
 	}
 	p.record.Input = sha256.Sum256(p.input)
-	if err := floor(p.result, p.req.Door); err != nil {
+	if err := floor(p.result, p.req.Door, b.Simulation); err != nil {
 		return err
 	}
 	if !bytes.Equal(p.result.Recipient, p.adm.runtime.Recipient()) {
@@ -160,16 +166,20 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 
 // document is the input of the policy, the same for decision, record and replay.
 func (p *proven) document() *Input {
-	return &Input{
+	in := &Input{
 		Request: InputRequest{Key: p.adm.runtime.Key, Version: p.key.Ref.Version, Enc: p.adm.runtime.Enc, Door: p.req.Door, Time: p.adm.at.Unix()},
 		Caller:  InputCaller{Kind: "machine", ID: p.result.Identity.ID, Roles: []string{}},
-		Machine: &InputMachine{Labels: orEmpty(p.machine.Labels), Enrolled: true},
 		Evidence: InputEvidence{
 			Type: string(p.result.Type), Authority: p.result.Authority, Freshness: "nonce", TCBStatus: p.result.Facts.TCBStatus,
+			CollateralAge: int64(p.result.Facts.CollateralAge / time.Second),
 		},
 		Claims: p.result.Claims,
 		Key:    InputKey{Name: p.key.Ref.Name, Tags: orEmpty(p.key.Tags), Attributes: p.key.Attributes},
 	}
+	if p.machine.Listed() {
+		in.Machine = &InputMachine{Labels: orEmpty(p.machine.Labels), Enrolled: true}
+	}
+	return in
 }
 
 func orEmpty(m map[string]string) map[string]string {

@@ -70,7 +70,7 @@ type Machine struct {
 	ID         string
 	Status     string // MachinePending, MachineApproved, MachineDenied
 	Labels     map[string]string
-	Epoch      int64  // grows with every change of status or labels
+	Epoch      int64  // grows with every change of status or labels; 0: no row, hardware that nobody listed
 	ResetCount uint32 // highest seen
 }
 
@@ -181,6 +181,9 @@ type Released struct {
 	Response string // compact JWS, typ application/openskr-release+jws
 	Receipt  *Receipt
 }
+
+// Listed says whether the broker has a row for the machine.
+func (m *Machine) Listed() bool { return m.Epoch != 0 }
 
 // Standing refuses a machine that is not approved. The append judges it again.
 func (m *Machine) Standing() error {

@@ -216,6 +216,25 @@ func TestMachineRefusals(t *testing.T) {
 	}
 }
 
+// TestMachineOfHardware: hardware never enrols, so its row is made by the first
+// thing an operator says about it.
+func TestMachineOfHardware(t *testing.T) {
+	h := newHarness(t)
+	id := attest.Identify(attest.TypeSNP, []byte("chip")).ID
+	var m v1.Machine
+	h.ok("label", h.send(http.MethodPatch, "/v1/machines/"+id, identity.RoleMachineOperator, `{"labels":{"site":"a"}}`), &m)
+	if m.ID != id || m.Status != release.MachineApproved || m.Labels["site"] != "a" {
+		t.Errorf("labelled: %+v", m)
+	}
+	h.ok("deny", h.send(http.MethodPatch, "/v1/machines/"+id, identity.RoleMachineOperator, `{"status":"denied"}`), &m)
+	if m.Status != release.MachineDenied || m.Labels["site"] != "a" || h.lastRecord().Operation != "machines/deny" {
+		t.Errorf("denied: %+v, %+v", m, h.lastRecord())
+	}
+	for _, id := range []string{id[:len(id)-1], "snp-" + strings.ToUpper(id[4:]), strings.Repeat("a", 64)} {
+		h.want(id, h.send(http.MethodPatch, "/v1/machines/"+id, identity.RoleMachineOperator, `{"status":"denied"}`), http.StatusNotFound, release.ReasonNotFound)
+	}
+}
+
 func TestLog(t *testing.T) {
 	h := newHarness(t)
 	h.ok("create", h.send(http.MethodPost, "/keys/disk/create?api-version=7.4", identity.RoleAdministrator,

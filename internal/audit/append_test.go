@@ -142,3 +142,25 @@ func TestWrongKeyOrOrigin(t *testing.T) {
 		t.Error("opened twice")
 	}
 }
+
+// TestUnlistedHardware: a release to hardware without a row holds as long as there
+// is none; an operator who denies it, or lists it, in between stops it.
+func TestUnlistedHardware(t *testing.T) {
+	b := newBench(t)
+	k := b.key("disk", "1", 1)
+	unlisted := &release.Machine{ID: "snp-1"}
+	if c := b.append(b.allow(k, unlisted)); c.Record.Decision != receipt.Allow {
+		t.Errorf("no row: %s", c.Record.Reason)
+	}
+	b.machine("snp-1", release.MachineDenied)
+	if c := b.append(b.allow(k, unlisted)); c.Record.Reason != string(release.ReasonMachineDenied) {
+		t.Errorf("denied since: %s %s", c.Record.Decision, c.Record.Reason)
+	}
+	b.machine("snp-2", release.MachineApproved)
+	if c := b.append(b.allow(k, &release.Machine{ID: "snp-2"})); c.Record.Reason != string(release.ReasonStateChanged) {
+		t.Errorf("listed since: %s %s", c.Record.Decision, c.Record.Reason)
+	}
+	if c := b.append(b.allow(k, &release.Machine{ID: "snp-3", Epoch: 4})); c.Record.Reason != string(release.ReasonStateChanged) {
+		t.Errorf("a row that is gone: %s %s", c.Record.Decision, c.Record.Reason)
+	}
+}

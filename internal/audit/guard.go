@@ -85,6 +85,9 @@ func (b *batch) machine(g *release.Guard) error {
 		return nil
 	}
 	o, err := b.tx.Object(release.ObjectMachine, g.Machine.ID)
+	if errors.Is(err, store.ErrNotFound) && !g.Machine.Listed() {
+		return nil // hardware that is still unlisted
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return release.Refuse(release.ReasonStateChanged, "machine %s is gone", g.Machine.ID)
 	}

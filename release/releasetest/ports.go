@@ -99,7 +99,7 @@ func NewPorts() *Ports {
 			Kty: "oct", Attributes: release.Attributes{Enabled: true, Exportable: true},
 			Policy: release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: policy, Digest: sha256.Sum256(policy)},
 		},
-		Enrolled: &release.Machine{ID: "m1", Status: release.MachineApproved, Labels: map[string]string{"site": "a"}},
+		Enrolled: &release.Machine{ID: "m1", Status: release.MachineApproved, Epoch: 1, Labels: map[string]string{"site": "a"}},
 		Decision: release.Decision{Allow: true},
 		Material: []byte("key material"),
 		Time:     time.Unix(1_800_000_000, 0),

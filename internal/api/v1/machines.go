@@ -130,10 +130,7 @@ func (d *door) updateMachine(ctx context.Context, c *route.Call, req *MachinePat
 	rec.Object, rec.Detail = id, detail
 	var changed release.Enrolled
 	done, err := d.Objects.ChangeObject(ctx, rec, release.ObjectMachine, id, func(old *release.Object) ([]byte, error) {
-		if old == nil {
-			return nil, release.Refuse(release.ReasonNotFound, "no machine %s", id)
-		}
-		e, err := enrolled(old)
+		e, err := listed(old, id, d.Now().Unix())
 		if err != nil {
 			return nil, err
 		}
@@ -155,6 +152,21 @@ func (d *door) updateMachine(ctx context.Context, c *route.Call, req *MachinePat
 		return nil, err
 	}
 	return machine(&release.Object{Name: id, Index: done.Receipt.Index, Value: value})
+}
+
+// hardwareID is an id of attest.Identify. Such a machine never enrols, so an operator
+// can deny or label it before or after it was seen.
+var hardwareID = regexp.MustCompile(`^[a-z][a-z-]*-[0-9a-f]{64}$`)
+
+// listed gives the present row of a machine, or a new one of hardware that had none.
+func listed(old *release.Object, id string, now int64) (*release.Enrolled, error) {
+	switch {
+	case old != nil:
+		return enrolled(old)
+	case hardwareID.MatchString(id):
+		return &release.Enrolled{Status: release.MachineApproved, Created: now}, nil
+	}
+	return nil, release.Refuse(release.ReasonNotFound, "no machine %s", id)
 }
 
 func (p *MachinePatch) sound() error {
