@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"crypto/rsa"
+	"crypto/x509"
 	"errors"
 
 	"github.com/openskr/openskr/attest"
@@ -23,7 +24,8 @@ func KeyAK(pub *rsa.PublicKey) (*AK, error) {
 // vouches for: quote, PCR values, event log and the proof of the recipient key, with
 // the same rules as [Verifier.Verify]. The body's own ak is not read. The Result has
 // claims, recipient and facts of the TPM; type, authority, identity, chain and
-// revocation are the caller's.
+// revocation are the caller's. A Rejection after the AK's signature over this data was
+// proven has an Identity, of the key alone, in whose place the caller puts its own.
 func Appraise(body *format.Evidence, ak *AK, runtimeData []byte, want attest.Expect) (*attest.Result, *attest.Rejection) {
 	if body.Type != attest.TypeTPM {
 		return nil, attest.Reject(attest.CheckTypeNotAllowed, "the TPM's part calls itself %.32q", body.Type)
@@ -44,6 +46,10 @@ func Appraise(body *format.Evidence, ak *AK, runtimeData []byte, want attest.Exp
 		ResetCount: q.clock.resetCount, RestartCount: q.clock.restartCount,
 	}}
 	if rej := judge(res, body, q, ak, akIdentity{}, runtimeData); rej != nil {
+		if spki, err := x509.MarshalPKIXPublicKey(ak.Public); err == nil {
+			id := attest.Identify(attest.TypeTPM, spki)
+			rej.Identity = &id
+		}
 		return nil, rej
 	}
 	return res, nil
