@@ -1,10 +1,10 @@
-// Package agent is the Attester (RFC 9334): inside a machine with a TPM it asks a
-// broker for a challenge, collects evidence, asks for a key, and believes the
-// answer only when everything about it checks out against agent.json, the one
+// Package agent is the Attester (RFC 9334): inside a machine with a TPM or a TEE it
+// asks a broker for a challenge, collects evidence, asks for a key, and believes
+// the answer only when everything about it checks out against agent.json, the one
 // thing it trusts.
 //
-//	challenge → recipient key in the TPM → evidence → release
-//	         → signature, receipt, record → open in the TPM → Secret
+//	challenge → recipient key in the hardware → evidence → release
+//	         → signature, receipt, record → open in the hardware → Secret
 //
 // It carries no verifier and needs no credential: evidence is the credential.
 package agent
@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/tpm/guest"
 	"github.com/openskr/openskr/release/receipt"
 )
@@ -30,14 +31,12 @@ const DefaultTimeout = 60 * time.Second
 
 // Config of an Agent. Only Trust is required.
 type Config struct {
-	Trust     *receipt.Trust  // from ParseTrust
-	TPM       string          // device or socket, "": /dev/tpmrm0
-	EventLog  string          // file, "": the kernel's
-	State     string          // folder that keeps the AK certificate, "": memory
-	Recipient guest.Kind      // "": hybrid
-	PCRs      guest.Selection // zero: guest.DefaultSelection
-	Timeout   time.Duration   // 0: DefaultTimeout
-	Built     time.Time       // build date: no clock is believed that is before it
+	Trust     *receipt.Trust // from ParseTrust
+	Hardware                 // zero: what [Detect] finds
+	State     string         // folder that keeps a TPM's AK certificate, "": memory
+	Recipient RecipientKind  // "": hybrid
+	Timeout   time.Duration  // 0: DefaultTimeout
+	Built     time.Time      // build date: no clock is believed that is before it
 	Now       func() time.Time
 	// Notice is told, in a sentence, what a person should know. nil: nobody.
 	Notice func(string)
@@ -46,13 +45,14 @@ type Config struct {
 // Agent gets keys for this machine. It is safe for concurrent use.
 type Agent struct {
 	cfg    Config
-	tpm    *guest.TPM
+	device Attester
 	client *http.Client
 	keys   []*ecdsa.PublicKey // that sign responses
 	// wait sleeps between attempts; tests watch it.
 	wait func(context.Context, time.Duration) error
 
-	// turn is held by the one exchange under way: a TPM has room for three keys.
+	// turn is held by the one exchange under way: a TPM has room for three keys, and
+	// hosts limit how often a TEE is asked.
 	turn chan struct{}
 
 	mu   sync.Mutex
@@ -62,27 +62,27 @@ type Agent struct {
 // Errors that callers tell apart, besides *[Refused] and *[Invalid];
 // [ExitCode] says how a program ends with each.
 var (
-	// ErrNoTPM says that there is no TPM here, or no right to use it.
-	ErrNoTPM = guest.ErrNoTPM
+	// ErrNoHardware says that nothing here can prove what was booted, or that there is
+	// no right to use it.
+	ErrNoHardware = errors.New("no attestation hardware")
+	// ErrNotNeeded says that this platform needs no enrolment.
+	ErrNotNeeded = errors.New("no enrolment needed")
 	// ErrUnreachable says that no broker answered in time.
 	ErrUnreachable = errors.New("no broker reached")
 	// ErrPending says that this machine waits for an operator's approval.
 	ErrPending = errors.New("this machine waits for approval")
 )
 
-// New checks the configuration and opens the TPM. The caller closes the Agent.
-func New(c Config) (*Agent, error) {
+// New checks the configuration and opens the hardware. The caller closes the Agent.
+func New(ctx context.Context, c Config) (*Agent, error) {
 	if c.Trust == nil {
-		return nil, errors.New("agent: no trust configuration")
+		return nil, fmt.Errorf("%w: no trust configuration", ErrConfig)
 	}
 	if c.Recipient == "" {
-		c.Recipient = guest.Hybrid
+		c.Recipient = Hybrid
 	}
-	if c.PCRs.Bank == "" && c.PCRs.PCRs == nil {
-		c.PCRs = guest.DefaultSelection()
-	}
-	if err := c.PCRs.Validate(); err != nil {
-		return nil, err
+	if algorithm(c.Recipient) == "" {
+		return nil, fmt.Errorf("%w: recipient kind %q: want hybrid, p256 or rsa", ErrConfig, c.Recipient)
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -101,17 +101,19 @@ func New(c Config) (*Agent, error) {
 	if a.client, err = a.httpClient(); err != nil {
 		return nil, err
 	}
-	if a.tpm, err = guest.Open(c.TPM); err != nil {
+	if a.device, err = c.Hardware.open(ctx); err != nil {
 		return nil, err
 	}
-	a.tpm.EventLog = c.EventLog
 	return a, nil
 }
 
-// Close releases the TPM.
+// Platform is the type of evidence that this machine gives.
+func (a *Agent) Platform() attest.Type { return a.device.Type() }
+
+// Close releases the hardware.
 func (a *Agent) Close() error {
 	a.client.CloseIdleConnections()
-	return a.tpm.Close()
+	return a.device.Close()
 }
 
 // now is the time that certificates are held against. A clock from before this
@@ -136,7 +138,7 @@ const (
 	ExitFailed      = 1
 	ExitUsage       = 2 // also an unreadable configuration
 	ExitRefused     = 3
-	ExitNoTPM       = 4
+	ExitNoHardware  = 4
 	ExitUnreachable = 5
 	ExitInvalid     = 6 // receipt or response does not check out
 	ExitPending     = 7
@@ -149,7 +151,7 @@ func ExitCode(err error) int {
 	switch {
 	case err == nil:
 		return ExitOK
-	case errors.Is(err, ErrConfig):
+	case errors.Is(err, ErrConfig), errors.Is(err, ErrNotNeeded):
 		return ExitUsage
 	case errors.Is(err, ErrPending):
 		return ExitPending
@@ -157,8 +159,8 @@ func ExitCode(err error) int {
 		return ExitRefused
 	case errors.As(err, &invalid):
 		return ExitInvalid
-	case errors.Is(err, ErrNoTPM):
-		return ExitNoTPM
+	case errors.Is(err, ErrNoHardware), errors.Is(err, guest.ErrNoTPM):
+		return ExitNoHardware
 	case errors.Is(err, ErrUnreachable):
 		return ExitUnreachable
 	}

@@ -23,19 +23,24 @@ type enrollBody struct {
 
 // Enroll proves this machine's TPM to the broker and keeps the AK certificate that
 // it gets once it is approved. A machine that waits for approval has a result with
-// status "pending" and no error.
+// status "pending" and no error. On any platform but a TPM it is [ErrNotNeeded]: there
+// the evidence itself is the credential.
 func (a *Agent) Enroll(ctx context.Context) (*format.EnrollResult, error) {
+	tpm, ok := a.device.(*tpmAttester)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s evidence carries its own proof, ask for a key at once", ErrNotNeeded, a.device.Type())
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	a.checkClock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.enroll(ctx)
+	return a.enroll(ctx, tpm)
 }
 
 // enroll does it; a.mu is held.
-func (a *Agent) enroll(ctx context.Context) (*format.EnrollResult, error) {
-	req, err := a.tpm.EnrollRequest(ctx)
+func (a *Agent) enroll(ctx context.Context, tpm *tpmAttester) (*format.EnrollResult, error) {
+	req, err := tpm.EnrollRequest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +54,7 @@ func (a *Agent) enroll(ctx context.Context) (*format.EnrollResult, error) {
 		if err := a.post(ctx, broker, "/v1/enroll", begin, &c); err != nil {
 			return err
 		}
-		secret, err := a.tpm.Activate(ctx, &c)
+		secret, err := tpm.Activate(ctx, &c)
 		defer clear(secret)
 		if err != nil {
 			return err
@@ -78,7 +83,7 @@ func (a *Agent) enroll(ctx context.Context) (*format.EnrollResult, error) {
 
 // certificate gives the AK certificate at hand, or enrols for one; fresh says that
 // it is new.
-func (a *Agent) certificate(ctx context.Context) (cert []byte, fresh bool, err error) {
+func (a *Agent) certificate(ctx context.Context, tpm *tpmAttester) (cert []byte, fresh bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.cert == nil {
@@ -87,20 +92,20 @@ func (a *Agent) certificate(ctx context.Context) (cert []byte, fresh bool, err e
 	if a.cert != nil && a.usable(a.cert) == nil {
 		return a.cert, false, nil
 	}
-	cert, err = a.enrolled(ctx)
+	cert, err = a.enrolled(ctx, tpm)
 	return cert, true, err
 }
 
 // renew enrols whatever is at hand.
-func (a *Agent) renew(ctx context.Context) ([]byte, error) {
+func (a *Agent) renew(ctx context.Context, tpm *tpmAttester) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.enrolled(ctx)
+	return a.enrolled(ctx, tpm)
 }
 
 // enrolled enrols and insists on a certificate; a.mu is held.
-func (a *Agent) enrolled(ctx context.Context) ([]byte, error) {
-	res, err := a.enroll(ctx)
+func (a *Agent) enrolled(ctx context.Context, tpm *tpmAttester) ([]byte, error) {
+	res, err := a.enroll(ctx, tpm)
 	switch {
 	case err != nil:
 		return nil, err

@@ -25,10 +25,10 @@ type Released struct {
 
 const pcrTries = 3
 
-// Key asks for the key at keyURL, without a version for its latest. It enrols the
-// machine when it has no AK certificate, and once more when the broker does not
-// accept the one it has. Errors: *[Refused], *[Invalid], [ErrUnreachable],
-// [ErrPending], [ErrConfig] and those of package guest. On an error there is no key.
+// Key asks for the key at keyURL, without a version for its latest. A TPM is enrolled
+// when it has no AK certificate, and once more when the broker does not accept the
+// one it has. Errors: *[Refused], *[Invalid], [ErrUnreachable], [ErrPending],
+// [ErrConfig] and those of the hardware. On an error there is no key.
 func (a *Agent) Key(ctx context.Context, keyURL string) (*Released, error) {
 	ref, err := parseKeyURL(keyURL)
 	if err != nil {
@@ -37,19 +37,31 @@ func (a *Agent) Key(ctx context.Context, keyURL string) (*Released, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	a.checkClock()
-	cert, fresh, err := a.certificate(ctx)
+	if tpm, ok := a.device.(*tpmAttester); ok {
+		return a.certified(ctx, ref, tpm)
+	}
+	return a.release(ctx, ref, nil)
+}
+
+// certified asks with the TPM's AK certificate.
+func (a *Agent) certified(ctx context.Context, ref *keyRef, tpm *tpmAttester) (*Released, error) {
+	cert, fresh, err := a.certificate(ctx, tpm)
 	if err != nil {
 		return nil, err
 	}
-	out, err := a.release(ctx, ref, cert)
+	out, err := a.release(ctx, ref, akCertificate(cert))
 	if fresh || !certificateRefused(err) {
 		return out, err
 	}
 	a.cfg.Notice("the broker does not accept the stored AK certificate; enrolling again")
-	if cert, err = a.renew(ctx); err != nil {
+	if cert, err = a.renew(ctx, tpm); err != nil {
 		return nil, err
 	}
-	return a.release(ctx, ref, cert)
+	return a.release(ctx, ref, akCertificate(cert))
+}
+
+func akCertificate(der []byte) []attest.Endorsement {
+	return []attest.Endorsement{{Type: attest.EndorsementAKCertificate, Data: der}}
 }
 
 func certificateRefused(err error) bool {
@@ -58,9 +70,10 @@ func certificateRefused(err error) bool {
 		r.Reason == string(attest.CheckChainUntrusted) || r.Reason == string(attest.CheckCertRevoked))
 }
 
-func (a *Agent) release(ctx context.Context, ref *keyRef, cert []byte) (out *Released, err error) {
+// release asks the brokers; more are endorsements besides those of the hardware.
+func (a *Agent) release(ctx context.Context, ref *keyRef, more []attest.Endorsement) (out *Released, err error) {
 	err = a.anyBroker(ctx, func(ctx context.Context, broker string) (err error) {
-		out, err = a.exchange(ctx, broker, ref, cert)
+		out, err = a.exchange(ctx, broker, ref, more)
 		return err
 	})
 	if err != nil {
@@ -71,7 +84,7 @@ func (a *Agent) release(ctx context.Context, ref *keyRef, cert []byte) (out *Rel
 
 // exchange is one attempt at one broker: every attempt takes a new challenge and
 // a new recipient key.
-func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert []byte) (out *Released, err error) {
+func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, more []attest.Endorsement) (out *Released, err error) {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
@@ -89,7 +102,7 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert [
 	if c.Audience != a.cfg.Trust.Deployment {
 		return nil, invalid("audience", "the challenge is for deployment %.64q, agent.json names %q", c.Audience, a.cfg.Trust.Deployment)
 	}
-	r, ev, enc, err := a.attest(ctx, ref, c.Nonce)
+	r, ev, err := a.attest(ctx, ref, c.Nonce)
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +111,12 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert [
 			out, err = nil, errors.Join(cerr, out.Material.Close())
 		}
 	}()
-	thumb, err := wrap.ParseRecipient(r.JWK)
+	thumb, err := wrap.ParseRecipient(r.JWK())
 	if err != nil {
 		return nil, err
 	}
 	body, err := strict.Marshal(binding.ReleaseRequest{
-		RuntimeData: ev.RuntimeData, Evidence: jsontext.Value(ev.Body),
-		Endorsements: []attest.Endorsement{{Type: attest.EndorsementAKCertificate, Data: cert}},
+		RuntimeData: ev.RuntimeData, Evidence: jsontext.Value(ev.Body), Endorsements: append(ev.Endorsements, more...),
 	})
 	if err != nil {
 		return nil, err
@@ -113,7 +125,8 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert [
 	if err := a.post(ctx, broker, "/v1/release", body, &rsp); err != nil {
 		return nil, err
 	}
-	answer, rec, err := a.verifyResponse(rsp.Response, &asked{key: ref, body: body, nonce: c.Nonce, recipient: thumb.Thumbprint(), enc: enc})
+	q := &asked{key: ref, body: body, nonce: c.Nonce, recipient: thumb.Thumbprint(), enc: algorithm(a.cfg.Recipient)}
+	answer, rec, err := a.verifyResponse(rsp.Response, q)
 	if err != nil {
 		return nil, err
 	}
@@ -126,20 +139,19 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, cert [
 
 // attest makes recipient, runtime data and evidence, again when a PCR changed
 // meanwhile. The nonce has not been sent back yet, so it is still good.
-func (a *Agent) attest(ctx context.Context, ref *keyRef, nonce []byte) (r *guest.Recipient, ev attest.Evidence, enc string, err error) {
-	enc = map[guest.Kind]string{guest.Hybrid: wrap.EncHPKEMLKEM768P256, guest.P256: wrap.EncHPKEP256, guest.RSA: wrap.EncRSA256}[a.cfg.Recipient]
+func (a *Agent) attest(ctx context.Context, ref *keyRef, nonce []byte) (r Recipient, ev attest.Evidence, err error) {
 	for range pcrTries {
-		if r, err = a.tpm.NewRecipient(ctx, a.cfg.Recipient, a.cfg.PCRs); err != nil {
-			return nil, ev, "", err
+		if r, err = a.device.NewRecipient(ctx, a.cfg.Recipient); err != nil {
+			return nil, ev, err
 		}
 		data := binding.RuntimeData{
-			Keys: []jsontext.Value{r.JWK}, Nonce: nonce, Audience: a.cfg.Trust.Deployment,
-			Purpose: binding.PurposeRelease, Key: ref.url, Enc: enc,
+			Keys: []jsontext.Value{r.JWK()}, Nonce: nonce, Audience: a.cfg.Trust.Deployment,
+			Purpose: binding.PurposeRelease, Key: ref.url, Enc: algorithm(a.cfg.Recipient),
 		}
 		var doc []byte
 		if doc, err = data.Encode(); err == nil {
-			if ev, err = a.tpm.Evidence(ctx, doc, a.cfg.PCRs, r); err == nil {
-				return r, ev, enc, nil
+			if ev, err = a.device.Evidence(ctx, Ask{RuntimeData: doc, Nonce: nonce}, r); err == nil {
+				return r, ev, nil
 			}
 		}
 		err = errors.Join(err, r.Close())
@@ -147,28 +159,20 @@ func (a *Agent) attest(ctx context.Context, ref *keyRef, nonce []byte) (r *guest
 			break
 		}
 	}
-	return nil, ev, "", err
+	return nil, ev, err
 }
 
 // open unwraps the key. The context of the wrap is the runtime data and, as aad,
 // the leaf of the record: a ciphertext of another request or record does not open.
-func open(ctx context.Context, r *guest.Recipient, answer *receipt.Response, runtimeData []byte) (*Secret, error) {
-	var plain []byte
-	var err error
-	if r.Kind == guest.RSA {
-		plain, err = wrap.OpenRSA(func(ct []byte) ([]byte, error) { return r.DecryptOAEP(ctx, ct) }, r.ModulusBytes(), answer.Ciphertext)
-	} else {
-		sk, kerr := r.Private(ctx)
-		if kerr != nil {
-			return nil, kerr
-		}
-		leaf := receipt.LeafHash(answer.Receipt.Leaf)
-		plain, err = wrap.OpenHPKE(sk, receipt.WrapInfo(runtimeData), leaf[:], answer.Ciphertext)
-	}
-	if errors.Is(err, guest.ErrPCRsChanged) {
+func open(ctx context.Context, r Recipient, answer *receipt.Response, runtimeData []byte) (*Secret, error) {
+	leaf := receipt.LeafHash(answer.Receipt.Leaf)
+	plain, err := r.Open(ctx, receipt.WrapInfo(runtimeData), leaf[:], answer.Ciphertext)
+	switch {
+	case errors.Is(err, guest.ErrPCRsChanged):
 		return nil, fmt.Errorf("the key was released but cannot be opened: %w", err)
-	}
-	if err != nil {
+	case errors.Is(err, guest.ErrRecipientSpent):
+		return nil, err
+	case err != nil:
 		return nil, invalid("ciphertext", "%w", err)
 	}
 	return guest.TakeSecret(plain)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 	"github.com/openskr/openskr/internal/swtpm"
 	"github.com/openskr/openskr/release/receipt"
@@ -54,11 +55,11 @@ func newAgent(t *testing.T, b *agenttest.Broker, change func(*Config)) *Agent {
 	if shared.err != nil {
 		t.Skip(shared.err)
 	}
-	c := Config{Trust: &b.Trust, TPM: shared.Socket, Timeout: 20 * time.Second, Notice: func(s string) { t.Log("note:", s) }}
+	c := Config{Trust: &b.Trust, Hardware: Hardware{Platform: attest.TypeTPM, TPM: shared.Socket}, Timeout: 20 * time.Second, Notice: func(s string) { t.Log("note:", s) }}
 	if change != nil {
 		change(&c)
 	}
-	a, err := New(c)
+	a, err := New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +182,10 @@ func TestParallel(t *testing.T) {
 
 func TestNoTPM(t *testing.T) {
 	b := agenttest.Start(t)
-	_, err := New(Config{Trust: &b.Trust, TPM: filepath.Join(t.TempDir(), "absent")})
-	if ExitCode(err) != ExitNoTPM {
-		t.Errorf("%v: exit %d", err, ExitCode(err))
+	for _, platform := range []attest.Type{"", attest.TypeTPM} {
+		_, err := New(t.Context(), Config{Trust: &b.Trust, Hardware: Hardware{Platform: platform, Root: t.TempDir(), TPM: filepath.Join(t.TempDir(), "absent")}})
+		if ExitCode(err) != ExitNoHardware {
+			t.Errorf("%q: %v: exit %d", platform, err, ExitCode(err))
+		}
 	}
 }

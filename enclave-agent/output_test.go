@@ -170,7 +170,7 @@ func TestEvidence(t *testing.T) {
 	if shared.err != nil {
 		t.Skip(shared.err)
 	}
-	body, err := Evidence(t.Context(), shared.Socket, "", DefaultSelection(), []byte("x"))
+	body, err := Evidence(t.Context(), Hardware{TPM: shared.Socket, Root: t.TempDir()}, []byte("x"))
 	if err != nil || !bytes.HasPrefix(body, []byte(`{"type":"tpm"`)) {
 		t.Errorf("%.40s, %v", body, err)
 	}

@@ -98,9 +98,10 @@ func TestParseKeyURL(t *testing.T) {
 func TestConfigRefused(t *testing.T) {
 	b := agenttest.Start(t)
 	for name, c := range map[string]Config{
-		"no trust": {}, "bank": {Trust: &b.Trust, PCRs: Selection{Bank: "sha1", PCRs: []int{0}}},
+		"no trust": {}, "recipient": {Trust: &b.Trust, Recipient: "x25519"},
+		"platform": {Trust: &b.Trust, Hardware: Hardware{Platform: "psp"}}, "bank": {Trust: &b.Trust, Hardware: Hardware{PCRs: Selection{Bank: "sha1", PCRs: []int{0}}}},
 	} {
-		if _, err := New(c); err == nil {
+		if _, err := New(t.Context(), c); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: accepted", name)
 		}
 	}

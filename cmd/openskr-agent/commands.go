@@ -12,7 +12,7 @@ import (
 )
 
 func (p *program) enroll(ctx context.Context) error {
-	return p.with(func(a *agent.Agent) error {
+	return p.with(ctx, func(a *agent.Agent) error {
 		res, err := a.Enroll(ctx)
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ func (p *program) released(r *agent.Released, written string) error {
 }
 
 func (p *program) keyGet(ctx context.Context) error {
-	return p.with(func(a *agent.Agent) (err error) {
+	return p.with(ctx, func(a *agent.Agent) (err error) {
 		if err := p.writable(); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (p *program) writable() error {
 }
 
 func (p *program) decrypt(ctx context.Context) error {
-	return p.with(func(a *agent.Agent) error {
+	return p.with(ctx, func(a *agent.Agent) error {
 		r, err := a.Decrypt(ctx, p.file, p.out, p.key)
 		if err != nil {
 			return err
@@ -108,11 +108,31 @@ func (p *program) evidence(ctx context.Context) error {
 			return err
 		}
 	}
-	body, err := agent.Evidence(ctx, p.tpm, p.eventLog, p.pcrs, data)
+	out, err := agent.Evidence(ctx, p.hardware, data)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%s\n", body)
+	_, err = fmt.Fprintf(p.stdout, "%s\n", out)
+	return err
+}
+
+// detect prints which platform this is and what else was looked for.
+func (p *program) detect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	d := agent.Detect(ctx, p.hardware)
+	if p.json {
+		if err := p.print(d, ""); err != nil {
+			return err
+		}
+	}
+	if d.Platform == "" {
+		return d
+	}
+	if p.json {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.stdout, "%s\n%s", d.Platform, d)
 	return err
 }
 

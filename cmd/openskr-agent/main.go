@@ -1,4 +1,4 @@
-// Command openskr-agent runs inside a machine with a TPM: it proves what was
+// Command openskr-agent runs inside a machine with a TPM or a TEE: it proves what was
 // booted to a broker and gets keys that only this machine, in this state, can
 // open. Its only configuration is agent.json; it stores no credential.
 package main
@@ -54,12 +54,13 @@ func (p *program) notice(text string) { fmt.Fprintf(p.stderr, "openskr-agent: no
 // commands in the order of the help text.
 func (p *program) commands() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"enroll": p.enroll, "key get": p.keyGet, "decrypt": p.decrypt, "evidence": p.evidence, "version": p.version,
+		"enroll": p.enroll, "key get": p.keyGet, "decrypt": p.decrypt, "evidence": p.evidence,
+		"platform": p.detect, "version": p.version,
 	}
 }
 
-// open reads agent.json and opens the TPM.
-func (p *program) open() (*agent.Agent, error) {
+// open reads agent.json and opens the hardware.
+func (p *program) open(ctx context.Context) (*agent.Agent, error) {
 	b, err := readBounded(p.config, agent.MaxTrust)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; agent.json is made by `openskr init`, another path is given with --config", agent.ErrConfig, err)
@@ -69,15 +70,15 @@ func (p *program) open() (*agent.Agent, error) {
 		return nil, err
 	}
 	_, built := buildInfo()
-	return agent.New(agent.Config{
-		Trust: trust, TPM: p.tpm, EventLog: p.eventLog, State: p.state, Timeout: p.timeout,
-		Recipient: p.recipient, PCRs: p.pcrs, Built: built, Notice: p.notice,
+	return agent.New(ctx, agent.Config{
+		Trust: trust, Hardware: p.hardware, State: p.state, Timeout: p.timeout,
+		Recipient: p.recipient, Built: built, Notice: p.notice,
 	})
 }
 
 // with runs fn with an agent.
-func (p *program) with(fn func(*agent.Agent) error) (err error) {
-	a, err := p.open()
+func (p *program) with(ctx context.Context, fn func(*agent.Agent) error) (err error) {
+	a, err := p.open(ctx)
 	if err != nil {
 		return err
 	}

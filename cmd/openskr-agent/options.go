@@ -16,7 +16,9 @@ import (
 const usage = `openskr-agent gets keys for this machine from an OpenSKR broker.
 
 Usage:
+  openskr-agent platform                       say what can prove this machine, and why nothing else
   openskr-agent enroll                         prove this machine's TPM; an operator then approves it once
+                                               (only where a TPM alone is the proof)
   openskr-agent key get URL --out FILE         get a key into a new file, mode 0600
   openskr-agent key get URL --fd N             get a key into an open file descriptor
   openskr-agent decrypt FILE [--out FILE] [--key URL]
@@ -26,11 +28,14 @@ Usage:
 
 Options:
   --config FILE       what to trust, made by openskr init (default /etc/openskr/agent.json)
+  --platform TYPE     auto (default), tpm, snp, tdx, azure-cvm, nitro, gce, or
+                      simulated-snp, -tdx, -nitro, -azure-cvm
   --tpm PATH          TPM device, or socket of a software TPM (default /dev/tpmrm0)
   --eventlog FILE     event log of the firmware (default: the kernel's)
-  --state DIR         keep the AK certificate there, so that not every run enrols
+  --simulator SOCKET  of openskr simulate, for the simulated platforms
+  --state DIR         keep a TPM's AK certificate there, so that not every run enrols
   --recipient KIND    hybrid (ML-KEM-768 + P-256, default), p256 or rsa
-  --pcrs LIST         PCRs to prove, as 0,1,7 or sha384:0,1,7 (default sha256:0,…,15)
+  --pcrs LIST         PCRs of a TPM to prove, as 0,1,7 or sha384:0,1,7 (default sha256:0,…,15)
   --timeout DURATION  give up after this time, retries included (default 1m0s)
   --json              print results and errors as JSON
 
@@ -38,7 +43,7 @@ A key is the raw bytes of a symmetric key, or PKCS #8 DER of an RSA or EC key. I
 never shown on a terminal.
 
 Exit codes:
-  0  done                          4  no TPM, or no right to use it
+  0  done                          4  no hardware to prove anything with, or no right to it
   1  failed                        5  no broker reached in time
   2  wrong usage or configuration  6  the broker's answer or receipt does not check out
   3  refused by the broker         7  this machine waits for approval
@@ -50,13 +55,13 @@ var errHelp = errors.New("help")
 type options struct {
 	command                              string
 	url, file                            string // argument of key get, of decrypt
-	config, tpm, eventLog, state         string
+	config, state, platform              string
 	out, key, runtimeData, pcrList, kind string
 	fd                                   int
 	timeout                              time.Duration
 	json                                 bool
 	recipient                            agent.RecipientKind
-	pcrs                                 agent.Selection
+	hardware                             agent.Hardware
 }
 
 // only says which options belong to which command; the others belong to all.
@@ -70,8 +75,10 @@ func parse(args []string) (*options, error) {
 	fs := flag.NewFlagSet("openskr-agent", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.config, "config", "/etc/openskr/agent.json", "")
-	fs.StringVar(&o.tpm, "tpm", "", "")
-	fs.StringVar(&o.eventLog, "eventlog", "", "")
+	fs.StringVar(&o.platform, "platform", "auto", "")
+	fs.StringVar(&o.hardware.TPM, "tpm", "", "")
+	fs.StringVar(&o.hardware.EventLog, "eventlog", "", "")
+	fs.StringVar(&o.hardware.Simulator, "simulator", "", "")
 	fs.StringVar(&o.state, "state", "", "")
 	fs.StringVar(&o.kind, "recipient", "hybrid", "")
 	fs.StringVar(&o.pcrList, "pcrs", "", "")
@@ -122,7 +129,7 @@ func (o *options) arguments(words []string) error {
 	}
 	o.command, words = words[0], words[1:]
 	switch o.command {
-	case "enroll", "evidence", "version":
+	case "enroll", "evidence", "platform", "version":
 		if len(words) > 0 {
 			return fmt.Errorf("%s takes no argument", o.command)
 		}
@@ -152,8 +159,16 @@ func (o *options) values() (err error) {
 	default:
 		return fmt.Errorf("--recipient %.32q: want hybrid, p256 or rsa", o.kind)
 	}
-	if o.pcrs, err = parsePCRs(o.pcrList); err != nil {
+	if o.hardware.PCRs, err = parsePCRs(o.pcrList); err != nil {
 		return err
+	}
+	if o.platform != "auto" {
+		if o.hardware.Platform = agent.Platform(o.platform); o.hardware.Platform == "" {
+			return fmt.Errorf("--platform %.32q: want auto or one of %v", o.platform, agent.Platforms())
+		}
+	}
+	if simulated := strings.HasPrefix(o.platform, "simulated-"); simulated != (o.hardware.Simulator != "") {
+		return errors.New("--simulator SOCKET and --platform simulated-… belong together")
 	}
 	switch {
 	case o.command == "key get" && (o.out == "") == (o.fd < 0):

@@ -22,7 +22,6 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/openskr/openskr/attest/binding"
-	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/release/receipt"
 	"github.com/openskr/openskr/release/wrap"
 )
@@ -43,6 +42,8 @@ type Broker struct {
 
 	// Intercept may answer instead of the broker; it says whether it did.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
+	// Verify looks at evidence as a verifier would; nil: anything goes.
+	Verify func(req *binding.ReleaseRequest) error
 	// Lies, each applied where an honest broker has its value.
 	Challenge  func(*binding.Challenge)
 	Record     func(*receipt.Record)
@@ -177,9 +178,10 @@ func (b *Broker) release(body []byte) (any, error) {
 		return nil, errReplay
 	}
 	delete(b.nonces, string(rd.Nonce))
-	var ev format.Evidence
-	if err := json.Unmarshal(req.Evidence, &ev); err != nil {
-		return nil, err
+	if b.Verify != nil {
+		if err := b.Verify(&req); err != nil {
+			return nil, err
+		}
 	}
 	rec, err := b.record(body, rd)
 	if err != nil {

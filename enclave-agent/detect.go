@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/tpm/guest"
+)
+
+// Detection is what was looked for on this machine, in order, and what was found.
+// Nothing of it is evidence: who detects wrongly makes evidence that is refused.
+// A Detection without a platform is an error that says why and what to do.
+type Detection struct {
+	Platform attest.Type `json:"platform"` // "": none
+	Probes   []Probe     `json:"probes"`
+}
+
+// Probe is one platform that was looked for.
+type Probe struct {
+	Platform string `json:"platform"` // an evidence type, or "cca"
+	Found    bool   `json:"found"`
+	Why      string `json:"why"`
+	Do       string `json:"do,omitempty"` // what would help, "" when nothing would
+}
+
+func (d *Detection) Error() string {
+	var b strings.Builder
+	b.WriteString("no attestation hardware that this program can use:")
+	for _, p := range d.Probes {
+		fmt.Fprintf(&b, "\n  %-9s %s", p.Platform, p.Why)
+		if p.Do != "" {
+			fmt.Fprintf(&b, " (%s)", p.Do)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap makes it an [ErrNoHardware].
+func (d *Detection) Unwrap() error { return ErrNoHardware }
+
+// reportFolder of the kernel's TSM interface (Linux 6.7,
+// Documentation/ABI/testing/configfs-tsm).
+const reportFolder = "/sys/kernel/config/tsm/report"
+
+// Providers of it.
+const (
+	providerSNP = "sev_guest"
+	providerTDX = "tdx_guest"
+	providerCCA = "arm_cca_guest"
+)
+
+// host is the machine that is looked at.
+type host struct {
+	root     string
+	provider string // of configfs reports, "" when there is none or it cannot be asked
+	why      string // there is none
+}
+
+// Detect looks for each platform until one is found: hardware TEEs first, since a
+// machine with one usually has a vTPM too. It reads what the kernel offers and
+// never CPUID, which the host chooses.
+func Detect(ctx context.Context, h Hardware) *Detection {
+	return detect(ctx, h, reportProvider)
+}
+
+func detect(ctx context.Context, h Hardware, provider func(root string) (string, error)) *Detection {
+	m := &host{root: h.Root}
+	var err error
+	if m.provider, err = provider(h.Root); err != nil {
+		m.why = err.Error()
+	}
+	d := &Detection{}
+	for _, probe := range []func() Probe{
+		m.tdx, m.sgx, m.snp, m.cca, m.nitro,
+		func() Probe { return m.tpm(ctx, h.TPM) },
+	} {
+		p := probe()
+		d.Probes = append(d.Probes, p)
+		if p.Found {
+			d.Platform = attest.Type(p.Platform)
+			break
+		}
+	}
+	return d
+}
+
+// reportProvider asks the kernel which TEE makes its reports: an entry of the report
+// folder names it.
+func reportProvider(root string) (_ string, err error) {
+	dir := filepath.Join(root, reportFolder)
+	if _, err := os.Stat(dir); err != nil {
+		return "", err
+	}
+	entry, err := os.MkdirTemp(dir, "openskr-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.Remove(entry)) }()
+	b, err := os.ReadFile(filepath.Join(entry, "provider"))
+	return strings.TrimSpace(string(b)), err
+}
+
+// there is the first path that exists.
+func (m *host) there(paths ...string) string {
+	for _, p := range paths {
+		if _, err := os.Lstat(filepath.Join(m.root, p)); err == nil {
+			return p
+		}
+	}
+	return ""
+}
+
+// reports answers for a TEE with a configfs provider and devices.
+func (m *host) reports(t attest.Type, provider string, devices ...string) Probe {
+	p := Probe{Platform: string(t)}
+	switch at := m.there(devices...); {
+	case m.provider == provider:
+		p.Found, p.Why = true, "configfs reports come from "+provider
+	case at != "":
+		p.Found, p.Why = true, at+" is there"
+	case m.provider != "":
+		p.Why = fmt.Sprintf("no %s, and configfs reports come from %.32s", devices[0], m.provider)
+	default:
+		p.Why = fmt.Sprintf("no %s, and configfs gives no reports: %s", devices[0], m.why)
+		p.Do = "in such a guest: modprobe " + strings.ReplaceAll(provider, "_", "-") + ", and run as root"
+	}
+	return p
+}
+
+func (m *host) tdx() Probe {
+	return m.reports(attest.TypeTDX, providerTDX, "/dev/tdx_guest", "/dev/tdx-guest")
+}
+
+func (m *host) snp() Probe {
+	return m.reports(attest.TypeSNP, providerSNP, "/dev/sev-guest", "/sys/devices/platform/sev-guest")
+}
+
+func (m *host) sgx() Probe {
+	p := Probe{Platform: string(attest.TypeSGX), Why: "no /dev/attestation, /dev/sgx_enclave"}
+	if at := m.there("/dev/attestation", "/dev/sgx_enclave"); at != "" {
+		p.Why, p.Do = at+" is there, but quotes of enclaves are verified, not collected", "send the quote with your own program"
+	}
+	return p
+}
+
+func (m *host) cca() Probe {
+	p := Probe{Platform: "cca", Why: "configfs reports do not come from " + providerCCA}
+	if m.provider == providerCCA {
+		p.Why = "configfs reports come from " + providerCCA + ", whose evidence is not supported"
+	}
+	return p
+}
+
+func (m *host) nitro() Probe {
+	if m.there("/dev/nsm") != "" {
+		return Probe{Platform: string(attest.TypeNitro), Found: true, Why: "/dev/nsm is there"}
+	}
+	return Probe{Platform: string(attest.TypeNitro), Why: "no /dev/nsm"}
+}
+
+func (m *host) tpm(ctx context.Context, path string) Probe {
+	p := Probe{Platform: string(attest.TypeTPM)}
+	t, err := guest.Open(m.device(path))
+	if err != nil {
+		p.Why = err.Error()
+		if errors.Is(err, fs.ErrPermission) {
+			p.Do = "run as root or in group tss"
+		}
+		return p
+	}
+	_ = t.Close()
+	p.Found, p.Why = true, "a TPM answers"
+	return p
+}
+
+// device is the TPM's path below root.
+func (m *host) device(path string) string {
+	if path == "" && m.root != "" {
+		return filepath.Join(m.root, guest.DefaultDevice)
+	}
+	return path
+}

@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/openskr/openskr/attest"
+)
+
+// Hardware says which attester this machine has and where. The zero value is what
+// [Detect] finds.
+type Hardware struct {
+	Platform  attest.Type // one of [Platforms], "": detected
+	TPM       string      // device or socket, "": /dev/tpmrm0
+	EventLog  string      // file, "": the kernel's
+	PCRs      Selection   // zero: DefaultSelection
+	Simulator string      // socket of `openskr simulate`, for simulated types
+	Root      string      // folder that stands for /, for tests
+}
+
+// opener opens the attester of one platform.
+type opener struct {
+	platform attest.Type
+	open     func(h *Hardware) (Attester, error)
+}
+
+func openers() []opener {
+	return []opener{
+		{attest.TypeTPM, openTPM},
+	}
+}
+
+// Platforms lists what [Hardware.Platform] may be.
+func Platforms() []attest.Type {
+	var out []attest.Type
+	for _, o := range openers() {
+		out = append(out, o.platform)
+	}
+	return out
+}
+
+// Platform is the platform of that name, "" when there is none.
+func Platform(name string) attest.Type {
+	if t := attest.Type(name); slices.Contains(Platforms(), t) {
+		return t
+	}
+	return ""
+}
+
+// open opens the attester that h names, or the one detected. Errors wrap
+// [ErrNoHardware] or [ErrConfig].
+func (h Hardware) open(ctx context.Context) (Attester, error) {
+	if h.PCRs.Bank == "" && h.PCRs.PCRs == nil {
+		h.PCRs = DefaultSelection()
+	}
+	if err := h.PCRs.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if h.Platform == "" {
+		d := Detect(ctx, h)
+		if d.Platform == "" {
+			return nil, d
+		}
+		h.Platform = d.Platform
+	}
+	all := openers()
+	i := slices.IndexFunc(all, func(o opener) bool { return o.platform == h.Platform })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: platform %.32q: want one of %v", ErrConfig, h.Platform, Platforms())
+	}
+	a, err := all[i].open(&h)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoHardware, h.Platform, err)
+	}
+	return a, nil
+}
