@@ -9,7 +9,7 @@ import (
 	"github.com/openskr/openskr/release/wrap"
 )
 
-var material = []byte("key material, not real") //nolint:gochecknoglobals // a constant
+const plain = "key material, not real"
 
 // wrapped makes a software recipient of the kind and what it alone opens.
 func wrapped(t *testing.T, kind RecipientKind) (Recipient, []byte) {
@@ -26,7 +26,7 @@ func wrapped(t *testing.T, kind RecipientKind) (Recipient, []byte) {
 	if err := (wrap.Wrapper{}).Vet(r.JWK()); err != nil {
 		t.Fatal(err)
 	}
-	ct, err := wrap.Wrapper{}.Wrap(r.JWK(), algorithm(kind), material, []byte("info"), []byte("aad"))
+	ct, err := wrap.Wrapper{}.Wrap(r.JWK(), algorithm(kind), []byte(plain), []byte("info"), []byte("aad"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestSoftRecipientOpensOnce(t *testing.T) {
 	for _, kind := range []RecipientKind{Hybrid, P256, RSA} {
 		r, ct := wrapped(t, kind)
 		got, err := r.Open(t.Context(), []byte("info"), []byte("aad"), ct)
-		if err != nil || !bytes.Equal(got, material) {
+		if err != nil || !bytes.Equal(got, []byte(plain)) {
 			t.Errorf("%s: %v", kind, err)
 		}
 		if _, err := r.Open(t.Context(), []byte("info"), []byte("aad"), ct); !errors.Is(err, guest.ErrRecipientSpent) {
