@@ -54,6 +54,30 @@ type Config struct {
 	// prove any PCR values it likes over its bus: for laboratories only. /readyz
 	// warns while it is on, and the setting is recorded.
 	OpenEnrolment bool `yaml:"open_enrolment" json:"open_enrolment"`
+	// PlatformDeny is a file of hardware that is refused whatever it proves, one id a
+	// line: SNP chip ids and TDX PPIDs in hex, Nitro module ids, cloud provider ids of
+	// VLEKs, subjects of token issuers. Reloaded on SIGHUP.
+	PlatformDeny string `yaml:"platform_deny" json:"platform_deny,omitempty"`
+	// SNPRoots, IntelRoots, NitroRoots and GoogleRoots are PEM files or folders of CA
+	// certificates trusted besides those of AMD, Intel, AWS and Google, for private
+	// clouds and test hardware. Of SNP, ARK and ASK (or ASVK) of a product together.
+	// Trusted: who can edit them decides what counts as hardware. Reloaded on SIGHUP.
+	SNPRoots    []string `yaml:"snp_roots" json:"snp_roots,omitempty"`
+	IntelRoots  []string `yaml:"intel_roots" json:"intel_roots,omitempty"`
+	NitroRoots  []string `yaml:"nitro_roots" json:"nitro_roots,omitempty"`
+	GoogleRoots []string `yaml:"google_roots" json:"google_roots,omitempty"`
+	// TokenIssuers are the attestation services whose tokens count as evidence, each
+	// with kind (maa, gcs, ita, ear), issuer (exactly as in its tokens), audience, jwks
+	// (file of its keys, or the URL to get them from; default: by discovery at issuer)
+	// and max_age (of a token, default 10m). Reloaded on SIGHUP, except URLs.
+	TokenIssuers []TokenIssuer `yaml:"token_issuers" json:"token_issuers,omitempty"`
+	// CollateralOffline never asks AMD, Intel or issuers for anything: certificates, CRLs
+	// and TCB info come with `openskr collateral import`.
+	CollateralOffline bool `yaml:"collateral_offline" json:"collateral_offline,omitempty"`
+	// AMDKDS and IntelPCS are base URLs to ask, first to last, instead of the vendors'
+	// own: a mirror, or a PCCS.
+	AMDKDS   []string `yaml:"amd_kds" json:"amd_kds,omitempty"`
+	IntelPCS []string `yaml:"intel_pcs" json:"intel_pcs,omitempty"`
 	// References is a JSON file for data.references of release policies: an object
 	// of sets, each {kind: {value: {"label": …}}}. Reloaded on SIGHUP.
 	References string `yaml:"references" json:"references,omitempty"`
@@ -74,6 +98,18 @@ type Config struct {
 	// share them.
 	RequestsPerSecond int `yaml:"requests_per_second" json:"requests_per_second"`
 }
+
+// TokenIssuer is one entry of token_issuers.
+type TokenIssuer struct {
+	Kind     string        `yaml:"kind" json:"kind"`
+	Issuer   string        `yaml:"issuer" json:"issuer"`
+	Audience string        `yaml:"audience" json:"audience,omitempty"`
+	JWKS     string        `yaml:"jwks" json:"jwks,omitempty"`
+	MaxAge   time.Duration `yaml:"max_age" json:"max_age,omitempty"`
+}
+
+// fileJWKS says whether the keys are in a file.
+func (i *TokenIssuer) fileJWKS() bool { return i.JWKS != "" && !strings.HasPrefix(i.JWKS, "https://") }
 
 const (
 	configName  = "openskr.yaml"
@@ -216,6 +252,8 @@ func (c *Config) needRestart(old *Config) []string {
 	for name, differs := range map[string]bool{
 		"kek": c.KEK != old.KEK, "listen": c.Listen != old.Listen, "hosts": !slices.Equal(c.Hosts, old.Hosts),
 		"nonce_ttl": c.NonceTTL != old.NonceTTL, "requests_per_second": c.RequestsPerSecond != old.RequestsPerSecond,
+		"collateral_offline": c.CollateralOffline != old.CollateralOffline,
+		"amd_kds":            !slices.Equal(c.AMDKDS, old.AMDKDS), "intel_pcs": !slices.Equal(c.IntelPCS, old.IntelPCS),
 	} {
 		if differs {
 			out = append(out, name)
@@ -246,10 +284,20 @@ func (c *Config) Digest() (receipt.Digest, error) {
 		Sum  receipt.Digest
 	}
 	type member struct{ name, path string }
-	named := []member{{"ek_allow", c.EKAllow}, {"ek_deny", c.EKDeny}, {"references", c.References}, {"tls_cert", c.TLSCert}}
-	for _, p := range c.EKRoots {
-		named = append(named, member{"ek_roots", p})
+	named := []member{{"ek_allow", c.EKAllow}, {"ek_deny", c.EKDeny}, {"references", c.References}, {"tls_cert", c.TLSCert}, {"platform_deny", c.PlatformDeny}}
+	for name, paths := range map[string][]string{
+		"ek_roots": c.EKRoots, "snp_roots": c.SNPRoots, "intel_roots": c.IntelRoots, "nitro_roots": c.NitroRoots, "google_roots": c.GoogleRoots,
+	} {
+		for _, p := range paths {
+			named = append(named, member{name, p})
+		}
 	}
+	for _, i := range c.TokenIssuers {
+		if i.fileJWKS() {
+			named = append(named, member{"token_issuers", i.JWKS})
+		}
+	}
+	slices.SortStableFunc(named, func(a, b member) int { return strings.Compare(a.name, b.name) })
 	var files []file
 	for _, m := range named {
 		if m.path == "" {
