@@ -30,7 +30,6 @@ const (
 const (
 	maxHandles = 256
 	maxCert    = 8 << 10
-	nvChunk    = 512 // below every TPM's TPM_PT_NV_BUFFER_MAX
 )
 
 // ekProfiles in the order of preference: elliptic curves first, because making an
@@ -148,7 +147,7 @@ func (t *TPM) nvIndices() ([]tpm2.TPMHandle, error) {
 
 // nvCertificate reads one certificate. Some manufacturers pad the index.
 func (t *TPM) nvCertificate(index tpm2.TPMHandle) ([]byte, error) {
-	b, err := t.nvRead(index)
+	b, err := t.nvRead(index, maxCert)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +167,7 @@ func (t *TPM) chain(indices []tpm2.TPMHandle) (out [][]byte) {
 		if i < chainFirst || i > chainLast || len(all) > maxCert {
 			continue
 		}
-		b, err := t.nvRead(i)
+		b, err := t.nvRead(i, maxCert)
 		if err != nil {
 			return nil
 		}
@@ -183,36 +182,4 @@ func (t *TPM) chain(indices []tpm2.TPMHandle) (out [][]byte) {
 		out, all = append(out, der.FullBytes), rest
 	}
 	return out
-}
-
-func (t *TPM) nvRead(index tpm2.TPMHandle) ([]byte, error) {
-	p, err := tpm2.NVReadPublic{NVIndex: index}.Execute(t)
-	if err != nil {
-		return nil, err
-	}
-	pub, err := p.NVPublic.Contents()
-	if err != nil {
-		return nil, err
-	}
-	if pub.DataSize > maxCert {
-		return nil, fmt.Errorf("NV index %#x has %d bytes, limit %d", uint32(index), pub.DataSize, maxCert)
-	}
-	nv := tpm2.NamedHandle{Handle: index, Name: p.NVName}
-	reader := tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: empty()}
-	if pub.Attributes.AuthRead { // readable by anyone, whatever the owner's password
-		reader = tpm2.AuthHandle{Handle: index, Name: p.NVName, Auth: empty()}
-	}
-	var out []byte
-	for len(out) < int(pub.DataSize) {
-		n := min(nvChunk, int(pub.DataSize)-len(out))
-		r, err := tpm2.NVRead{AuthHandle: reader, NVIndex: nv, Size: uint16(n), Offset: uint16(len(out))}.Execute(t)
-		if err != nil {
-			return nil, err
-		}
-		if len(r.Data.Buffer) == 0 {
-			return nil, errors.New("NV read gave nothing")
-		}
-		out = append(out, r.Data.Buffer...)
-	}
-	return out, nil
 }

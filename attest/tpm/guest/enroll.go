@@ -26,7 +26,7 @@ func (t *TPM) EnrollRequest(ctx context.Context) (req *format.EnrollRequest, err
 		if err != nil {
 			return err
 		}
-		defer t.flush(ak.handle, &err)
+		defer t.unload(ak, &err)
 		req = &format.EnrollRequest{EKPublic: ek.bytes(), EKCertificate: ek.cert, AK: ak.bytes()}
 		for _, c := range ek.chain {
 			req.Intermediates = append(req.Intermediates, attest.Bytes(c))
@@ -55,7 +55,7 @@ func (t *TPM) Activate(ctx context.Context, c *format.EnrollChallenge) (secret [
 		if err != nil {
 			return err
 		}
-		defer t.flush(ak.handle, &err)
+		defer t.unload(ak, &err)
 		r, err := tpm2.ActivateCredential{
 			ActivateHandle: ak.auth(empty()), KeyHandle: ek.auth(t.ekSession(ek)),
 			CredentialBlob: tpm2.TPM2BIDObject{Buffer: c.Credential}, Secret: tpm2.TPM2BEncryptedSecret{Buffer: c.Secret},

@@ -90,7 +90,7 @@ func credential(t *testing.T, req *format.EnrollRequest, secret []byte, otherNam
 func TestEKTemplates(t *testing.T) {
 	_, g := start(t)
 	for _, p := range ekProfiles() {
-		if _, err := g.nvRead(p.cert); err != nil {
+		if _, err := g.nvRead(p.cert, maxCert); err != nil {
 			continue
 		}
 		p.persistent = 0x81ffff00 // nothing there

@@ -30,9 +30,22 @@ const quoteTries = 3
 // its PCRs changed since; without one, the evidence proves state only. It takes
 // four or, with a recipient, four TPM commands besides reading the PCRs.
 func (t *TPM) Evidence(ctx context.Context, runtimeData []byte, sel Selection, r *Recipient) (attest.Evidence, error) {
-	log, err := t.eventLog()
+	body, err := t.Part(ctx, runtimeData, sel, r)
 	if err != nil {
 		return attest.Evidence{}, err
+	}
+	out, err := json.Marshal(body)
+	if err != nil {
+		return attest.Evidence{}, err
+	}
+	return attest.Evidence{Type: attest.TypeTPM, Body: out, RuntimeData: runtimeData}, nil
+}
+
+// Part is the body of [TPM.Evidence], for evidence in which a TPM is one part.
+func (t *TPM) Part(ctx context.Context, runtimeData []byte, sel Selection, r *Recipient) (*format.Evidence, error) {
+	log, err := t.eventLog()
+	if err != nil {
+		return nil, err
 	}
 	body := &format.Evidence{Type: attest.TypeTPM, EventLog: log}
 	err = t.exclusive(ctx, func() error {
@@ -57,13 +70,9 @@ func (t *TPM) Evidence(ctx context.Context, runtimeData []byte, sel Selection, r
 		return err
 	})
 	if err != nil {
-		return attest.Evidence{}, err
+		return nil, err
 	}
-	out, err := json.Marshal(body)
-	if err != nil {
-		return attest.Evidence{}, err
-	}
-	return attest.Evidence{Type: attest.TypeTPM, Body: out, RuntimeData: runtimeData}, nil
+	return body, nil
 }
 
 // collect makes one quote and, for a recipient key, one certification, both over
@@ -73,7 +82,7 @@ func (t *TPM) collect(body *format.Evidence, runtimeData []byte, state *snapshot
 	if err != nil {
 		return err
 	}
-	defer t.flush(ak.handle, &err)
+	defer t.unload(ak, &err)
 	hash := sha256.Sum256(runtimeData)
 	bound := tpm2.TPM2BData{Buffer: hash[:]}
 	q, err := tpm2.Quote{

@@ -38,6 +38,8 @@ var (
 	ErrPCRsChanged = errors.New("PCRs changed while evidence was collected")
 	// ErrRecipientSpent says that a recipient was opened or closed before.
 	ErrRecipientSpent = errors.New("recipient key already used")
+	// ErrNoNV says that the TPM has no such NV index.
+	ErrNoNV = errors.New("no such NV index")
 	// ErrNoEK says that no EK of this TPM has a certificate.
 	ErrNoEK = errors.New("no endorsement key with a certificate")
 )
@@ -47,6 +49,10 @@ type TPM struct {
 	// EventLog is the file of the firmware's event log; "" takes the kernel's
 	// ([DefaultEventLog]), and none when the kernel has none. Set it before use.
 	EventLog string
+	// AKHandle is the persistent handle of an AK that the platform made, such as that
+	// of an Azure confidential VM; 0 takes our own. It must be a restricted key that
+	// signs with SHA-256. Set it before use.
+	AKHandle uint32
 
 	raw  transport.TPMCloser
 	lock *os.File      // flock against other programs

@@ -62,13 +62,53 @@ func (t *TPM) createPrimary(hierarchy tpm2.TPMHandle, template tpm2.TPMTPublic) 
 	return &object{r.ObjectHandle, r.Name, *pub}, nil
 }
 
-// loadAK makes the AK; the caller flushes it.
+// loadAK makes our AK, or takes the platform's; the caller unloads it.
 func (t *TPM) loadAK() (*object, error) {
+	if t.AKHandle != 0 {
+		return t.platformAK(tpm2.TPMHandle(t.AKHandle))
+	}
 	ak, err := t.createPrimary(tpm2.TPMRHEndorsement, akTemplate())
 	if err != nil {
 		return nil, fmt.Errorf("create attestation key: %w", err)
 	}
 	return ak, nil
+}
+
+// platformAK refuses a key whose quotes package tpm would refuse, and one that signs
+// with another hash than the PCR digest of a snapshot has.
+func (t *TPM) platformAK(h tpm2.TPMHandle) (*object, error) {
+	ak, err := t.readPublic(h)
+	if err != nil {
+		return nil, fmt.Errorf("attestation key %#x: %w", uint32(h), err)
+	}
+	a := ak.public.ObjectAttributes
+	if !a.Restricted || !a.SignEncrypt || a.Decrypt || signingHash(&ak.public) != tpm2.TPMAlgSHA256 {
+		return nil, fmt.Errorf("attestation key %#x is not a restricted key that signs with SHA-256", uint32(h))
+	}
+	return ak, nil
+}
+
+// signingHash is that of a key's RSASSA or ECDSA scheme.
+func signingHash(pub *tpm2.TPMTPublic) tpm2.TPMIAlgHash {
+	if p, err := pub.Parameters.RSADetail(); err == nil {
+		if s, err := p.Scheme.Details.RSASSA(); err == nil {
+			return s.HashAlg
+		}
+	}
+	if p, err := pub.Parameters.ECCDetail(); err == nil {
+		if s, err := p.Scheme.Details.ECDSA(); err == nil {
+			return s.HashAlg
+		}
+	}
+	return tpm2.TPMAlgNull
+}
+
+// unload flushes a key that was loaded for one operation; a persistent one stays.
+func (t *TPM) unload(o *object, err *error) {
+	const persistent = 0x81
+	if o.handle>>24 != persistent {
+		t.flush(o.handle, err)
+	}
 }
 
 // recipientTemplate is a decryption key that is used once: not restricted, no

@@ -1,0 +1,155 @@
+// Package guest is the collecting half of the Evidence of Azure confidential VMs: it
+// runs inside the machine, reads what the paravisor left in the vTPM, has the vTPM
+// quote, and asks the host's metadata service for what the hardware's maker signed.
+// Nothing of the host is trusted here: the broker verifies all of it.
+package guest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/azurecvm/format"
+	tpmguest "github.com/openskr/openskr/attest/tpm/guest"
+)
+
+// What the paravisor puts into the vTPM.
+const (
+	hclIndex = 0x01400001 // NV: the HCL report
+	akHandle = 0x81000003 // the AK that the HCL report names
+)
+
+// ErrNotAzure says that the TPM of this machine holds no HCL report.
+var ErrNotAzure = errors.New("not an Azure confidential VM")
+
+// Kinds of hardware, as Detect gives them.
+const (
+	SNP = "snp"
+	TDX = "tdx"
+)
+
+// Options say where to look; the zero value is right on Azure.
+type Options struct {
+	Type     attest.Type // "": attest.TypeAzureCVM
+	TPM      string      // device or socket; "": package tpm/guest's default
+	IMDS     string      // base URL of the metadata service; "": [DefaultIMDS]
+	EventLog string      // file; "": the kernel's
+	// Client is what the machine says of itself, without proof; nil: nothing.
+	Client *format.Client
+}
+
+// Machine is an Azure confidential VM. It is safe for concurrent use.
+type Machine struct {
+	opts Options
+	tpm  *tpmguest.TPM
+	imds *imds
+
+	mu      sync.Mutex
+	hcl     []byte // that vouched is for
+	vouched voucher
+}
+
+// voucher is what the hardware's maker says of one HCL report, the same until the
+// paravisor makes another.
+type voucher struct {
+	quote        []byte // of a TDX machine
+	endorsements []attest.Endorsement
+}
+
+// Open opens the vTPM. Errors wrap [tpmguest.ErrNoTPM].
+func Open(o Options) (*Machine, error) {
+	if o.Type == "" {
+		o.Type = attest.TypeAzureCVM
+	}
+	t, err := tpmguest.Open(o.TPM)
+	if err != nil {
+		return nil, err
+	}
+	t.EventLog, t.AKHandle = o.EventLog, akHandle
+	return &Machine{opts: o, tpm: t, imds: newIMDS(o.IMDS)}, nil
+}
+
+// Close releases the vTPM. Recipients must be closed before.
+func (m *Machine) Close() error { return m.tpm.Close() }
+
+// Detect gives [SNP] or [TDX]. It wraps [ErrNotAzure] when there is no HCL report.
+func (m *Machine) Detect(ctx context.Context) (string, error) {
+	hcl, _, err := m.report(ctx)
+	if err != nil {
+		return "", err
+	}
+	if hcl.Kind == format.HCLTDX {
+		return TDX, nil
+	}
+	return SNP, nil
+}
+
+// report reads the HCL report: its parts, and its bytes without the padding of NV.
+func (m *Machine) report(ctx context.Context) (*format.HCL, []byte, error) {
+	raw, err := m.tpm.ReadNV(ctx, hclIndex, format.MaxHCL)
+	if errors.Is(err, tpmguest.ErrNoNV) {
+		return nil, nil, fmt.Errorf("%w: %w", ErrNotAzure, err)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("HCL report: %w", err)
+	}
+	hcl, err := format.ParseHCL(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return hcl, hcl.Encode(), nil
+}
+
+// NewRecipient makes a recipient key in the vTPM; see [tpmguest.TPM.NewRecipient].
+func (m *Machine) NewRecipient(ctx context.Context, kind tpmguest.Kind, sel tpmguest.Selection) (*tpmguest.Recipient, error) {
+	return m.tpm.NewRecipient(ctx, kind, sel)
+}
+
+// Evidence collects Evidence whose quote covers runtimeData, with the endorsements of
+// the hardware. sel and r are those of [tpmguest.TPM.Evidence], and so is
+// [tpmguest.ErrPCRsChanged].
+func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest.Selection, r *tpmguest.Recipient) (attest.Evidence, error) {
+	hcl, raw, err := m.report(ctx)
+	if err != nil {
+		return attest.Evidence{}, err
+	}
+	v, err := m.voucher(ctx, hcl, raw)
+	if err != nil {
+		return attest.Evidence{}, err
+	}
+	part, err := m.tpm.Part(ctx, runtimeData, sel, r)
+	if err != nil {
+		return attest.Evidence{}, err
+	}
+	part.AK = nil // the HCL report names it
+	body, err := json.Marshal(&format.Evidence{Type: m.opts.Type, HCL: raw, TPM: *part, TDQuote: v.quote, Client: m.opts.Client})
+	if err != nil {
+		return attest.Evidence{}, err
+	}
+	return attest.Evidence{Type: m.opts.Type, Body: body, RuntimeData: runtimeData, Endorsements: v.endorsements}, nil
+}
+
+// voucher asks the metadata service once for each HCL report.
+func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (voucher, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if bytes.Equal(m.hcl, raw) {
+		return m.vouched, nil
+	}
+	var v voucher
+	var err error
+	if hcl.Kind == format.HCLTDX {
+		v.quote, err = m.imds.quote(ctx, hcl.Report)
+	} else {
+		v.endorsements, err = m.imds.certificates(ctx)
+	}
+	if err != nil {
+		return voucher{}, err
+	}
+	m.hcl, m.vouched = raw, v
+	return v, nil
+}
