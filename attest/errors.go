@@ -46,6 +46,7 @@ const (
 	CheckVMPL                  Check = "vmpl_mismatch"
 	CheckTokenExpired          Check = "token_expired"
 	CheckTokenIssuer           Check = "token_issuer_not_trusted"
+	CheckTokenVerdict          Check = "token_not_affirming" // the service itself appraised the machine as less
 )
 
 // Rejection says which check refused the Evidence. Its text is for the operator;

@@ -136,6 +136,7 @@ var reasons = map[Reason]Class{
 	Reason(attest.CheckVMPL):                  ClassForbidden,
 	Reason(attest.CheckTokenExpired):          ClassForbidden,
 	Reason(attest.CheckTokenIssuer):           ClassForbidden,
+	Reason(attest.CheckTokenVerdict):          ClassForbidden,
 }
 
 // Reasons lists every code with its class.
