@@ -27,14 +27,16 @@ type outcome struct {
 // indexing and early exit are then off, or skipped rules would not be seen.
 func (e *Engine) run(ctx context.Context, p *program, doc *ast.Term, l limits, tracer topdown.QueryTracer) (out outcome) {
 	m := newMeter(ctx, l, e.now)
+	refs := e.references.Load()
 	defer func() {
 		if r := recover(); r != nil {
 			out.decision, out.err = refused(release.Refuse(release.ReasonPolicyError, "release policy: the evaluator panicked: %v", r))
 		}
+		out.decision.References = refs.digest
 		out.steps, out.bytes = m.used()
 	}()
 	e.fault()
-	results, err := p.results(ctx, m, doc, e.references.Load(), tracer)
+	results, err := p.results(ctx, m, doc, refs, tracer)
 	if err == nil {
 		out.decision, err = p.decide(results)
 	}
@@ -87,7 +89,7 @@ func (p *program) silentOnTCB(d release.Decision, status string) release.Decisio
 		return d
 	}
 	return release.Decision{
-		Reason:   release.ReasonTCBNotNamed,
+		References: d.References, Reason: release.ReasonTCBNotNamed,
 		Messages: []string{"the TCB status is " + clean(status, maxMessage) + ", and the policy does not name input.evidence.tcb_status"},
 	}
 }

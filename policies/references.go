@@ -1,7 +1,9 @@
 package policies
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +28,8 @@ type references struct {
 	storage.WritesNotSupported
 	storage.TriggersNotSupported
 	storage.PolicyNotSupported
-	root ast.Object // {"references": …}
+	root   ast.Object // {"references": …}
+	digest [32]byte   // SHA-256 of the document, zero of an empty one
 }
 
 // newReferences copies refs into OPA's values, once, so that a look-up in a large
@@ -44,7 +47,26 @@ func newReferences(refs map[string]any) (*references, error) {
 	if n := size(t, maxReferenceBytes); n > maxReferenceBytes {
 		return nil, fmt.Errorf("references: larger than %d MiB", maxReferenceBytes>>20)
 	}
-	return &references{root: ast.NewObject([2]*ast.Term{ast.StringTerm(referencesName), t})}, nil
+	digest, err := digestOf(refs)
+	if err != nil {
+		return nil, fmt.Errorf("references: %w", err)
+	}
+	return &references{root: ast.NewObject([2]*ast.Term{ast.StringTerm(referencesName), t}), digest: digest}, nil
+}
+
+// digestOf gives the SHA-256 of refs as JSON with sorted members and no white
+// space: what a record says of the references that its decision read.
+func digestOf(refs map[string]any) (sum [32]byte, err error) {
+	if len(refs) == 0 {
+		return sum, nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(refs); err != nil {
+		return sum, err
+	}
+	return sha256.Sum256(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
 
 func boundReferences(v any, depth int, left *int) error {

@@ -1,9 +1,12 @@
 package policies
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -69,4 +72,68 @@ func TestReferencesAreSwappedWhole(t *testing.T) {
 		set(i)
 	}
 	wg.Wait()
+}
+
+// A decision says which references it could read: the same document gives the
+// same digest, an empty one none, and a refusal has it too.
+func TestDecisionNamesItsReferences(t *testing.T) {
+	e := engine(t)
+	digest := func(refs map[string]any, src string) string {
+		t.Helper()
+		if err := e.SetReferences(refs); err != nil {
+			t.Fatal(err)
+		}
+		d, _ := e.Evaluate(t.Context(), policy(preamble+src), input(nil))
+		return d.References.String()
+	}
+	doc := func(label string) map[string]any {
+		return map[string]any{"web": map[string]any{"pcr4": map[string]any{"00": map[string]any{"label": label, "until": int64(9)}}}}
+	}
+	sum := sha256.Sum256([]byte(`{"web":{"pcr4":{"00":{"label":"<a>","until":9}}}}`))
+	if got := digest(doc("<a>"), "allow if true"); got != hex.EncodeToString(sum[:]) {
+		t.Errorf("digest %s, want %x", got, sum)
+	}
+	if digest(doc("<a>"), "allow if 1 == 2") != hex.EncodeToString(sum[:]) || digest(doc("<a>"), "allow := 1 if true") != hex.EncodeToString(sum[:]) {
+		t.Error("a refusal does not name them")
+	}
+	if digest(doc("b"), "allow if true") == hex.EncodeToString(sum[:]) {
+		t.Error("another document has the same digest")
+	}
+	if none := digest(nil, "allow if true"); none != strings.Repeat("0", 64) {
+		t.Errorf("no references have digest %s", none)
+	}
+}
+
+// TestLookupCostsOneStep: ten thousand references cost a decision what one does.
+func TestLookupCostsOneStep(t *testing.T) {
+	e := engine(t)
+	p := policy(preamble + `allow if data.references.web.pcr4[input.claims.tpm.pcrs.sha256["4"]].until > input.request.time`)
+	steps := func(n int) int64 {
+		t.Helper()
+		in := input(nil)
+		pcr4 := in.Claims["tpm"].(map[string]any)["pcrs"].(map[string]any)["sha256"].(map[string]any)["4"].(string)
+		values := map[string]any{pcr4: map[string]any{"label": "x", "until": int64(253402300799)}}
+		for i := len(values); i < n; i++ {
+			values[fmt.Sprintf("%064x", i)] = map[string]any{"label": "other", "until": int64(1)}
+		}
+		if err := e.SetReferences(map[string]any{"web": map[string]any{"pcr4": values}}); err != nil {
+			t.Fatal(err)
+		}
+		prog, err := e.program(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := document(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := e.run(t.Context(), prog, doc, e.limits, nil)
+		if r.err != nil || !r.decision.Allow {
+			t.Fatalf("%+v", r)
+		}
+		return r.steps
+	}
+	if one, many := steps(1), steps(10_000); one != many {
+		t.Errorf("%d steps with one reference, %d with 10 000", one, many)
+	}
 }

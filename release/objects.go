@@ -10,6 +10,7 @@ const (
 	ObjectMachine   = "machine"
 	ObjectPrincipal = "principal"
 	ObjectSetting   = "setting"
+	ObjectReference = "reference" // a reference value, named set/kind/value
 )
 
 // Object is a small document without secrets: an enrolled machine, a principal, a

@@ -150,6 +150,7 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 		return err
 	}
 	d, err := b.Policy.Evaluate(ctx, p.key.Policy, in)
+	p.record.References = d.References
 	if len(d.Messages) > 0 {
 		p.record.Messages = sha256.Sum256([]byte(strings.Join(d.Messages, "\n")))
 	}

@@ -144,6 +144,9 @@ type Decision struct {
 	Allow    bool
 	Reason   Reason   // why not, when Allow is false
 	Messages []string // the policy's own words: for the operator, never for the caller
+	// References is the SHA-256 of the reference values that the evaluation could
+	// read; zero when there were none.
+	References receipt.Digest `json:",omitzero"`
 }
 
 // Guard is the state a decision rests on, read again inside the transaction that

@@ -136,12 +136,19 @@ func (s *Store) Object(ctx context.Context, kind, name string) (*ObjectRow, erro
 }
 
 func (q queries) object(kind, name string) (*ObjectRow, error) {
+	return scanCurrentObject(q.row(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
+		FROM objects o WHERE kind = ? AND name = ?`, kind, name))
+}
+
+// objectGeneration is the generation kept apart from the row of objects o.
+const objectGeneration = `(SELECT generation FROM generations WHERE id = 'object/' || o.kind || '/' || o.name)`
+
+// scanCurrentObject reads an object, and refuses one that was put back to an older state.
+func scanCurrentObject(s scanner) (*ObjectRow, error) {
 	var want sql.NullInt64
-	o, err := scanObject(with{q.row(`SELECT kind, name, generation, idx, value, mac,
-		(SELECT generation FROM generations WHERE id = 'object/' || o.kind || '/' || o.name)
-		FROM objects o WHERE kind = ? AND name = ?`, kind, name), &want})
+	o, err := scanObject(with{s, &want})
 	if err == nil && want.Int64 != o.Generation {
-		return nil, stale(kind+" "+name, o.Generation, want)
+		return nil, stale(o.Kind+" "+o.Name, o.Generation, want)
 	}
 	return o, err
 }
@@ -157,15 +164,15 @@ func scanObject(s scanner) (*ObjectRow, error) {
 
 // List gives the objects of a kind whose name sorts after `after`, in name order.
 func (s *Store) List(ctx context.Context, kind, after string, limit int) ([]*ObjectRow, error) {
-	rows, err := s.b.Read.QueryContext(ctx, s.b.Rebind(`SELECT kind, name, generation, idx, value, mac FROM objects
-		WHERE kind = ? AND name > ? ORDER BY name LIMIT ?`), kind, after, limit)
+	rows, err := s.b.Read.QueryContext(ctx, s.b.Rebind(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
+		FROM objects o WHERE kind = ? AND name > ? ORDER BY name LIMIT ?`), kind, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var out []*ObjectRow
 	for rows.Next() {
-		o, err := scanObject(rows)
+		o, err := scanCurrentObject(rows)
 		if err != nil {
 			return nil, err
 		}

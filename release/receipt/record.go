@@ -49,6 +49,7 @@ type Record struct {
 	Policy     Digest `json:"policy,omitzero"`      // SHA-256 of the release policy's bytes
 	Input      Digest `json:"input,omitzero"`       // SHA-256 of the decision's input document
 	Messages   Digest `json:"messages,omitzero"`    // SHA-256 over the policy's deny messages
+	References Digest `json:"references,omitzero"`  // SHA-256 of the reference values that the policy could read
 
 	Evidence  *Evidence `json:"evidence,omitempty"`
 	Recipient Digest    `json:"recipient,omitzero"` // RFC 7638 style thumbprint of the recipient key
