@@ -20,6 +20,7 @@ import (
 	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/jose"
+	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/internal/store/sqlite"
@@ -35,22 +36,23 @@ import (
 // broker is one running broker: every adapter, built in order on an opened
 // deployment. It is the composition root.
 type broker struct {
-	cfg      *Config
-	dir      string
-	logger   *slog.Logger
-	level    *slog.LevelVar
-	now      func() time.Time
-	fault    func(step string) // tests stop a release at a named step
-	store    *store.Store
-	log      *audit.Log
-	dep      *deployment.Deployment
-	keys     *keyvault.Service
-	engine   *policies.Engine
-	metrics  *telemetry.Metrics
-	records  func(ctx context.Context, op string) *release.Record
-	handler  http.Handler
-	settings atomic.Pointer[settings]
-	draining atomic.Bool
+	cfg        *Config
+	dir        string
+	logger     *slog.Logger
+	level      *slog.LevelVar
+	now        func() time.Time
+	fault      func(step string) // tests stop a release at a named step
+	store      *store.Store
+	log        *audit.Log
+	dep        *deployment.Deployment
+	keys       *keyvault.Service
+	engine     *policies.Engine
+	references *reference.Service
+	metrics    *telemetry.Metrics
+	records    func(ctx context.Context, op string) *release.Record
+	handler    http.Handler
+	settings   atomic.Pointer[settings]
+	draining   atomic.Bool
 }
 
 // brokerOptions are what serve knows besides the configuration.
@@ -159,7 +161,9 @@ func (b *broker) assemble() (err error) {
 	if b.engine, err = policies.New(policies.Config{Compiler: []string{self, "policy-compiler"}, ClaimsSchema: tpm.Schema()}); err != nil {
 		return err
 	}
-	if err := b.engine.SetReferences(b.settings.Load().references); err != nil {
+	if b.references, err = reference.New(context.Background(), reference.Config{
+		Objects: b.log.Objects(), Publish: b.engine.SetReferences, Record: b.records, Now: b.now, File: b.settings.Load().references,
+	}); err != nil {
 		return err
 	}
 	urls := b.cfg.URLs()
@@ -197,7 +201,7 @@ func (b *broker) core(issuer release.Challenges, gate *api.Gate) (*release.Broke
 		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Binary: buildVersion(), Settings: b.digest,
 		Anchors:  func() receipt.Digest { return anchors },
 		ParseKID: b.keys.ParseKID, Challenges: issuer, Keys: b.keys, Machines: release.EnrolledMachines{Objects: b.log.Objects()},
-		Verifier: verifier, Policy: b.engine, Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
+		Verifier: verifier, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
 	})
 }
 
@@ -233,7 +237,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	}
 	b.handler, err = api.New(api.Config{
 		Deployment: b.dep.ID, Hosts: hosts, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
-		Objects: b.log.Objects(), Policies: explainer{b.engine}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep,
+		Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
 	})

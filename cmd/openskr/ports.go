@@ -14,6 +14,7 @@ import (
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/audit"
+	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/internal/telemetry"
 	"github.com/openskr/openskr/policies"
 	"github.com/openskr/openskr/release"
@@ -71,10 +72,16 @@ func kept[T any](v T, err error) (T, error) {
 func (l logPort) Ring() any { return l.Log.Ring() }
 
 // explainer is the policy engine as the API asks it.
-type explainer struct{ *policies.Engine }
+type explainer struct {
+	*policies.Engine
+	references *reference.Service
+}
 
 // Explain implements the API's policies.
 func (e explainer) Explain(ctx context.Context, p release.ReleasePolicy, input []byte) (any, error) {
+	if err := e.references.Current(ctx); err != nil {
+		return nil, err
+	}
 	return e.Engine.Explain(ctx, p, input)
 }
 

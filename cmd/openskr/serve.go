@@ -209,6 +209,9 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 	if err := b.enrolment(s); err != nil {
 		return err
 	}
+	if err := b.references.CheckFile(s.references); err != nil {
+		return err
+	}
 	// The record comes first: nothing may be decided under a configuration that the
 	// log does not know.
 	rec := b.records(ctx, "config/reload")
@@ -216,7 +219,7 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 	if err := b.append(ctx, rec); err != nil {
 		return err
 	}
-	if err := b.engine.SetReferences(s.references); err != nil {
+	if err := b.references.SetFile(s.references); err != nil {
 		return err
 	}
 	if l, err := fresh.level(); err == nil {

@@ -293,7 +293,7 @@ func FuzzBodies(f *testing.F) {
 		h.t = t
 		r := routes[int(n)%len(routes)]
 		typ := map[route.Body]string{route.JSON: "application/json", route.Form: "application/x-www-form-urlencoded"}[r.Body]
-		tok := map[bool]string{true: machines, false: all}[r.Action == identity.MachinesWrite]
+		tok := map[bool]string{true: machines, false: all}[r.Action == identity.MachinesWrite || r.Action == identity.ReferencesWrite]
 		path := concrete(r.Path)
 		if r.Door == release.DoorNative {
 			path = strings.Split(path, "?")[0]

@@ -34,16 +34,17 @@ type Config struct {
 	// host that the client used (identity.Parent).
 	Resource string
 
-	Broker   v1.Releaser
-	Keys     Keys
-	Issuer   v1.Issuer
-	Enroll   v1.Enroll
-	Log      Log
-	Objects  release.Objects
-	Policies v1.Policies
-	Identity *identity.Service
-	Clock    v1.Clock
-	Recovery v1.Recovery
+	Broker     v1.Releaser
+	Keys       Keys
+	Issuer     v1.Issuer
+	Enroll     v1.Enroll
+	Log        Log
+	Objects    release.Objects
+	References v1.References
+	Policies   v1.Policies
+	Identity   *identity.Service
+	Clock      v1.Clock
+	Recovery   v1.Recovery
 	// Record makes the base of a record from the call in ctx: Records(base). The
 	// same function goes to keyvault.Config.Record.
 	Record   func(ctx context.Context, op string) *release.Record
@@ -79,7 +80,7 @@ var (
 )
 
 func (c *Config) complete() error {
-	if c.Broker == nil || c.Keys == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.Policies == nil ||
+	if c.Broker == nil || c.Keys == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.References == nil || c.Policies == nil ||
 		c.Identity == nil || c.Clock == nil || c.Recovery == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
 		return errors.New("api: a part is missing")
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/jose"
+	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/internal/telemetry"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
@@ -37,17 +38,18 @@ const (
 // harness is the whole API on ports in memory; the vault and the token service
 // are the real ones.
 type harness struct {
-	t       testing.TB
-	handler http.Handler
-	store   *releasetest.Store
-	ids     *identity.Service
-	broker  *fakeBroker
-	enroll  *fakeEnroll
-	log     *fakeLog
-	logged  *bytes.Buffer
-	now     time.Time
-	tokens  map[string]string // by role
-	config  Config
+	t          testing.TB
+	handler    http.Handler
+	store      *releasetest.Store
+	ids        *identity.Service
+	broker     *fakeBroker
+	enroll     *fakeEnroll
+	log        *fakeLog
+	logged     *bytes.Buffer
+	now        time.Time
+	tokens     map[string]string // by role
+	config     Config
+	references map[string]any // as published
 }
 
 type fakeBroker struct {
@@ -182,9 +184,14 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 		Ready: func(context.Context) error { return nil }, Now: h.store.Now, Record: record,
 	})
 	h.must(err)
+	refs, err := reference.New(t.Context(), reference.Config{
+		Objects: h.store, Publish: func(doc map[string]any) error { h.references = doc; return nil }, Record: record, Now: h.store.Now,
+		File: map[string]any{"filed": map[string]any{}},
+	})
+	h.must(err)
 	h.config = Config{
 		Deployment: testDeployment, Hosts: []string{testHost}, Broker: h.broker, Keys: keys, Issuer: &fakeIssuer{}, Enroll: h.enroll,
-		Log: h.log, Objects: h.store, Policies: fakePolicies{}, Identity: h.ids, Clock: sys, Recovery: sys, Record: record,
+		Log: h.log, Objects: h.store, References: refs, Policies: fakePolicies{}, Identity: h.ids, Clock: sys, Recovery: sys, Record: record,
 		Warnings: func(context.Context) ([]string, error) { return []string{"simulation"}, nil },
 		Metrics:  telemetry.NewMetrics("test", Names()), Logger: telemetry.NewLogger(h.logged, slog.LevelDebug),
 		Rate: Rate{PerSecond: 1e6, Burst: 1e6}, Now: h.store.Now,

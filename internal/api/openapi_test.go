@@ -17,6 +17,7 @@ import (
 	"github.com/openskr/openskr/internal/api/route"
 	v1 "github.com/openskr/openskr/internal/api/v1"
 	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/internal/reference"
 )
 
 type schema struct {
@@ -109,6 +110,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		"EnrollBody": v1.EnrollBody{}, "EnrollRequest": format.EnrollRequest{}, "EnrollChallenge": format.EnrollChallenge{},
 		"EnrollProof": format.EnrollProof{}, "EnrollResult": format.EnrollResult{},
 		"Machine": v1.Machine{}, "MachinePage": v1.MachinePage{}, "MachinePatch": v1.MachinePatch{}, "Entries": v1.Entries{}, "Proof": v1.Proof{},
+		"ReferenceSets": v1.ReferenceSets{}, "ReferenceSet": reference.Set{}, "ReferencePage": v1.ReferencePage{}, "Reference": v1.Reference{},
+		"ReferenceAdd": v1.ReferenceAdd{}, "ReferenceEntry": v1.ReferenceEntry{}, "ReferenceRetire": v1.ReferenceRetire{},
 		"Decision": v1.Decision{}, "DecisionPolicy": v1.Policy{}, "DrillBody": v1.DrillBody{}, "Ready": v1.Ready{}, "Discovery": v1.Discovery{},
 		"KeyBundle": apikeyvault.Bundle{}, "KeyItem": apikeyvault.Item{}, "KeyPage": apikeyvault.Page{}, "PublicJWK": apikeyvault.PublicJWK{},
 		"KeyAttributes": apikeyvault.Attributes{}, "ReleasePolicy": apikeyvault.Policy{}, "Token": identity.Token{},

@@ -73,7 +73,7 @@ func (f *funnel) routes() []*route.Route {
 	}
 	out := v1.Routes(v1.Config{
 		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Enroll: f.Enroll, Log: f.Log,
-		Objects: f.Objects, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
+		Objects: f.Objects, References: f.References, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
 		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
 	})
 	out = append(out, apikeyvault.Routes(apikeyvault.Config{Service: f.Keys, PageKey: f.PageKey})...)

@@ -11,14 +11,16 @@ const (
 	KeysRead   Action = "Microsoft.KeyVault/vaults/keys/read"
 	KeysUpdate Action = "Microsoft.KeyVault/vaults/keys/update/action"
 
-	MachinesRead  Action = "OpenSKR/machines/read"
-	MachinesWrite Action = "OpenSKR/machines/write" // approve, deny, label
-	LogRead       Action = "OpenSKR/log/read"
-	DecisionsRead Action = "OpenSKR/decisions/read" // input documents and explanations
-	ClockAccept   Action = "OpenSKR/clock/accept/action"
-	RecoveryRead  Action = "OpenSKR/recovery/read"
-	RecoveryDrill Action = "OpenSKR/recovery/drill/action"
-	MetricsRead   Action = "OpenSKR/metrics/read"
+	MachinesRead    Action = "OpenSKR/machines/read"
+	MachinesWrite   Action = "OpenSKR/machines/write" // approve, deny, label
+	ReferencesRead  Action = "OpenSKR/references/read"
+	ReferencesWrite Action = "OpenSKR/references/write" // add, retire
+	LogRead         Action = "OpenSKR/log/read"
+	DecisionsRead   Action = "OpenSKR/decisions/read" // input documents and explanations
+	ClockAccept     Action = "OpenSKR/clock/accept/action"
+	RecoveryRead    Action = "OpenSKR/recovery/read"
+	RecoveryDrill   Action = "OpenSKR/recovery/drill/action"
+	MetricsRead     Action = "OpenSKR/metrics/read"
 )
 
 // Role names. They compare exactly: no case folding, no trimming, so that no
@@ -33,14 +35,15 @@ const (
 
 // roles is the whole of authorisation. Azure's built-in roles keep Azure's
 // meaning on keys; what Azure has no word for is ours. An Administrator also
-// runs the deployment (clock, recovery) but neither approves machines nor reads
-// decisions: whoever owns keys and whoever vouches for machines can be two people.
+// runs the deployment (clock, recovery) but neither approves machines, nor says
+// what a good one runs, nor reads decisions: whoever owns keys and whoever vouches
+// for machines can be two people.
 var roles = map[string][]Action{
 	RoleAdministrator:   {KeysCreate, KeysImport, KeysRead, KeysUpdate, ClockAccept, RecoveryRead, RecoveryDrill, MetricsRead},
 	RoleCryptoOfficer:   {KeysCreate, KeysImport, KeysRead, KeysUpdate},
 	RoleReader:          {KeysRead},
-	RoleMachineOperator: {MachinesRead, MachinesWrite},
-	RoleAuditor:         {KeysRead, MachinesRead, LogRead, DecisionsRead, RecoveryRead, MetricsRead},
+	RoleMachineOperator: {MachinesRead, MachinesWrite, ReferencesRead, ReferencesWrite},
+	RoleAuditor:         {KeysRead, MachinesRead, ReferencesRead, LogRead, DecisionsRead, RecoveryRead, MetricsRead},
 }
 
 // Roles lists the built-in roles with what each allows.

@@ -22,6 +22,7 @@ type Config struct {
 	Enroll     Enroll
 	Log        Log
 	Objects    release.Objects
+	References References
 	Policies   Policies
 	Clock      Clock
 	Recovery   Recovery

@@ -6,6 +6,7 @@ import (
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/release"
 )
 
@@ -55,6 +56,17 @@ func Routes(c Config) []*route.Route {
 		{
 			Method: http.MethodPatch, Path: "/v1/machines/:id", Name: "machines/update", Access: route.Role, Action: identity.MachinesWrite,
 			Body: route.JSON, Limit: maxEnroll, Do: route.Strict(d.updateMachine),
+		},
+
+		{Method: http.MethodGet, Path: "/v1/references", Name: "references/list", Access: route.Role, Action: identity.ReferencesRead, Query: []string{"after", "limit"}, Do: d.listSets},
+		{Method: http.MethodGet, Path: "/v1/references/:set", Name: "references/get", Access: route.Role, Action: identity.ReferencesRead, Query: []string{"after", "limit"}, Do: d.listReferences},
+		{
+			Method: http.MethodPost, Path: "/v1/references/:set", Name: reference.OpAdd, Access: route.Role, Action: identity.ReferencesWrite,
+			Body: route.JSON, Limit: maxReferences, Do: route.Strict(d.addReferences),
+		},
+		{
+			Method: http.MethodPost, Path: "/v1/references/:set/retire", Name: reference.OpRetire, Access: route.Role, Action: identity.ReferencesWrite,
+			Body: route.JSON, Limit: maxSmall, Do: route.Strict(d.retireReference),
 		},
 
 		{Method: http.MethodGet, Path: "/v1/log/checkpoint", Name: "log/checkpoint", Do: d.checkpoint},
