@@ -110,12 +110,19 @@ type logAlgorithm struct{ id, size uint16 }
 // Parse reads a crypto-agile log (PFP §10.2.1) to its last byte and keeps the
 // digests of the bank alg. A log without that bank is refused. The leading Spec ID
 // event is left out.
-func Parse(b []byte, alg uint16) ([]Event, error) {
+func Parse(b []byte, alg uint16) ([]Event, error) { return parse(b, alg, 0) }
+
+// ParseCC reads the log of a confidential machine (CCEL, UEFI 2.11 §38.4.1): the same
+// format, except that its indices are those of measurement registers, that EDK II gives
+// its leading event index 1, and that there is only the bank SHA-384.
+func ParseCC(b []byte) ([]Event, error) { return parse(b, algSHA384, 1) }
+
+func parse(b []byte, alg uint16, highest uint32) ([]Event, error) {
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("%d bytes, limit %d", len(b), MaxSize)
 	}
 	r := Reader{B: b}
-	algs, err := readSpecID(&r)
+	algs, err := readSpecID(&r, highest)
 	if err != nil {
 		return nil, err
 	}
@@ -138,12 +145,12 @@ func Parse(b []byte, alg uint16) ([]Event, error) {
 
 // readSpecID reads the first event, in the old format, which announces the
 // banks of all others (PFP §10.4.5.1).
-func readSpecID(r *Reader) ([]logAlgorithm, error) {
+func readSpecID(r *Reader, highest uint32) ([]logAlgorithm, error) {
 	pcr, typ := r.U32(), r.U32()
 	sha1 := r.Take(20)
 	data := Reader{B: r.Take(uint64(r.U32()))}
 	signature := data.Take(16)
-	if r.Bad || pcr != 0 || typ != NoAction || !allBytes(sha1, 0) || !bytes.Equal(signature, []byte("Spec ID Event03\x00")) {
+	if r.Bad || pcr > highest || typ != NoAction || !allBytes(sha1, 0) || !bytes.Equal(signature, []byte("Spec ID Event03\x00")) {
 		return nil, errors.New("log does not begin with a Spec ID event of the crypto-agile format")
 	}
 	data.Take(8) // platform class, version, errata, size of a native integer
