@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/openskr/openskr/attest"
+	azure "github.com/openskr/openskr/attest/azurecvm/guest"
 	"github.com/openskr/openskr/attest/tpm/guest"
 )
 
@@ -30,10 +30,14 @@ type Probe struct {
 }
 
 func (d *Detection) Error() string {
+	return "no attestation hardware that this program can use:" + d.String()
+}
+
+// String lists the probes, each on a line of its own with a line break in front.
+func (d *Detection) String() string {
 	var b strings.Builder
-	b.WriteString("no attestation hardware that this program can use:")
 	for _, p := range d.Probes {
-		fmt.Fprintf(&b, "\n  %-9s %s", p.Platform, p.Why)
+		fmt.Fprintf(&b, "\n  %-9s  %s", p.Platform, p.Why)
 		if p.Do != "" {
 			fmt.Fprintf(&b, " (%s)", p.Do)
 		}
@@ -57,7 +61,7 @@ const (
 
 // host is the machine that is looked at.
 type host struct {
-	root     string
+	Hardware
 	provider string // of configfs reports, "" when there is none or it cannot be asked
 	why      string // there is none
 }
@@ -70,17 +74,17 @@ func Detect(ctx context.Context, h Hardware) *Detection {
 }
 
 func detect(ctx context.Context, h Hardware, provider func(root string) (string, error)) *Detection {
-	m := &host{root: h.Root}
+	m := &host{Hardware: h}
+	if m.Root == "" {
+		m.Root = "/"
+	}
 	var err error
-	if m.provider, err = provider(h.Root); err != nil {
+	if m.provider, err = provider(m.Root); err != nil {
 		m.why = err.Error()
 	}
 	d := &Detection{}
-	for _, probe := range []func() Probe{
-		m.tdx, m.sgx, m.snp, m.cca, m.nitro,
-		func() Probe { return m.tpm(ctx, h.TPM) },
-	} {
-		p := probe()
+	for _, probe := range []func(context.Context) Probe{m.tdx, m.sgx, m.azure, m.snp, m.cca, m.nitro, m.plain} {
+		p := probe(ctx)
 		d.Probes = append(d.Probes, p)
 		if p.Found {
 			d.Platform = attest.Type(p.Platform)
@@ -109,7 +113,7 @@ func reportProvider(root string) (_ string, err error) {
 // there is the first path that exists.
 func (m *host) there(paths ...string) string {
 	for _, p := range paths {
-		if _, err := os.Lstat(filepath.Join(m.root, p)); err == nil {
+		if _, err := os.Lstat(filepath.Join(m.Root, p)); err == nil {
 			return p
 		}
 	}
@@ -133,15 +137,15 @@ func (m *host) reports(t attest.Type, provider string, devices ...string) Probe 
 	return p
 }
 
-func (m *host) tdx() Probe {
+func (m *host) tdx(context.Context) Probe {
 	return m.reports(attest.TypeTDX, providerTDX, "/dev/tdx_guest", "/dev/tdx-guest")
 }
 
-func (m *host) snp() Probe {
+func (m *host) snp(context.Context) Probe {
 	return m.reports(attest.TypeSNP, providerSNP, "/dev/sev-guest", "/sys/devices/platform/sev-guest")
 }
 
-func (m *host) sgx() Probe {
+func (m *host) sgx(context.Context) Probe {
 	p := Probe{Platform: string(attest.TypeSGX), Why: "no /dev/attestation, /dev/sgx_enclave"}
 	if at := m.there("/dev/attestation", "/dev/sgx_enclave"); at != "" {
 		p.Why, p.Do = at+" is there, but quotes of enclaves are verified, not collected", "send the quote with your own program"
@@ -149,7 +153,7 @@ func (m *host) sgx() Probe {
 	return p
 }
 
-func (m *host) cca() Probe {
+func (m *host) cca(context.Context) Probe {
 	p := Probe{Platform: "cca", Why: "configfs reports do not come from " + providerCCA}
 	if m.provider == providerCCA {
 		p.Why = "configfs reports come from " + providerCCA + ", whose evidence is not supported"
@@ -157,32 +161,43 @@ func (m *host) cca() Probe {
 	return p
 }
 
-func (m *host) nitro() Probe {
+func (m *host) nitro(context.Context) Probe {
 	if m.there("/dev/nsm") != "" {
 		return Probe{Platform: string(attest.TypeNitro), Found: true, Why: "/dev/nsm is there"}
 	}
 	return Probe{Platform: string(attest.TypeNitro), Why: "no /dev/nsm"}
 }
 
-func (m *host) tpm(ctx context.Context, path string) Probe {
-	p := Probe{Platform: string(attest.TypeTPM)}
-	t, err := guest.Open(m.device(path))
+// azure looks for the report of the paravisor, which is in the vTPM.
+func (m *host) azure(ctx context.Context) Probe {
+	p := Probe{Platform: string(attest.TypeAzureCVM)}
+	a, err := azure.Open(azure.Options{TPM: m.tpm()})
 	if err != nil {
-		p.Why = err.Error()
-		if errors.Is(err, fs.ErrPermission) {
-			p.Do = "run as root or in group tss"
-		}
+		p.Why = "its vTPM cannot be opened, for the reason given at tpm"
 		return p
 	}
-	_ = t.Close()
-	p.Found, p.Why = true, "a TPM answers"
+	defer a.Close()
+	kind, err := a.Detect(ctx)
+	switch {
+	case errors.Is(err, azure.ErrNotAzure):
+		p.Why = "the TPM holds no HCL report (NV index 0x01400001)"
+	case err != nil:
+		p.Why = err.Error()
+	default:
+		p.Found, p.Why = true, "the vTPM holds an HCL report of hardware of type "+kind
+	}
 	return p
 }
 
-// device is the TPM's path below root.
-func (m *host) device(path string) string {
-	if path == "" && m.root != "" {
-		return filepath.Join(m.root, guest.DefaultDevice)
+// plain is a TPM and nothing else.
+func (m *host) plain(context.Context) Probe {
+	p := Probe{Platform: string(attest.TypeTPM)}
+	t, err := guest.Open(m.tpm())
+	if err != nil {
+		p.Why = err.Error()
+		return p
 	}
-	return path
+	_ = t.Close() // opened to see that it can be
+	p.Found, p.Why = true, "there is a TPM at "+m.tpm()
+	return p
 }

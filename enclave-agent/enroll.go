@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/attest/tpm/guest"
 	"github.com/openskr/openskr/internal/strict"
 )
 
@@ -26,7 +27,7 @@ type enrollBody struct {
 // status "pending" and no error. On any platform but a TPM it is [ErrNotNeeded]: there
 // the evidence itself is the credential.
 func (a *Agent) Enroll(ctx context.Context) (*format.EnrollResult, error) {
-	tpm, ok := a.device.(*tpmAttester)
+	tpm, ok := a.enrols()
 	if !ok {
 		return nil, fmt.Errorf("%w: %s evidence carries its own proof, ask for a key at once", ErrNotNeeded, a.device.Type())
 	}
@@ -39,7 +40,7 @@ func (a *Agent) Enroll(ctx context.Context) (*format.EnrollResult, error) {
 }
 
 // enroll does it; a.mu is held.
-func (a *Agent) enroll(ctx context.Context, tpm *tpmAttester) (*format.EnrollResult, error) {
+func (a *Agent) enroll(ctx context.Context, tpm *guest.TPM) (*format.EnrollResult, error) {
 	req, err := tpm.EnrollRequest(ctx)
 	if err != nil {
 		return nil, err
@@ -83,7 +84,7 @@ func (a *Agent) enroll(ctx context.Context, tpm *tpmAttester) (*format.EnrollRes
 
 // certificate gives the AK certificate at hand, or enrols for one; fresh says that
 // it is new.
-func (a *Agent) certificate(ctx context.Context, tpm *tpmAttester) (cert []byte, fresh bool, err error) {
+func (a *Agent) certificate(ctx context.Context, tpm *guest.TPM) (cert []byte, fresh bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.cert == nil {
@@ -97,14 +98,14 @@ func (a *Agent) certificate(ctx context.Context, tpm *tpmAttester) (cert []byte,
 }
 
 // renew enrols whatever is at hand.
-func (a *Agent) renew(ctx context.Context, tpm *tpmAttester) ([]byte, error) {
+func (a *Agent) renew(ctx context.Context, tpm *guest.TPM) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.enrolled(ctx, tpm)
 }
 
 // enrolled enrols and insists on a certificate; a.mu is held.
-func (a *Agent) enrolled(ctx context.Context, tpm *tpmAttester) ([]byte, error) {
+func (a *Agent) enrolled(ctx context.Context, tpm *guest.TPM) ([]byte, error) {
 	res, err := a.enroll(ctx, tpm)
 	switch {
 	case err != nil:

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/tpm/guest"
 )
 
 // Hardware says which attester this machine has and where. The zero value is what
@@ -16,7 +18,7 @@ type Hardware struct {
 	EventLog  string      // file, "": the kernel's
 	PCRs      Selection   // zero: DefaultSelection
 	Simulator string      // socket of `openskr simulate`, for simulated types
-	Root      string      // folder that stands for /, for tests
+	Root      string      // folder that stands for /, "": / itself
 }
 
 // opener opens the attester of one platform.
@@ -28,6 +30,13 @@ type opener struct {
 func openers() []opener {
 	return []opener{
 		{attest.TypeTPM, openTPM},
+		{attest.TypeSNP, openSNP},
+		{attest.TypeAzureCVM, openAzure},
+		{attest.TypeNitro, openNitro},
+		{attest.TypeSNP.Simulated(), openSimulated},
+		{attest.TypeTDX.Simulated(), openSimulated},
+		{attest.TypeNitro.Simulated(), openNitro},
+		{attest.TypeAzureCVM.Simulated(), openAzure},
 	}
 }
 
@@ -40,6 +49,16 @@ func Platforms() []attest.Type {
 	return out
 }
 
+// path is given, or a path of this machine.
+func (h *Hardware) path(given, usual string) string {
+	if given != "" {
+		return given
+	}
+	return filepath.Join(h.Root, usual)
+}
+
+func (h *Hardware) tpm() string { return h.path(h.TPM, guest.DefaultDevice) }
+
 // Platform is the platform of that name, "" when there is none.
 func Platform(name string) attest.Type {
 	if t := attest.Type(name); slices.Contains(Platforms(), t) {
@@ -51,6 +70,9 @@ func Platform(name string) attest.Type {
 // open opens the attester that h names, or the one detected. Errors wrap
 // [ErrNoHardware] or [ErrConfig].
 func (h Hardware) open(ctx context.Context) (Attester, error) {
+	if h.Root == "" {
+		h.Root = "/"
+	}
 	if h.PCRs.Bank == "" && h.PCRs.PCRs == nil {
 		h.PCRs = DefaultSelection()
 	}
@@ -68,6 +90,9 @@ func (h Hardware) open(ctx context.Context) (Attester, error) {
 	i := slices.IndexFunc(all, func(o opener) bool { return o.platform == h.Platform })
 	if i < 0 {
 		return nil, fmt.Errorf("%w: platform %.32q: want one of %v", ErrConfig, h.Platform, Platforms())
+	}
+	if _, simulated := h.Platform.Base(); simulated != (h.Simulator != "") {
+		return nil, fmt.Errorf("%w: a simulated platform and the socket of its simulator belong together", ErrConfig)
 	}
 	a, err := all[i].open(&h)
 	if err != nil {

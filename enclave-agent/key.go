@@ -37,14 +37,14 @@ func (a *Agent) Key(ctx context.Context, keyURL string) (*Released, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	a.checkClock()
-	if tpm, ok := a.device.(*tpmAttester); ok {
+	if tpm, ok := a.enrols(); ok {
 		return a.certified(ctx, ref, tpm)
 	}
 	return a.release(ctx, ref, nil)
 }
 
 // certified asks with the TPM's AK certificate.
-func (a *Agent) certified(ctx context.Context, ref *keyRef, tpm *tpmAttester) (*Released, error) {
+func (a *Agent) certified(ctx context.Context, ref *keyRef, tpm *guest.TPM) (*Released, error) {
 	cert, fresh, err := a.certificate(ctx, tpm)
 	if err != nil {
 		return nil, err

@@ -6,56 +6,78 @@ import (
 	"fmt"
 
 	"github.com/openskr/openskr/attest"
+	azure "github.com/openskr/openskr/attest/azurecvm/guest"
 	"github.com/openskr/openskr/attest/tpm/guest"
 	"github.com/openskr/openskr/release/wrap"
 )
 
-// tpmAttester is a TPM whose AK the broker certifies: the one platform that enrols.
-type tpmAttester struct {
-	*guest.TPM
-	pcrs Selection
+// vtpmGuest is a machine whose keys are in a TPM: on its own, or as a part of
+// composite evidence.
+type vtpmGuest interface {
+	NewRecipient(ctx context.Context, kind guest.Kind, sel guest.Selection) (*guest.Recipient, error)
+	Evidence(ctx context.Context, runtimeData []byte, sel guest.Selection, r *guest.Recipient) (attest.Evidence, error)
+	Close() error
+}
+
+// inVTPM is the attester of such a machine.
+type inVTPM struct {
+	vtpmGuest
+	platform attest.Type
+	pcrs     Selection
 }
 
 func openTPM(h *Hardware) (Attester, error) {
-	t, err := guest.Open(h.TPM)
+	t, err := guest.Open(h.tpm())
 	if err != nil {
 		return nil, err
 	}
 	t.EventLog = h.EventLog
-	return &tpmAttester{t, h.PCRs}, nil
+	return &inVTPM{t, attest.TypeTPM, h.PCRs}, nil
 }
 
-func (t *tpmAttester) Type() attest.Type { return attest.TypeTPM }
+func openAzure(h *Hardware) (Attester, error) {
+	o := azure.Options{Type: h.Platform, TPM: h.tpm(), EventLog: h.EventLog}
+	m, err := azure.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return &inVTPM{m, h.Platform, h.PCRs}, nil
+}
 
-func (t *tpmAttester) NewRecipient(ctx context.Context, kind RecipientKind) (Recipient, error) {
-	r, err := t.TPM.NewRecipient(ctx, kind, t.pcrs)
+// enrols gives the TPM of a machine whose AK the broker certifies: one with a TPM and
+// nothing else.
+func (a *Agent) enrols() (*guest.TPM, bool) {
+	v, ok := a.device.(*inVTPM)
+	if !ok {
+		return nil, false
+	}
+	t, ok := v.vtpmGuest.(*guest.TPM)
+	return t, ok
+}
+
+func (v *inVTPM) Type() attest.Type { return v.platform }
+
+func (v *inVTPM) NewRecipient(ctx context.Context, kind RecipientKind) (Recipient, error) {
+	r, err := v.vtpmGuest.NewRecipient(ctx, kind, v.pcrs)
 	if err != nil {
 		return nil, err
 	}
 	return &tpmRecipient{r}, nil
 }
 
-func (t *tpmAttester) Evidence(ctx context.Context, ask Ask, r Recipient) (attest.Evidence, error) {
-	key, err := inTPM(r)
-	if err != nil {
-		return attest.Evidence{}, err
+func (v *inVTPM) Evidence(ctx context.Context, ask Ask, r Recipient) (attest.Evidence, error) {
+	if r == nil {
+		return v.vtpmGuest.Evidence(ctx, ask.RuntimeData, v.pcrs, nil)
 	}
-	return t.TPM.Evidence(ctx, ask.RuntimeData, t.pcrs, key)
+	t, ok := r.(*tpmRecipient)
+	if !ok {
+		return attest.Evidence{}, errors.New("this recipient key is not in the TPM")
+	}
+	return v.vtpmGuest.Evidence(ctx, ask.RuntimeData, v.pcrs, t.key)
 }
 
 // tpmRecipient is a key whose classical half never leaves a TPM or vTPM.
 type tpmRecipient struct{ key *guest.Recipient }
-
-// inTPM is the TPM's key of a recipient that its attester made.
-func inTPM(r Recipient) (*guest.Recipient, error) {
-	if r == nil {
-		return nil, nil
-	}
-	if t, ok := r.(*tpmRecipient); ok {
-		return t.key, nil
-	}
-	return nil, errors.New("this recipient key is not in the TPM")
-}
 
 func (r *tpmRecipient) JWK() []byte { return r.key.JWK }
 

@@ -121,19 +121,16 @@ func (p *program) detect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	d := agent.Detect(ctx, p.hardware)
-	if p.json {
-		if err := p.print(d, ""); err != nil {
-			return err
-		}
-	}
-	if d.Platform == "" {
+	if d.Platform == "" && !p.json {
 		return d
 	}
-	if p.json {
-		return nil
+	if err := p.print(d, "%s%s\n", d.Platform, d); err != nil {
+		return err
 	}
-	_, err := fmt.Fprintf(p.stdout, "%s\n%s", d.Platform, d)
-	return err
+	if d.Platform == "" {
+		return agent.ErrNoHardware
+	}
+	return nil
 }
 
 func (p *program) version(context.Context) error {

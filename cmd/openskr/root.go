@@ -46,7 +46,7 @@ Secrets are read from files, from stdin (-) or from an inherited descriptor
 		&cobra.Group{ID: "audit", Title: "Audit and verify:"},
 	)
 	for id, cmds := range map[string][]*cobra.Command{
-		"run":     {newInitCmd(a), newServeCmd(a), newConfigCmd(a), newBackupCmd(a), newRestoreCmd(a), newRecoveryCmd(a), newClockCmd(a), newRotateCmd(a), newDemoCmd(a)},
+		"run":     {newInitCmd(a), newServeCmd(a), newConfigCmd(a), newBackupCmd(a), newRestoreCmd(a), newRecoveryCmd(a), newClockCmd(a), newRotateCmd(a), newDemoCmd(a), newSimulateCmd(a)},
 		"operate": {newLoginCmd(a), newLogoutCmd(a), newKeyCmd(a), newMachineCmd(a), newPolicyCmd(a), newEncryptCmd(a)},
 		"audit":   {newLogCmd(a), newEvidenceCmd(a)},
 	} {

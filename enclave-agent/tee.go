@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/openskr/openskr/attest"
+	nitro "github.com/openskr/openskr/attest/nitro/guest"
+	snp "github.com/openskr/openskr/attest/snp/guest"
+)
+
+// tee is the attester of a machine whose memory is the protection: recipient keys are
+// in software.
+type tee struct {
+	platform attest.Type
+	// evidence covers ask, whose runtime data names recipient, a JWK or nil.
+	evidence func(ctx context.Context, ask Ask, recipient []byte) (attest.Evidence, error)
+	close    func() error
+}
+
+func (t *tee) Type() attest.Type { return t.platform }
+
+func (t *tee) Close() error { return t.close() }
+
+func (t *tee) NewRecipient(_ context.Context, kind RecipientKind) (Recipient, error) {
+	return newRecipient(kind)
+}
+
+func (t *tee) Evidence(ctx context.Context, ask Ask, r Recipient) (attest.Evidence, error) {
+	var recipient []byte
+	if r != nil {
+		recipient = r.JWK()
+	}
+	return t.evidence(ctx, ask, recipient)
+}
+
+func openSNP(h *Hardware) (Attester, error) {
+	d, err := snp.Open(snp.Options{TSM: h.path("", snp.DefaultTSM), Path: h.path("", snp.DefaultDevice)})
+	if err != nil {
+		return nil, err
+	}
+	return &tee{h.Platform, func(ctx context.Context, ask Ask, _ []byte) (attest.Evidence, error) {
+		return d.Evidence(ctx, ask.RuntimeData)
+	}, d.Close}, nil
+}
+
+// openNitro opens the NSM. A simulated one speaks the NSM's own protocol on a socket.
+func openNitro(h *Hardware) (Attester, error) {
+	e, err := nitro.Open(nitro.Options{Path: h.path(h.Simulator, nitro.DefaultDevice), Type: h.Platform})
+	if err != nil {
+		return nil, err
+	}
+	return &tee{h.Platform, func(ctx context.Context, ask Ask, recipient []byte) (attest.Evidence, error) {
+		return e.Evidence(ctx, ask.RuntimeData, ask.Nonce, recipient)
+	}, e.Close}, nil
+}
