@@ -4,6 +4,8 @@ import (
 	"maps"
 
 	"github.com/openskr/openskr/attest/schema"
+	"github.com/openskr/openskr/attest/snp"
+	"github.com/openskr/openskr/attest/tdx"
 	"github.com/openskr/openskr/attest/tpm"
 )
 
@@ -35,7 +37,7 @@ func Schema() map[string]any {
 }
 
 // hardwareSchemas are those of the types that a machine may run on.
-func hardwareSchemas() []map[string]any { return nil }
+func hardwareSchemas() []map[string]any { return []map[string]any{snp.Schema(), tdx.Schema()} }
 
 // nativeSchema is the hardware's typed detail, at the top as for the hardware alone.
 func nativeSchema() map[string]any {

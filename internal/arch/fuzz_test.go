@@ -33,6 +33,9 @@ var parsers = map[string]string{
 	"attest/nitro/format.NewReader":      "attest/nitro/format.FuzzReader",
 	"attest/nitro/format.DecodeRequest":  "attest/nitro/format.FuzzRequest",
 	"attest/nitro/format.DecodeResponse": "attest/nitro/format.FuzzResponse",
+	"attest/azurecvm.Verifier.Verify":    "attest/azurecvm.FuzzEvidence",
+	"attest/azurecvm.parseRuntime":       "attest/azurecvm.FuzzRuntime",
+	"attest/azurecvm/format.ParseHCL":    "attest/azurecvm/format.FuzzParseHCL",
 
 	// doors
 	"internal/strict.Unmarshal":             "internal/strict.FuzzUnmarshal",
@@ -79,8 +82,9 @@ var parsers = map[string]string{
 	"cmd/openskr.parseConfig":              "cmd/openskr.FuzzConfig",
 
 	// tests and demo
-	"internal/swtpm.parseLog": "internal/swtpm.FuzzParseLog",
-	"testvectors.Parse":       "testvectors.FuzzParse",
+	"internal/swtpm.parseLog":         "internal/swtpm.FuzzParseLog",
+	"internal/simulate.ParseQuestion": "internal/simulate.FuzzParseQuestion",
+	"testvectors.Parse":               "testvectors.FuzzParse",
 }
 
 // An exported function with such a name that takes bytes or text is a parser, so
