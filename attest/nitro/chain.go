@@ -23,7 +23,8 @@ import (
 //go:embed aws-nitro-root-g1.pem
 var rootPEM []byte
 
-func awsRoot() (*x509.Certificate, error) {
+// AWSRoot is the AWS Nitro Enclaves root G1, pinned in this source.
+func AWSRoot() (*x509.Certificate, error) {
 	block, rest := pem.Decode(rootPEM)
 	if block == nil || len(rest) > 0 {
 		return nil, errors.New("nitro: pinned root is not one certificate")

@@ -70,7 +70,7 @@ func New(cfg Config) (*Verifier, error) {
 		return nil, fmt.Errorf("nitro verifier: a simulation needs roots of its own")
 	}
 	if len(cfg.Roots) == 0 {
-		root, err := awsRoot()
+		root, err := AWSRoot()
 		if err != nil {
 			return nil, err
 		}

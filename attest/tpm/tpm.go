@@ -232,3 +232,14 @@ func freshness(want attest.Expect) attest.Status {
 	}
 	return attest.Checked
 }
+
+// Anchors are the roots trusted, DER.
+func (v *Verifier) Anchors() [][]byte {
+	var out [][]byte
+	for _, list := range [][]*x509.Certificate{v.cfg.AKRoots, v.cfg.ExternalRoots, v.cfg.ExternalIntermediates} {
+		for _, c := range list {
+			out = append(out, c.Raw)
+		}
+	}
+	return out
+}

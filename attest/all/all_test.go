@@ -1,0 +1,72 @@
+package all_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/all"
+	"github.com/openskr/openskr/attest/tpm"
+)
+
+func verifiers(t *testing.T, c all.Config) *all.Verifiers {
+	t.Helper()
+	v, err := all.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// TestSimulationIsApart: a deployment that is none does not know simulated types.
+func TestSimulationIsApart(t *testing.T) {
+	plain, sim := verifiers(t, all.Config{}), verifiers(t, all.Config{Seed: &[32]byte{1}})
+	n := 0
+	for typ := range sim.Set {
+		if _, simulated := typ.Base(); simulated {
+			n++
+			if _, ok := plain.Set[typ]; ok {
+				t.Errorf("%s is verified outside a simulation", typ)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("a simulation has no simulated type")
+	}
+}
+
+// TestAnchors: whatever is trusted more shows in the hash that records carry.
+func TestAnchors(t *testing.T) {
+	base := verifiers(t, all.Config{}).Anchors()
+	if base != verifiers(t, all.Config{}).Anchors() {
+		t.Error("the hash is not a function of the configuration")
+	}
+	for name, c := range map[string]all.Config{
+		"simulated roots": {Seed: &[32]byte{1}},
+		"TPMs":            {TPM: &tpm.Config{AllowUncertifiedAK: true}},
+	} {
+		if verifiers(t, c).Anchors() == base {
+			t.Errorf("%s: same hash", name)
+		}
+	}
+	if verifiers(t, all.Config{Seed: &[32]byte{1}}).Anchors() == verifiers(t, all.Config{Seed: &[32]byte{2}}).Anchors() {
+		t.Error("two seeds, one hash")
+	}
+}
+
+// TestSchema: claims of one name mean one thing in every TEE (Union panics otherwise).
+func TestSchema(t *testing.T) {
+	properties := all.Schema()["properties"].(map[string]any)
+	for _, name := range []string{"tpm", "snp", "tdx", "sgx", "nitro", "x-ms-sevsnpvm-launchmeasurement", "tdx_mrtd", "x-ms-attestation-type", "unverified"} {
+		if _, ok := properties[name]; !ok {
+			t.Errorf("no claim %s", name)
+		}
+	}
+}
+
+func TestInspectOfNobody(t *testing.T) {
+	v := verifiers(t, all.Config{})
+	if _, err := v.Inspect(attest.Need{Kind: "other"}, &attest.Document{}, time.Unix(1800000000, 0)); err == nil {
+		t.Error("a document that nothing uses was found sound")
+	}
+}
