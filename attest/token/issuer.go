@@ -124,7 +124,7 @@ func (is *issuer) checkName(own []string) error {
 // issuerOf finds who the token says signed it: exactly a configured name. The
 // signature is checked with that issuer's keys next.
 func (v *Verifier) issuerOf(claims object) (*issuer, *attest.Rejection) {
-	r := reader{members: claims}
+	r := read(claims)
 	name, ok := r.text("iss")
 	if !ok {
 		name, _ = r.object("ear.verifier-id").text("developer")

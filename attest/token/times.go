@@ -13,7 +13,7 @@ type times struct{ issued, expires int64 }
 // inForce checks time and audience. An EAR need not have exp: its format does not
 // define one, and MaxAge bounds it.
 func (is *issuer) inForce(claims object, at time.Time) (times, *attest.Rejection) {
-	r := reader{members: claims}
+	r := read(claims)
 	issued, hasIssued := r.integer("iat")
 	expires, hasExpires := r.integer("exp")
 	before, hasBefore := r.integer("nbf")
