@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -153,6 +154,9 @@ func (l *leaf) holder(values map[string][]byte) (err error) {
 	}
 	l.hwid = values[extHWID]
 	delete(values, extHWID)
+	if len(l.hwid) == want+2 { // an OCTET STRING in some certificates, bare in most
+		l.hwid = bytes.TrimPrefix(l.hwid, []byte{0x04, byte(want)})
+	}
 	if len(l.hwid) != want || zero(l.hwid) {
 		return fmt.Errorf("HWID of %d bytes, want %d, not all zero", len(l.hwid), want)
 	}
@@ -178,13 +182,14 @@ func integer(values map[string][]byte, id string) (byte, error) {
 	return byte(v), nil
 }
 
-// ia5 takes an IA5String.
+// ia5 takes an IA5String of printable characters.
 func ia5(values map[string][]byte, id string) (string, error) {
-	var v string
-	rest, err := asn1.UnmarshalWithParams(values[id], &v, "ia5")
-	if err != nil || len(rest) > 0 {
+	var v asn1.RawValue
+	rest, err := asn1.Unmarshal(values[id], &v)
+	unprintable := func(b byte) bool { return b < ' ' || b > '~' }
+	if err != nil || len(rest) > 0 || v.Class != asn1.ClassUniversal || v.Tag != asn1.TagIA5String || v.IsCompound || slices.ContainsFunc(v.Bytes, unprintable) {
 		return "", fmt.Errorf("extension %v.%s: want a string", arc, id)
 	}
 	delete(values, id)
-	return v, nil
+	return string(v.Bytes), nil
 }
