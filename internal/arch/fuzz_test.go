@@ -81,6 +81,14 @@ var parsers = map[string]string{
 	"cmd/openskr.readPCRs":                 "cmd/openskr.FuzzReadPCRs",
 	"cmd/openskr.parseConfig":              "cmd/openskr.FuzzConfig",
 
+	// what authorities publish
+	"internal/endorser.collector.add":  "internal/endorser.FuzzCollateral",
+	"internal/endorser.decodeEnvelope": "internal/endorser.FuzzEnvelope",
+	"internal/endorser.chainOf":        "internal/endorser.FuzzAnswer",
+	"internal/endorser.keysAddress":    "internal/endorser.FuzzAnswer",
+	"internal/endorser.checkKeySet":    "internal/endorser.FuzzAnswer",
+	"internal/endorser.retryAfter":     "internal/endorser.FuzzAnswer",
+
 	// tests and demo
 	"internal/swtpm.parseLog":         "internal/swtpm.FuzzParseLog",
 	"internal/simulate.ParseQuestion": "internal/simulate.FuzzParseQuestion",

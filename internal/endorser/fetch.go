@@ -2,7 +2,6 @@ package endorser
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -121,7 +120,10 @@ func (e *Endorser) conclude(need attest.Need, err error) {
 	switch {
 	case err == nil:
 		e.observe(need, OutcomeOK)
-	case errors.Is(err, ErrThrottled) || answered && a.throttled():
+	case errors.Is(err, ErrThrottled): // nobody was asked
+		e.observe(need, OutcomeThrottled)
+		return
+	case answered && a.throttled():
 		e.observe(need, OutcomeThrottled)
 	case errors.Is(err, ErrInvalid) || errors.Is(err, ErrRollback): // counted where found
 		keep = forgetBad
@@ -172,15 +174,6 @@ func (e *Endorser) ask(ctx context.Context, address string, need attest.Need, k 
 		return nil, &answerError{status: http.StatusOK, err: fmt.Errorf("%w: %s: %w", ErrAuthority, hostOf(address), err)}
 	}
 	return doc, nil
-}
-
-// fromHex reads the spelling of a PCCS, which gives CRLs in hex.
-func fromHex(b []byte) []byte {
-	text := strings.TrimSpace(string(b))
-	if out, err := hex.DecodeString(text); err == nil && len(out) > 0 {
-		return out
-	}
-	return b
 }
 
 func (e *Endorser) getURL(ctx context.Context, address string) ([]byte, http.Header, error) {

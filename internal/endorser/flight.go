@@ -135,16 +135,24 @@ func (e *Endorser) look(need attest.Need, k kind, doc *attest.Document) (en *ent
 		}
 	}()
 	valid, err := (*inspect)(need, doc, now)
-	var rej *attest.Rejection
+	if ended(err) { // genuine once? Then what it says of itself still guards against older ones
+		valid, err = (*inspect)(need, doc, issuedAt(doc))
+	}
 	switch {
-	case errors.As(err, &rej) && rej.Check == attest.CheckCollateralStale:
-		return &entry{need: need, doc: doc, valid: valid}, nil // never fresh
+	case ended(err):
+		return &entry{need: need, doc: doc}, nil // never fresh
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	case valid.Issued.After(now.Add(maxAhead)):
 		return nil, fmt.Errorf("%w: issued %s, which is yet to come", ErrInvalid, valid.Issued.UTC().Format(time.RFC3339))
 	}
 	return &entry{need: need, doc: doc, valid: valid, fresh: valid.NextUpdate}, nil
+}
+
+// ended says that an Inspector found nothing wrong but the time.
+func ended(err error) bool {
+	var rej *attest.Rejection
+	return errors.As(err, &rej) && rej.Check == attest.CheckCollateralStale
 }
 
 // accept keeps a document that came from outside, if it is genuine and no older than
