@@ -196,3 +196,8 @@ func TestFacts(t *testing.T) {
 		t.Errorf("level 0 where 2 is asked for: %v", err)
 	}
 }
+
+// milanInName makes a certificate call its product Milan.
+func milanInName(c *x509.Certificate) {
+	replace(c, []int{2}, append([]byte{22, 5}, "Milan"...))
+}
