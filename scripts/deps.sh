@@ -4,7 +4,8 @@
 #
 #   scripts/deps.sh        software TPM
 #   scripts/deps.sh race   C compiler for the race detector
-#   scripts/deps.sh ci     both, make, and tpm2-tools for the interoperability tests
+#   scripts/deps.sh ci     both, make, and tpm2-tools, systemd-measure and a systemd-stub
+#                          for the interoperability tests
 set -eu
 
 missing=
@@ -29,6 +30,10 @@ ci)
 	race
 	need make make
 	need tpm2_quote tpm2-tools
+	need objcopy binutils
+	# what unified kernel images are compared with
+	[ -x /usr/lib/systemd/systemd-measure ] || missing="$missing systemd"
+	ls /usr/lib/systemd/boot/efi/*.efi.stub >/dev/null 2>&1 || missing="$missing systemd-boot-efi"
 	;;
 *)
 	echo "usage: scripts/deps.sh [race|ci]" >&2

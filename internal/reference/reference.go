@@ -159,8 +159,8 @@ func decode(o *release.Object) (set string, k *Kept, err error) {
 	return set, k, nil
 }
 
-// ParseTime reads an RFC 3339 time or a date, which is its first second in UTC.
-func ParseTime(s string) (int64, error) {
+// Moment reads an RFC 3339 time or a date, which is its first second in UTC.
+func Moment(s string) (int64, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		t, err = time.Parse(time.DateOnly, s)

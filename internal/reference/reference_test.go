@@ -393,9 +393,9 @@ func TestPolicyNeedsCurrent(t *testing.T) {
 	})
 }
 
-func TestParseTime(t *testing.T) {
+func TestMoment(t *testing.T) {
 	for in, want := range map[string]int64{"2027-01-31": 1801353600, "2027-01-31T08:00:00Z": 1801382400, "2027-01-31T08:00:00+02:00": 1801375200, "": 0, "tomorrow": 0, "1970-01-01": 0, "2027-02-30": 0, "1801353600": 0} {
-		if got, err := ParseTime(in); got != want || (err == nil) != (want != 0) {
+		if got, err := Moment(in); got != want || (err == nil) != (want != 0) {
 			t.Errorf("%q: %d, %v", in, got, err)
 		}
 	}

@@ -2,8 +2,10 @@ package v1
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/release"
 )
@@ -65,6 +67,21 @@ type References interface {
 	List(set, after string, limit int) (entries []reference.Kept, more, found bool)
 	Add(ctx context.Context, set string, entries []reference.Entry, replace bool) ([]reference.Kept, error)
 	Retire(ctx context.Context, set, kind, value string, at int64) (*reference.Kept, error)
+}
+
+func (d *door) referenceRoutes() []*route.Route {
+	return []*route.Route{
+		{Method: http.MethodGet, Path: "/v1/references", Name: "references/list", Access: route.Role, Action: identity.ReferencesRead, Query: []string{"after", "limit"}, Do: d.listSets},
+		{Method: http.MethodGet, Path: "/v1/references/:set", Name: "references/get", Access: route.Role, Action: identity.ReferencesRead, Query: []string{"after", "limit"}, Do: d.listReferences},
+		{
+			Method: http.MethodPost, Path: "/v1/references/:set", Name: reference.OpAdd, Access: route.Role, Action: identity.ReferencesWrite,
+			Body: route.JSON, Limit: maxReferences, Do: route.Strict(d.addReferences),
+		},
+		{
+			Method: http.MethodPost, Path: "/v1/references/:set/retire", Name: reference.OpRetire, Access: route.Role, Action: identity.ReferencesWrite,
+			Body: route.JSON, Limit: maxSmall, Do: route.Strict(d.retireReference),
+		},
+	}
 }
 
 func (d *door) listSets(_ context.Context, c *route.Call) (any, error) {

@@ -6,7 +6,6 @@ import (
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/internal/identity"
-	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/release"
 )
 
@@ -58,17 +57,6 @@ func Routes(c Config) []*route.Route {
 			Body: route.JSON, Limit: maxEnroll, Do: route.Strict(d.updateMachine),
 		},
 
-		{Method: http.MethodGet, Path: "/v1/references", Name: "references/list", Access: route.Role, Action: identity.ReferencesRead, Query: []string{"after", "limit"}, Do: d.listSets},
-		{Method: http.MethodGet, Path: "/v1/references/:set", Name: "references/get", Access: route.Role, Action: identity.ReferencesRead, Query: []string{"after", "limit"}, Do: d.listReferences},
-		{
-			Method: http.MethodPost, Path: "/v1/references/:set", Name: reference.OpAdd, Access: route.Role, Action: identity.ReferencesWrite,
-			Body: route.JSON, Limit: maxReferences, Do: route.Strict(d.addReferences),
-		},
-		{
-			Method: http.MethodPost, Path: "/v1/references/:set/retire", Name: reference.OpRetire, Access: route.Role, Action: identity.ReferencesWrite,
-			Body: route.JSON, Limit: maxSmall, Do: route.Strict(d.retireReference),
-		},
-
 		{Method: http.MethodGet, Path: "/v1/log/checkpoint", Name: "log/checkpoint", Do: d.checkpoint},
 		{Method: http.MethodGet, Path: "/v1/log/entries", Name: "log/entries", Query: []string{"start", "limit"}, Do: d.entries},
 		{Method: http.MethodGet, Path: "/v1/log/proof", Name: "log/proof", Query: []string{"index", "size"}, Do: d.proof},
@@ -85,6 +73,7 @@ func Routes(c Config) []*route.Route {
 			Body: route.JSON, Limit: maxSmall, Do: route.Strict(d.drill),
 		},
 	}
+	out = append(out, d.referenceRoutes()...)
 	for _, r := range out {
 		r.Door = release.DoorNative
 		if r.Access == route.Nobody { // the log, open to auditors and, if so configured, to anybody
