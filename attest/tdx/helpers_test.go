@@ -7,7 +7,9 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/tdx"
+	"github.com/openskr/openskr/attest/tdx/format"
 	"github.com/openskr/openskr/attest/tdx/simulated"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 const runtimeData = `{"keys":[{"kty":"EC"}],"nonce":"AAAA","audience":"a","purpose":"release","key":"k","enc":"e"}`
@@ -63,4 +65,14 @@ func verify(t testing.TB, v attest.Verifier, ev attest.Evidence, want attest.Exp
 		t.Fatalf("%v, %v", res, err)
 	}
 	return res, rej
+}
+
+// bodyOf is evidence of a quote that is bound to no runtime data.
+func bodyOf(t testing.TB, p *simulated.Platform, quote, log []byte) attest.Evidence {
+	t.Helper()
+	body, err := strict.Marshal(format.Evidence{Type: p.Type, Quote: quote, EventLog: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attest.Evidence{Type: p.Type, Body: body}
 }
