@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-eventlog/testdata"
 	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
@@ -28,8 +29,11 @@ func platform(t testing.TB, seed byte) *simulated.Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.SNP.Now, p.TDX.Now = clockAt, clockAt
 	return p
 }
+
+func clockAt() time.Time { return now }
 
 func trusting(t testing.TB, p *simulated.Platform) *azurecvm.Verifier {
 	t.Helper()
@@ -100,32 +104,44 @@ func collect(t *testing.T, g *guest.Machine, kind tpmguest.Kind) attest.Evidence
 
 // TestRealTPM is both halves with a TPM between them.
 func TestRealTPM(t *testing.T) {
-	p := platform(t, 1)
-	g := boot(t, p, simulated.Options{})
-	if kind, err := g.Detect(t.Context()); err != nil || kind != guest.SNP {
-		t.Fatalf("detected %q, %v", kind, err)
+	for name, kind := range map[string]uint32{guest.SNP: format.HCLSNP, guest.TDX: format.HCLTDX} {
+		t.Run(name, func(t *testing.T) {
+			p := platform(t, 1)
+			g := boot(t, p, simulated.Options{Kind: kind})
+			if got, err := g.Detect(t.Context()); err != nil || got != name {
+				t.Fatalf("detected %q, %v", got, err)
+			}
+			var id attest.Identity
+			for _, kind := range []tpmguest.Kind{tpmguest.Hybrid, tpmguest.RSA} {
+				ev := collect(t, g, kind)
+				res, err := trusting(t, p).Verify(t.Context(), ev, attest.Expect{At: now})
+				if err != nil {
+					t.Fatal(err)
+				}
+				releasable(t, res, name)
+				if id != (attest.Identity{}) && id != res.Identity {
+					t.Errorf("identities %v and %v of one machine", id, res.Identity)
+				}
+				id = res.Identity
+				_, err = trusting(t, platform(t, 2)).Verify(t.Context(), ev, attest.Expect{At: now})
+				wantCheck(t, err, attest.CheckChainUntrusted)
+			}
+		})
 	}
-	v := trusting(t, p)
-	var id attest.Identity
-	for _, kind := range []tpmguest.Kind{tpmguest.Hybrid, tpmguest.RSA} {
-		ev := collect(t, g, kind)
-		res, err := v.Verify(t.Context(), ev, attest.Expect{At: now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := res.Facts
-		if !f.Chain || !f.Signature || !f.Bound || !f.Recipient || !f.Resident || f.Revocation != attest.Checked || f.Debug || f.Migratable {
-			t.Errorf("facts %+v", f)
-		}
-		if id != (attest.Identity{}) && id != res.Identity {
-			t.Errorf("identities %v and %v of one machine", id, res.Identity)
-		}
-		id = res.Identity
-		if res.Claims["boot"].(map[string]any)["cmdline"].(string)+"\x00" != testdata.Ubuntu2404AmdSevSnpCmdline || res.Claims["snp"] == nil {
-			t.Errorf("claims %v", res.Claims)
-		}
-		_, err = trusting(t, platform(t, 2)).Verify(t.Context(), ev, attest.Expect{At: now})
-		wantCheck(t, err, attest.CheckChainUntrusted)
+}
+
+// releasable fails unless the floor of a release would take the result.
+func releasable(t *testing.T, res *attest.Result, native string) {
+	t.Helper()
+	f := res.Facts
+	if !f.Chain || !f.Signature || !f.Bound || !f.Recipient || !f.Resident || f.Revocation != attest.Checked || f.Debug || f.Migratable {
+		t.Errorf("facts %+v", f)
+	}
+	if native == guest.TDX && f.TCBStatus != attest.TCBUpToDate {
+		t.Errorf("TCB status %q", f.TCBStatus)
+	}
+	if res.Claims["boot"].(map[string]any)["cmdline"].(string)+"\x00" != testdata.Ubuntu2404AmdSevSnpCmdline || res.Claims[native] == nil {
+		t.Errorf("claims %v", res.Claims)
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 type Options struct {
 	Type     attest.Type // "": attest.TypeAzureCVM
 	TPM      string      // device or socket; "": package tpm/guest's default
-	IMDS     string      // base URL of the metadata service; "": [DefaultIMDS]
+	IMDS     string      // base URL of the metadata service, or "unix:" and a socket; "": [DefaultIMDS]
 	EventLog string      // file; "": the kernel's
 	// Client is what the machine says of itself, without proof; nil: nothing.
 	Client *format.Client

@@ -18,6 +18,8 @@ import (
 	"github.com/openskr/openskr/attest/azurecvm/format"
 	"github.com/openskr/openskr/attest/snp"
 	snpsim "github.com/openskr/openskr/attest/snp/simulated"
+	"github.com/openskr/openskr/attest/tdx"
+	tdxsim "github.com/openskr/openskr/attest/tdx/simulated"
 	"github.com/openskr/openskr/internal/strict"
 )
 
@@ -25,6 +27,7 @@ import (
 // one seed are the same.
 type Platform struct {
 	SNP *snpsim.Platform // its Chip is the processor of SNP machines
+	TDX *tdxsim.Platform // its TD is every TDX machine
 }
 
 // New makes the platform of a seed: the roots are those of the simulated processors
@@ -34,7 +37,12 @@ func New(seed [32]byte) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{SNP: s}, nil
+	x, err := tdxsim.New(seed)
+	if err != nil {
+		return nil, err
+	}
+	x.TD.Events = nil // the paravisor measures into the vTPM, and leaves the RTMRs zero
+	return &Platform{SNP: s, TDX: x}, nil
 }
 
 // Config is that of a verifier that trusts this platform and nothing else.
@@ -43,7 +51,11 @@ func (p *Platform) Config() (azurecvm.Config, error) {
 	if err != nil {
 		return azurecvm.Config{}, err
 	}
-	return azurecvm.Config{Type: attest.TypeAzureCVM.Simulated(), SNP: s}, nil
+	x, err := tdx.New(tdx.Config{Type: attest.TypeTDX.Simulated(), Roots: p.TDX.Roots(), Endorser: p.TDX})
+	if err != nil {
+		return azurecvm.Config{}, err
+	}
+	return azurecvm.Config{Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: x}, nil
 }
 
 // Machine is what one machine finds in its vTPM and at its metadata service.
