@@ -32,6 +32,7 @@ var (
 	ErrNeed      = errors.New("no document has this name")
 	ErrMissing   = errors.New("not here, and not to be fetched")            // offline
 	ErrAuthority = errors.New("the authority does not give the document")   // unreachable, 404, …
+	ErrUnknown   = errors.New("the authority knows no such document")      // its answer was 404
 	ErrThrottled = errors.New("too many fetches: not asked for now")        // by them or by us
 	ErrInvalid   = errors.New("the document is not genuine")                // an Inspector's word
 	ErrRollback  = errors.New("the document is older than one seen before") // CRL number, issue date
@@ -58,7 +59,7 @@ type Config struct {
 	Issuers map[string]string
 	// Offline never opens a connection.
 	Offline bool
-	Timeout time.Duration // of everything one document takes; default and maximum 3 s
+	Timeout time.Duration // of everything one document takes; default 3 s
 	MaxSize int64         // of a document, bytes; default 1 MiB
 	// Chips bounds how many VCEKs are kept; default 4096. ChipsPerMinute bounds how many
 	// are fetched, since a stranger may name any chip; default 30.
@@ -125,8 +126,14 @@ func (e *Endorser) Use(i Inspect) {
 	e.inspect.Store(&i)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	old := e.held
 	e.held = newShelves(e.cfg.Chips)
 	clear(e.failed)
+	for need, el := range old.others.items {
+		if e.kinds[need.Kind].memory { // no Inspect had a part in it
+			e.held.others.put(el.Value.(*entry))
+		}
+	}
 }
 
 // Endorse implements [attest.Endorser]. The Document is shared: it must not be changed.

@@ -190,7 +190,11 @@ func (e *Endorser) getURL(ctx context.Context, address string) ([]byte, http.Hea
 		return fail(0, 0, "%w", err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusGone:
+		return fail(res.StatusCode, 0, "%w", ErrUnknown)
+	default:
 		return fail(res.StatusCode, retryAfter(res.Header.Get("Retry-After"), e.cfg.Now()), "answered %d", res.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, e.cfg.MaxSize+1))

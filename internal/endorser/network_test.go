@@ -177,7 +177,7 @@ func TestMissingIsRemembered(t *testing.T) {
 		a := newAuthority(t, status(http.StatusNotFound))
 		e, o := build(t, a, endorser.Config{})
 		for range 5 {
-			wantError(t, e, chip(1), endorser.ErrAuthority)
+			wantError(t, e, chip(1), endorser.ErrUnknown)
 		}
 		a.wantCalls(t, 1)
 		o.want(t, endorser.OutcomeUnavailable, 5)

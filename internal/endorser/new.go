@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxTimeout   = 3 * time.Second
+	timeout      = 3 * time.Second // a machine that boots waits for it
 	maxRedirects = 3
 	maxHeader    = 64 << 10 // issuer chains travel in headers
 )
@@ -52,8 +52,8 @@ func (c *Config) complete() error {
 	if len(c.Intel) == 0 {
 		c.Intel = []string{intelBase}
 	}
-	if c.Timeout <= 0 || c.Timeout > maxTimeout {
-		c.Timeout = maxTimeout
+	if c.Timeout <= 0 {
+		c.Timeout = timeout
 	}
 	if c.MaxSize <= 0 {
 		c.MaxSize = 1 << 20

@@ -182,3 +182,20 @@ func (e *Endorser) Import(need attest.Need, doc *attest.Document) (en Entry, cha
 	}
 	return en, err == nil, err
 }
+
+// Examine describes a document without keeping it. An error wraps [ErrInvalid] or,
+// with the Entry as far as it is known, [ErrStale].
+func (e *Endorser) Examine(need attest.Need, doc *attest.Document) (Entry, error) {
+	k, err := e.check(need)
+	if err != nil {
+		return Entry{Need: need}, err
+	}
+	en, err := e.look(need, k, doc)
+	if err != nil {
+		return Entry{Need: need}, err
+	}
+	if !e.cfg.Now().Before(en.fresh) {
+		err = ErrStale
+	}
+	return en.describe(), err
+}

@@ -236,6 +236,7 @@ func TestKeysAge(t *testing.T) {
 		e, o := build(t, a, endorser.Config{Issuers: map[string]string{issuer: issuer + "/keys?x=y"}})
 		mustEndorse(t, e, keys)
 		a.change(status(http.StatusBadGateway))
+		e.Use(inspect)
 		time.Sleep(59 * time.Minute)
 		mustEndorse(t, e, keys)
 		a.wantCalls(t, 1)
