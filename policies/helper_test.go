@@ -48,7 +48,12 @@ func claimsSchema() map[string]any {
 			"eventlog":         object(map[string]any{"present": boolean, "complete": boolean, "unexplained": array(num)}),
 			"firmware_version": str,
 		}),
-		"snp": object(map[string]any{"measurement": str}), "nitro": object(map[string]any{"pcrs": object(pcrs)}),
+		"snp": object(map[string]any{
+			"measurement": str, "chip_id": str, "id_key_digest": str, "vmpl": num,
+			"tcb": object(map[string]any{"reported": object(map[string]any{"boot_loader": num, "tee": num, "snp": num, "microcode": num})}),
+		}),
+		"tdx_mrtd": str, "tdx_rtmr0": str, "tdx_rtmr1": str, "tdx_rtmr2": str,
+		"nitro": object(map[string]any{"pcrs": object(pcrs)}), "gce": object(map[string]any{"project_id": str, "project_number": num}),
 		"unverified": object(map[string]any{"os_distro": str}), "attester_tcb_status": str,
 		// not of a TEE: for tests of the language
 		"level": num, "name": str, "list": array(str), "revoked": boolean, "free": object(nil),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,12 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/all"
-	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/deployment"
+	"github.com/openskr/openskr/internal/endorser"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/jose"
 	"github.com/openskr/openskr/internal/reference"
@@ -49,6 +47,7 @@ type broker struct {
 	engine     *policies.Engine
 	references *reference.Service
 	metrics    *telemetry.Metrics
+	endorser   *endorser.Endorser
 	records    func(ctx context.Context, op string) *release.Record
 	handler    http.Handler
 	settings   atomic.Pointer[settings]
@@ -99,7 +98,12 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 		return nil, err
 	}
 	lc := b.dep.LogConfig(b.store, o.Now, buildVersion(), b.digest)
-	b.metrics = telemetry.NewMetrics(buildVersion(), api.Names())
+	names := api.Names()
+	names.Kinds, names.Outcomes = endorser.Kinds(), endorser.Outcomes()
+	b.metrics = telemetry.NewMetrics(buildVersion(), names)
+	if b.endorser, err = b.newEndorser(); err != nil {
+		return nil, err
+	}
 	lc.Fault, lc.Observe = o.Fault, b.metrics.Commit
 	b.records = api.Records(b.base)
 	lc.System = func(op string) *release.Record { return b.records(context.Background(), op) }
@@ -115,7 +119,7 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if err := b.dep.Use(b.log); err != nil {
 		return nil, err
 	}
-	if err := b.enrolment(s); err != nil {
+	if err := errors.Join(b.enrolment(s), b.verification(s)); err != nil {
 		return nil, err
 	}
 	if err := b.assemble(); err != nil {
@@ -158,7 +162,7 @@ func (b *broker) assemble() (err error) {
 	if err != nil {
 		return err
 	}
-	if b.engine, err = policies.New(policies.Config{Compiler: []string{self, "policy-compiler"}, ClaimsSchema: tpm.Schema()}); err != nil {
+	if b.engine, err = policies.New(policies.Config{Compiler: []string{self, "policy-compiler"}, ClaimsSchema: all.Schema()}); err != nil {
 		return err
 	}
 	if b.references, err = reference.New(context.Background(), reference.Config{
@@ -193,27 +197,12 @@ func (b *broker) core(issuer release.Challenges, gate *api.Gate) (*release.Broke
 	if err != nil {
 		return nil, err
 	}
-	verifier, anchors, err := b.verifier()
-	if err != nil {
-		return nil, err
-	}
 	return release.New(release.Config{
 		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Binary: buildVersion(), Settings: b.digest,
-		Anchors:  func() receipt.Digest { return anchors },
+		Anchors:  func() receipt.Digest { return b.settings.Load().anchors },
 		ParseKID: b.keys.ParseKID, Challenges: issuer, Keys: b.keys, Machines: release.EnrolledMachines{Objects: b.log.Objects()},
-		Verifier: verifier, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
+		Verifier: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
 	})
-}
-
-func (b *broker) verifier() (attest.Verifier, receipt.Digest, error) {
-	var roots []*x509.Certificate
-	h := newAnchorHash()
-	for _, ca := range b.dep.AKCAs {
-		roots = append(roots, ca.Cert)
-		h.Write(ca.Cert.Raw)
-	}
-	v, err := all.Verifiers(all.Config{TPM: tpm.Config{AKRoots: roots, Denied: func(c *x509.Certificate) bool { return b.settings.Load().denied(c) }}})
-	return v, receipt.Digest(h.Sum(nil)), err
 }
 
 func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *api.Gate) error {

@@ -263,6 +263,12 @@ func (c *Config) needRestart(old *Config) []string {
 	return out
 }
 
+// keep takes over from old what needRestart names.
+func (c *Config) keep(old *Config) {
+	c.Listen, c.Hosts, c.KEK, c.NonceTTL, c.RequestsPerSecond = old.Listen, old.Hosts, old.KEK, old.NonceTTL, old.RequestsPerSecond
+	c.CollateralOffline, c.AMDKDS, c.IntelPCS = old.CollateralOffline, old.AMDKDS, old.IntelPCS
+}
+
 // URLs are the broker's base URLs, the first one for URLs that it makes itself.
 func (c *Config) URLs() []string {
 	_, port, _ := net.SplitHostPort(c.Listen)

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/openskr/openskr/attest"
-	"github.com/openskr/openskr/attest/tpm"
 )
 
 func newEvidenceCmd(a *app) *cobra.Command {
@@ -21,12 +21,14 @@ func newEvidenceCmd(a *app) *cobra.Command {
 
 // evidenceFlags are those of `evidence verify`.
 type evidenceFlags struct {
-	typ                                         string
-	attestation                                 string
-	body                                        string // --evidence
-	quote, signature, ak, akCert, log, pcrs     string
-	akRoots, at, nonce, runtimeData             string
-	chain, freshness, binding, revoked, resides bool
+	typ                                              string
+	body                                             string // --evidence
+	attestation, quote, signature, ak, akCert        string
+	log, pcrs, report, ccel, hcl, tdQuote            string
+	document, token, jwks                            string
+	endorsements, collateral, roots                  []string
+	akRoots, at, nonce, runtimeData                  string
+	chain, freshness, binding, revoked, resides, tcb bool
 }
 
 // verification is what `evidence verify` prints. Each status is checked,
@@ -48,6 +50,7 @@ type verification struct {
 	Residency  attest.Status    `json:"residency,omitempty"`
 	Revocation attest.Status    `json:"revocation,omitempty"`
 	TCB        attest.Status    `json:"tcb,omitempty"`
+	TCBStatus  string           `json:"tcb_status,omitempty"` // Intel's word, or unknown
 	Recipient  json.RawMessage  `json:"recipient,omitempty"`
 	Claims     attest.Claims    `json:"claims,omitempty"`
 }
@@ -59,58 +62,82 @@ func newEvidenceVerifyCmd(a *app) *cobra.Command {
 		Long: `Verifies evidence without a broker, configuration or network, and prints one JSON
 object: verified, the check that refused, what was checked, and the claims.
 
-The signature always has to verify. The chain of the AK is checked when --ak-roots
-is given; freshness when --nonce or --runtime-data is; binding to a recipient when
---runtime-data is. What has no input is printed as not_checked and refuses only
-with its --require flag.
+Evidence is one FILE of ` + "`openskr-agent evidence`" + ` (--evidence), or raw files by type:
 
-Quote, signature and AK may be raw TPM structures or as tpm2-tools writes them
-(tpm2_quote -m, -s; tpm2_createak -u). --pcrs is {"sha256":{"0":"<hex>",…}} or what
-tpm2_quote -o writes.`,
+  tpm        --quote --signature --ak --pcrs [--eventlog] [--ak-cert], or --attestation
+  snp        --report --endorsement…
+  tdx        --quote [--ccel] [--collateral…]
+  sgx        --quote [--collateral…]
+  azure-cvm  --hcl [--quote --signature] [--pcrs] [--eventlog] [--td-quote] [--endorsement…]
+  nitro      --document
+  gce        as tpm, with [--report | --td-quote] and [--endorsement…]
+  token      --token --jwks
+
+Signature and chain always have to verify, and debug is always refused; a TPM's chain is
+checked when --ak-roots is given. Freshness is checked when --nonce or --runtime-data is;
+binding to a recipient when --runtime-data is; revocation and TCB when --collateral has
+the CRLs and TCB info. What has no input is printed as not_checked or unknown, and
+refuses only with its --require flag.
+
+Quote, signature and AK of a TPM may be raw structures or as tpm2-tools writes them
+(tpm2_quote -m, -s; tpm2_createak -u). --pcrs is {"sha256":{"0":"<hex>",…}}, one line of
+hex for each of PCR 0 to 23, or what tpm2_quote -o writes. --endorsement takes PEM or
+DER certificates in any order, or the certificate table of a SEV-SNP host. --collateral
+takes files or folders: what ` + "`openskr collateral fetch`" + ` wrote, or answers of the vendors.`,
 		Example: `  openskr evidence verify --type tpm --attestation attestation.pb --nonce 9009
-  openskr evidence verify --type tpm --quote q.msg --signature q.sig --ak ak.pub --pcrs pcrs.out`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.verifyEvidence(cmd.Context(), &f) },
+  openskr evidence verify --type snp --report report.bin --endorsement vcek.der
+  openskr evidence verify --type tdx --quote quote.bin --collateral collateral/ --require-tcb`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.fits(cmd.Flags()); err != nil {
+				return err
+			}
+			return a.verifyEvidence(cmd.Context(), &f)
+		},
 	}
-	fl := cmd.Flags()
-	fl.StringVar(&f.typ, "type", "", "`TYPE` of evidence: tpm")
-	fl.StringVar(&f.body, "evidence", "", "`FILE` that `openskr-agent evidence` printed, instead of the five parts")
-	fl.StringVar(&f.attestation, "attestation", "", "`FILE` of go-tpm-tools (protobuf), instead of the next five")
-	fl.StringVar(&f.quote, "quote", "", "`FILE` with the quote")
-	fl.StringVar(&f.signature, "signature", "", "`FILE` with its signature")
+	f.register(cmd.Flags())
+	return cmd
+}
+
+func (f *evidenceFlags) register(fl *pflag.FlagSet) {
+	fl.StringVar(&f.typ, "type", "", "`TYPE` of evidence: tpm, snp, tdx, sgx, azure-cvm, nitro, gce or token")
+	fl.StringVar(&f.body, "evidence", "", "`FILE` that `openskr-agent evidence` printed, instead of raw files")
+	fl.StringVar(&f.attestation, "attestation", "", "`FILE` of go-tpm-tools (protobuf), instead of the TPM's files")
+	fl.StringVar(&f.quote, "quote", "", "`FILE` with the quote, of a TPM or of TDX or SGX")
+	fl.StringVar(&f.signature, "signature", "", "`FILE` with the TPM quote's signature")
 	fl.StringVar(&f.ak, "ak", "", "`FILE` with the AK's public area")
 	fl.StringVar(&f.pcrs, "pcrs", "", "`FILE` with the quoted PCR values")
 	fl.StringVar(&f.log, "eventlog", "", "`FILE` with the event log, for claims about the boot")
 	fl.StringVar(&f.akCert, "ak-cert", "", "`FILE` with the AK's certificate, PEM or DER")
 	fl.StringVar(&f.akRoots, "ak-roots", "", "`DIR` (or file) of CA certificates the AK's certificate must chain to")
+	fl.StringVar(&f.report, "report", "", "`FILE` with the SEV-SNP report")
+	fl.StringVar(&f.ccel, "ccel", "", "`FILE` with the event log of a TD (CCEL data)")
+	fl.StringVar(&f.hcl, "hcl", "", "`FILE` with NV index 0x01400001 of an Azure vTPM")
+	fl.StringVar(&f.tdQuote, "td-quote", "", "`FILE` with the TD quote beside a TPM's quote")
+	fl.StringVar(&f.document, "document", "", "`FILE` with the Nitro attestation document")
+	fl.StringVar(&f.token, "token", "", "`FILE` with the token, a compact JWS")
+	fl.StringVar(&f.jwks, "jwks", "", "`FILE` with the issuer's keys, a JWK set")
+	fl.StringArrayVar(&f.endorsements, "endorsement", nil, "`FILE` with certificates of the hardware (repeatable)")
+	fl.StringArrayVar(&f.collateral, "collateral", nil, "`FILE` or folder with CRLs, TCB info, QE identity (repeatable)")
+	fl.StringArrayVar(&f.roots, "root", nil, "`FILE` with a CA certificate to trust besides the vendor's own (repeatable)")
 	fl.StringVar(&f.at, "at", "", "judge certificates at this `TIME` (RFC 3339; default now)")
-	fl.StringVar(&f.nonce, "nonce", "", "`HEX` that the quote's extraData must be")
-	fl.StringVar(&f.runtimeData, "runtime-data", "", "`FILE` whose SHA-256 the quote's extraData must be")
+	fl.StringVar(&f.nonce, "nonce", "", "`HEX` that the hardware must have signed: extraData of a TPM, report data (zeros may be left out), nonce")
+	fl.StringVar(&f.runtimeData, "runtime-data", "", "`FILE` whose SHA-256 the hardware must have signed")
 	fl.BoolVar(&f.chain, "require-chain", false, "refuse when the chain is not checked")
 	fl.BoolVar(&f.freshness, "require-freshness", false, "refuse when freshness is not checked")
 	fl.BoolVar(&f.binding, "require-binding", false, "refuse when binding to a recipient is not checked")
 	fl.BoolVar(&f.resides, "require-residency", false, "refuse when the recipient key is not proven to live in the TPM")
 	fl.BoolVar(&f.revoked, "require-revocation", false, "refuse when revocation is not checked")
-	return cmd
+	fl.BoolVar(&f.tcb, "require-tcb", false, "refuse when the TCB status is unknown")
 }
 
 func (a *app) verifyEvidence(ctx context.Context, f *evidenceFlags) error {
-	if f.typ != string(attest.TypeTPM) {
-		return usagef("--type %q: want tpm", f.typ)
-	}
 	ev, want, err := a.readEvidence(f)
 	if err != nil {
 		return err
 	}
-	roots, err := a.readRoots(f.akRoots)
+	v, err := a.offlineVerifier(f, &ev)
 	if err != nil {
 		return err
-	}
-	if f.akRoots == "" {
-		ev.Endorsements = nil // nothing to judge a certificate by
-	}
-	v, err := tpm.New(roots.config(ev.Endorsements))
-	if err != nil {
-		return unreadable(err)
 	}
 	res, err := judge(ctx, v, ev, want, f.akRoots != "")
 	out := verification{Type: ev.Type, At: want.At.UTC().Format(time.RFC3339)}
@@ -132,7 +159,7 @@ func judge(ctx context.Context, v attest.Verifier, ev attest.Evidence, want atte
 	if certified && len(ev.Endorsements) == 0 {
 		return nil, attest.Reject(attest.CheckAKNotTrusted, "no certificate of the AK to hold against --ak-roots: give --ak-cert FILE (openskr-agent keeps it as ak-certificate.der in its --state folder)")
 	}
-	return attest.Set{attest.TypeTPM: v}.Verify(ctx, ev, want)
+	return attest.Set{ev.Type: v}.Verify(ctx, ev, want)
 }
 
 // expectation is what the quote is held against.
@@ -174,7 +201,15 @@ func (v *verification) fill(res *attest.Result, want attest.Expect) {
 	v.Verified, v.Authority, v.Identity, v.Claims = true, res.Authority, &res.Identity, res.Claims
 	v.Signature, v.Chain = status(res.Facts.Signature), status(res.Facts.Chain)
 	v.Freshness, v.Binding = status(!want.Unbound), status(res.Facts.Bound && res.Facts.Recipient)
-	v.Residency, v.Revocation, v.TCB = status(res.Facts.Resident), res.Facts.Revocation, attest.Unknown
+	v.Residency, v.Revocation, v.TCBStatus = status(res.Facts.Resident), res.Facts.Revocation, res.Facts.TCBStatus
+	switch v.TCBStatus {
+	case "":
+		v.TCB = attest.NotChecked
+	case attest.TCBUnknown:
+		v.TCB = attest.Unknown
+	default:
+		v.TCB = attest.Checked
+	}
 	v.Recipient = res.Recipient
 }
 
@@ -190,7 +225,8 @@ func (f *evidenceFlags) require(v *verification) error {
 		{f.freshness, v.Freshness, attest.CheckReportData, "freshness is not checked: give --nonce or --runtime-data"},
 		{f.binding, v.Binding, attest.CheckNoRecipient, "binding to a recipient is not checked: give --runtime-data"},
 		{f.resides, v.Residency, attest.CheckRecipientUnbound, "the recipient key is not proven to live in the TPM"},
-		{f.revoked, v.Revocation, attest.CheckCertRevoked, "revocation cannot be checked offline"},
+		{f.revoked, v.Revocation, attest.CheckCertRevoked, "revocation is not checked: give the CRLs with --collateral"},
+		{f.tcb, v.TCB, attest.CheckTCBUnknown, "the TCB status is unknown: give TCB info and QE identity with --collateral"},
 	} {
 		if r.asked && r.got != attest.Checked {
 			return attest.Reject(r.check, "%s", r.need)

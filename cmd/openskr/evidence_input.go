@@ -24,7 +24,7 @@ import (
 
 // readEvidence makes evidence of files.
 func (a *app) readEvidence(f *evidenceFlags) (attest.Evidence, attest.Expect, error) {
-	ev := attest.Evidence{Type: attest.TypeTPM}
+	ev := attest.Evidence{Type: attest.Type(f.typ)}
 	want, runtimeData, err := a.expectation(f)
 	if err != nil {
 		return ev, want, err
@@ -35,13 +35,16 @@ func (a *app) readEvidence(f *evidenceFlags) (attest.Evidence, attest.Expect, er
 	case (f.attestation != "" || f.body != "") && parts != "" || f.attestation != "" && f.body+f.akCert != "":
 		return ev, want, usagef("--attestation and --evidence hold everything: do not give parts too")
 	case f.body != "":
-		if ev.Body, err = a.input(f.body); err == nil && f.akCert != "" {
-			err = a.readAKCert(f.akCert, &ev)
-		}
+		err = a.readEnvelope(f, &ev)
+	case ev.Type != attest.TypeTPM:
+		err = a.parts(f, &ev)
 	case f.attestation != "":
 		err = a.readAttestation(f.attestation, &ev)
 	default:
 		err = a.readParts(f, &ev)
+	}
+	if err == nil {
+		err = a.readEndorsements(f.endorsements, &ev)
 	}
 	return ev, want, err
 }
@@ -126,8 +129,12 @@ func unwrap2B(b []byte) []byte {
 	return b
 }
 
-// readPCRs reads PCR values: JSON with hex, or the binary form of tpm2_quote -o.
+// readPCRs reads PCR values: JSON with hex, 24 lines of hex, or the binary form of
+// tpm2_quote -o.
 func readPCRs(b []byte) (map[string]map[string]attest.Bytes, error) {
+	if out := linePCRs(b); out != nil {
+		return out, nil
+	}
 	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
 		return toolsPCRs(b)
 	}
@@ -147,6 +154,23 @@ func readPCRs(b []byte) (map[string]map[string]attest.Bytes, error) {
 		}
 	}
 	return out, nil
+}
+
+// linePCRs reads one line of hex for each of PCR 0 to 23; nil when b is not that.
+func linePCRs(b []byte) map[string]map[string]attest.Bytes {
+	values := map[string]attest.Bytes{}
+	for i, line := range bytes.Fields(b) {
+		raw, err := hex.DecodeString(string(line))
+		if err != nil || i > 23 {
+			return nil
+		}
+		values[strconv.Itoa(i)] = raw
+	}
+	if len(values) != 24 {
+		return nil
+	}
+	bank := map[int]string{32: "sha256", 48: "sha384"}[len(values["0"])]
+	return map[string]map[string]attest.Bytes{bank: values}
 }
 
 // Sizes of the serialized form of tpm2_quote -o (tpm2-tools, lib/pcr.c): C

@@ -14,6 +14,7 @@ import (
 
 	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/internal/simulate"
 )
 
 // initFlags are what `openskr init` can be told.
@@ -96,6 +97,11 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 			cred, err := json.MarshalIndent(credential{Broker: cfg.URLs()[0], ClientID: r.AdminID, ClientSecret: r.AdminSecret, CA: r.Trust.CA}, "", "  ")
 			if err != nil {
 				return err
+			}
+			if f.simulation {
+				if err := simulate.NewSeed(filepath.Join(tmp, simulate.SeedFile)); err != nil {
+					return err
+				}
 			}
 			return errors.Join(cfg.write(tmp, "init"), os.WriteFile(filepath.Join(tmp, agentFile), append(trust, '\n'), 0o644), writeNew(f.credential, append(cred, '\n')))
 		},

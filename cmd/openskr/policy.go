@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/openskr/openskr/attest/tpm"
+	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/policies"
 	"github.com/openskr/openskr/release"
 )
@@ -63,7 +63,7 @@ Remarks are printed as FILE:ROW:COLUMN: message [code].`,
 			if err != nil {
 				return err
 			}
-			e, err := policies.New(policies.Config{Compiler: argv, ClaimsSchema: tpm.Schema()})
+			e, err := policies.New(policies.Config{Compiler: argv, ClaimsSchema: all.Schema()})
 			if err != nil {
 				return err
 			}
@@ -118,7 +118,7 @@ it, on the engine that the broker runs, with its bounds.`,
 			if err != nil {
 				return err
 			}
-			r, err := policies.Test(cmd.Context(), files, policies.TestOptions{Compiler: argv, ClaimsSchema: tpm.Schema(), Filter: filter})
+			r, err := policies.Test(cmd.Context(), files, policies.TestOptions{Compiler: argv, ClaimsSchema: all.Schema(), Filter: filter})
 			if err != nil {
 				return err
 			}

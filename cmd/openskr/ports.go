@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"hash"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/audit"
+	"github.com/openskr/openskr/internal/endorser"
 	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/internal/telemetry"
 	"github.com/openskr/openskr/policies"
@@ -127,7 +129,25 @@ func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
 	if err := m.Gauge("openskr_log_entries", "Entries under the signed checkpoint.", func() float64 { return float64(b.log.Size()) }); err != nil {
 		return err
 	}
+	for _, kind := range endorser.Kinds() {
+		if err := m.CollateralGauge("openskr_collateral_next_update_seconds",
+			"Seconds until the first document of this kind proves nothing any more; alert long before 0. +Inf: none is held.",
+			kind, func() float64 { return b.nextUpdate(kind) }); err != nil {
+			return err
+		}
+	}
 	return m.Gauge("openskr_queue_depth", "Requests running, at the log or waiting for a processor.", func() float64 { return float64(gate.Depth()) })
+}
+
+// nextUpdate is the time in seconds that the first document of a kind has left.
+func (b *broker) nextUpdate(kind string) float64 {
+	left := math.Inf(1)
+	for _, e := range b.endorser.Snapshot() {
+		if string(e.Need.Kind) == kind && !e.NextUpdate.IsZero() {
+			left = min(left, e.NextUpdate.Sub(b.now()).Seconds())
+		}
+	}
+	return left
 }
 
 // buildDate is the time of the commit this program was built from, or zero.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -38,7 +39,8 @@ one that init wrote; flags win over it.
 SIGHUP reads the configuration's files again (certificate, EK roots, allow and
 deny lists, references, log level), records the new configuration's hash, and
 keeps the old ones when any of them cannot be read. A changed kek, listen, hosts,
-nonce_ttl or requests_per_second waits for a restart, and the log says so.
+nonce_ttl, requests_per_second, collateral_offline, amd_kds or intel_pcs waits for a
+restart, and the log says so.
 
 The log of the program is JSON, one object a line, on stderr.`,
 		Args: exactArgs(),
@@ -141,6 +143,10 @@ func (b *broker) run(ctx context.Context, o serveOptions, server *http.Server, c
 	defer signal.Stop(hup)
 	renew := time.NewTicker(time.Hour)
 	defer renew.Stop()
+	refresh, stop := context.WithCancel(ctx)
+	var refreshing sync.WaitGroup
+	refreshing.Go(func() { b.endorser.Run(refresh) })
+	defer func() { stop(); refreshing.Wait() }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -200,13 +206,12 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 	if names := fresh.needRestart(b.cfg); len(names) > 0 {
 		b.logger.Warn("needs a restart: " + strings.Join(names, ", "))
 	}
-	fresh.Listen, fresh.Hosts, fresh.KEK, fresh.NonceTTL, fresh.RequestsPerSecond =
-		b.cfg.Listen, b.cfg.Hosts, b.cfg.KEK, b.cfg.NonceTTL, b.cfg.RequestsPerSecond
+	fresh.keep(b.cfg)
 	s, err := b.loadSettings(fresh)
 	if err != nil {
 		return err
 	}
-	if err := b.enrolment(s); err != nil {
+	if err := errors.Join(b.enrolment(s), b.verification(s)); err != nil {
 		return err
 	}
 	if err := b.references.CheckFile(s.references); err != nil {

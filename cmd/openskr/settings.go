@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/internal/enroll"
 	"github.com/openskr/openskr/internal/strict"
@@ -24,6 +26,10 @@ type settings struct {
 	references map[string]any
 	deny       enroll.AllowList // hashes of EKs, by key or certificate: no enrolment, and their AK certificates count as revoked
 	enroll     *enroll.Service
+	platforms  map[string]bool // denied, platform_deny
+	trust      all.Config      // roots and issuers of the configuration
+	verifiers  attest.Verifier
+	anchors    receipt.Digest // of everything the verifiers trust
 }
 
 // maxReferences bounds the references file in bytes.
@@ -53,6 +59,12 @@ func (b *broker) loadSettings(c *Config) (s *settings, err error) {
 	}
 	if s.deny, err = hashList(c.EKDeny); err != nil {
 		return nil, fmt.Errorf("ek_deny: %w", err)
+	}
+	if s.platforms, err = platformList(c.PlatformDeny); err != nil {
+		return nil, fmt.Errorf("platform_deny: %w", err)
+	}
+	if s.trust, err = trustOf(c); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

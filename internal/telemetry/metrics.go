@@ -29,11 +29,16 @@ type Metrics struct {
 	releases *prometheus.HistogramVec
 	commit   prometheus.Histogram
 	panics   prometheus.Counter
+
+	collateral *prometheus.CounterVec
+	kinds      map[string]bool
+	outcomes   map[string]bool
 }
 
 // Names are the closed lists that labels come from.
 type Names struct {
 	Doors, Routes, Reasons []string
+	Kinds, Outcomes        []string // of collateral
 }
 
 // NewMetrics registers everything on a registry of its own.
@@ -53,11 +58,15 @@ func NewMetrics(version string, n Names) *Metrics {
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "openskr_log_commit_seconds", Help: "Time of one durable commit of the log.", Buckets: buckets,
 		}),
+		kinds: set(n.Kinds), outcomes: set(n.Outcomes),
+		collateral: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "openskr_collateral_total", Help: "What came of asking for documents of AMD, Intel and token issuers, by kind and outcome.",
+		}, []string{"kind", "outcome"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "openskr_panics_total", Help: "Requests that ended in a contained panic."}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "openskr_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.refusals, m.releases, m.commit, m.panics, build,
+	m.registry.MustRegister(m.requests, m.refusals, m.releases, m.commit, m.panics, m.collateral, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -100,12 +109,24 @@ func (m *Metrics) Release(door, reason string, took time.Duration) {
 // Commit reports one durable commit.
 func (m *Metrics) Commit(took time.Duration) { m.commit.Observe(took.Seconds()) }
 
+// Collateral counts what came of asking for a document.
+func (m *Metrics) Collateral(kind, outcome string) {
+	m.collateral.WithLabelValues(closed(m.kinds, kind), closed(m.outcomes, outcome)).Inc()
+}
+
 // Panic counts a contained panic.
 func (m *Metrics) Panic() { m.panics.Inc() }
 
 // Gauge registers a number that is read when metrics are, e.g. "openskr_keys".
 func (m *Metrics) Gauge(name, help string, read func() float64) error {
 	return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+}
+
+// CollateralGauge registers a number of one kind of collateral.
+func (m *Metrics) CollateralGauge(name, help, kind string, read func() float64) error {
+	return m.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: name, Help: help, ConstLabels: prometheus.Labels{"kind": closed(m.kinds, kind)},
+	}, read))
 }
 
 // Text gives every number in Prometheus' text format, and its media type.

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/openskr/openskr/attest"
+	azure "github.com/openskr/openskr/attest/azurecvm/format"
+	gce "github.com/openskr/openskr/attest/gce/format"
+	nitro "github.com/openskr/openskr/attest/nitro/format"
+	sgx "github.com/openskr/openskr/attest/sgx/format"
+	snp "github.com/openskr/openskr/attest/snp/format"
+	tdx "github.com/openskr/openskr/attest/tdx/format"
+	token "github.com/openskr/openskr/attest/token/format"
+	tpm "github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/internal/strict"
+)
+
+// evidenceFiles says which raw files each type is made of.
+func evidenceFiles() map[attest.Type][]string {
+	tpmFiles := []string{"attestation", "quote", "signature", "ak", "pcrs", "eventlog", "ak-cert", "ak-roots"}
+	return map[attest.Type][]string{
+		attest.TypeTPM:      tpmFiles,
+		attest.TypeSNP:      {"report", "endorsement"},
+		attest.TypeTDX:      {"quote", "ccel"},
+		attest.TypeSGX:      {"quote"},
+		attest.TypeAzureCVM: {"hcl", "quote", "signature", "pcrs", "eventlog", "td-quote", "endorsement"},
+		attest.TypeNitro:    {"document"},
+		attest.TypeGCE:      append([]string{"report", "td-quote", "endorsement"}, tpmFiles...),
+		attest.TypeToken:    {"token", "jwks"},
+	}
+}
+
+// fits refuses a type that does not exist, and files that are not part of it.
+func (f *evidenceFlags) fits(fl *pflag.FlagSet) (err error) {
+	files := evidenceFiles()
+	own, ok := files[attest.Type(f.typ)]
+	if !ok && (f.typ != "" || f.body == "") {
+		return usagef("--type %q: want tpm, snp, tdx, sgx, azure-cvm, nitro, gce or token", f.typ)
+	}
+	fl.Visit(func(g *pflag.Flag) {
+		part := false
+		for _, names := range files {
+			part = part || slices.Contains(names, g.Name)
+		}
+		switch {
+		case !part || slices.Contains(own, g.Name) || err != nil:
+		case f.typ == "":
+			if f.body != "" && (g.Name == "ak-cert" || g.Name == "ak-roots" || g.Name == "jwks" || g.Name == "endorsement") {
+				return
+			}
+			err = usagef("--evidence holds everything: do not give --%s too", g.Name)
+		default:
+			err = usagef("--%s is not part of evidence of type %s", g.Name, f.typ)
+		}
+	})
+	return err
+}
+
+// parts makes the body of ev, whose type is not tpm, from raw files.
+func (a *app) parts(f *evidenceFlags, ev *attest.Evidence) error {
+	var body any
+	var err error
+	switch ev.Type {
+	case attest.TypeSNP:
+		b := snp.Evidence{Type: ev.Type}
+		err, body = a.files(rawFile{"report", f.report, &b.Report, true}), &b
+	case attest.TypeTDX:
+		b := tdx.Evidence{Type: ev.Type}
+		err, body = a.files(rawFile{"quote", f.quote, &b.Quote, true}, rawFile{"ccel", f.ccel, &b.EventLog, false}), &b
+		b.EventLog = tdx.TrimCCEL(b.EventLog)
+	case attest.TypeSGX:
+		b := sgx.Evidence{Type: ev.Type}
+		err, body = a.files(rawFile{"quote", f.quote, &b.Quote, true}), &b
+	case attest.TypeNitro:
+		b := nitro.Evidence{Type: ev.Type}
+		err, body = a.files(rawFile{"document", f.document, &b.Document, true}), &b
+	case attest.TypeAzureCVM:
+		body, err = a.azureParts(f)
+	case attest.TypeGCE:
+		body, err = a.gceParts(f, ev)
+	case attest.TypeToken:
+		var text attest.Bytes
+		err = a.files(rawFile{"token", f.token, &text, true})
+		body = token.Evidence{Type: ev.Type, Token: strings.TrimSpace(string(text))}
+	}
+	if err == nil {
+		ev.Body, err = strict.Marshal(body)
+	}
+	return err
+}
+
+// rawFile is one file of evidence.
+type rawFile struct {
+	flag, path string
+	into       *attest.Bytes
+	required   bool
+}
+
+func (a *app) files(list ...rawFile) (err error) {
+	for _, f := range list {
+		switch {
+		case f.path != "":
+			if *f.into, err = a.input(f.path); err != nil {
+				return err
+			}
+		case f.required:
+			return usagef("--%s FILE is missing", f.flag)
+		}
+	}
+	return nil
+}
+
+func (a *app) azureParts(f *evidenceFlags) (*azure.Evidence, error) {
+	b := &azure.Evidence{Type: attest.TypeAzureCVM, TPM: tpm.Evidence{Type: attest.TypeTPM}}
+	quoted := f.quote != "" || f.signature != ""
+	var pcrs attest.Bytes
+	if err := a.files(
+		rawFile{"hcl", f.hcl, &b.HCL, true}, rawFile{"quote", f.quote, &b.TPM.Quote, quoted}, rawFile{"signature", f.signature, &b.TPM.Signature, quoted},
+		rawFile{"pcrs", f.pcrs, &pcrs, false}, rawFile{"eventlog", f.log, &b.TPM.EventLog, false}, rawFile{"td-quote", f.tdQuote, &b.TDQuote, false},
+	); err != nil {
+		return nil, err
+	}
+	b.TPM.Quote, b.TPM.Signature = unwrap2B(b.TPM.Quote), tpmtSignature(b.TPM.Signature)
+	if pcrs != nil {
+		var err error
+		if b.TPM.PCRs, err = readPCRs(pcrs); err != nil {
+			return nil, unreadable(fmt.Errorf("--pcrs %s: %w", f.pcrs, err))
+		}
+	}
+	return b, nil
+}
+
+// tpmtSignature puts the header of a TPMT_SIGNATURE before a bare RSA signature, as
+// Azure's clients keep it: RSASSA with SHA-256, the scheme of that AK.
+func tpmtSignature(b []byte) []byte {
+	if len(b) != 256 && len(b) != 384 && len(b) != 512 {
+		return b
+	}
+	return append([]byte{0, 0x14, 0, 0x0b, byte(len(b) >> 8), byte(len(b))}, b...)
+}
+
+func (a *app) gceParts(f *evidenceFlags, ev *attest.Evidence) (*gce.Evidence, error) {
+	b := &gce.Evidence{Type: attest.TypeGCE}
+	if err := a.files(rawFile{"report", f.report, &b.SNPReport, false}, rawFile{"td-quote", f.tdQuote, &b.TDXQuote, false}); err != nil {
+		return nil, err
+	}
+	part := attest.Evidence{Type: attest.TypeTPM}
+	read := a.readParts
+	if f.attestation != "" {
+		read = func(f *evidenceFlags, ev *attest.Evidence) error { return a.readAttestation(f.attestation, ev) }
+	}
+	if err := read(f, &part); err != nil {
+		return nil, err
+	}
+	ev.Endorsements = append(ev.Endorsements, part.Endorsements...)
+	return b, strict.Unmarshal(part.Body, len(part.Body), &b.TPM)
+}
+
+// readEndorsements reads certificates of the hardware.
+func (a *app) readEndorsements(paths []string, ev *attest.Evidence) error {
+	for _, p := range paths {
+		b, err := a.input(p)
+		if err != nil {
+			return err
+		}
+		kind := attest.EndorsementCertificateTable
+		if bytes.Contains(b, []byte("-----BEGIN ")) || bytes.HasPrefix(b, []byte{0x30}) {
+			kind = attest.EndorsementCertificate
+		}
+		ev.Endorsements = append(ev.Endorsements, attest.Endorsement{Type: kind, Data: b})
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/all"
+	"github.com/openskr/openskr/attest/snp"
+	"github.com/openskr/openskr/attest/token"
+	"github.com/openskr/openskr/attest/tpm"
+	"github.com/openskr/openskr/internal/endorser"
+	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// collateralDir is the folder of what AMD, Intel and token issuers publish.
+const collateralDir = "collateral"
+
+// newEndorser keeps collateral in the data folder.
+func (b *broker) newEndorser() (*endorser.Endorser, error) {
+	issuers := map[string]string{}
+	for _, i := range b.cfg.TokenIssuers {
+		if !i.fileJWKS() {
+			issuers[i.Issuer] = i.JWKS
+			if i.JWKS == "" {
+				issuers[i.Issuer] = strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
+			}
+		}
+	}
+	return endorser.New(endorser.Config{
+		Dir: filepath.Join(b.dir, collateralDir), AMD: b.cfg.AMDKDS, Intel: b.cfg.IntelPCS, Issuers: issuers,
+		Offline: b.cfg.CollateralOffline, Now: b.now, Logger: b.logger, Observe: b.metrics.Collateral,
+	})
+}
+
+// verification builds the verifiers of s. The endorser takes them as inspectors, so
+// that it keeps nothing that they would refuse.
+func (b *broker) verification(s *settings) error {
+	c := s.trust
+	c.TPM = &tpm.Config{Denied: func(cert *x509.Certificate) bool { return b.settings.Load().denied(cert) }}
+	for _, ca := range b.dep.AKCAs {
+		c.TPM.AKRoots = append(c.TPM.AKRoots, ca.Cert)
+	}
+	c.Endorser = b.endorser
+	c.Denied = func(id string) bool { return b.settings.Load().platforms[id] }
+	if b.dep.Simulation {
+		seed, err := b.simulationSeed()
+		if err != nil {
+			return fmt.Errorf("simulation: %w", err)
+		}
+		c.Seed = &seed
+	}
+	v, err := all.New(c)
+	if err != nil {
+		return err
+	}
+	s.verifiers, s.anchors = v, receipt.Digest(v.Anchors())
+	b.endorser.Use(v.Inspect)
+	return nil
+}
+
+// simulationSeed reads it, or makes one where there is none: after init, and after a
+// restore, since a backup has no part in it.
+func (b *broker) simulationSeed() (seed [32]byte, err error) {
+	path := filepath.Join(b.dir, simulate.SeedFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := simulate.NewSeed(path); err != nil {
+			return seed, err
+		}
+		b.logger.Info("made roots of simulated hardware", "seed", path)
+	}
+	return simulate.ReadSeed(path)
+}
+
+// currentVerifier is that of the present settings.
+type currentVerifier struct{ b *broker }
+
+// Verify implements attest.Verifier.
+func (c currentVerifier) Verify(ctx context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
+	return c.b.settings.Load().verifiers.Verify(ctx, ev, want)
+}
+
+// trustOf reads the private roots and the issuers of a configuration.
+func trustOf(c *Config) (t all.Config, err error) {
+	for _, r := range []struct {
+		name  string
+		paths []string
+		into  *[]*x509.Certificate
+	}{{"intel_roots", c.IntelRoots, &t.Intel}, {"nitro_roots", c.NitroRoots, &t.AWS}, {"google_roots", c.GoogleRoots, &t.Google}} {
+		if *r.into, err = rootFiles(r.paths); err != nil {
+			return t, fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	if t.Products, err = productFiles(c.SNPRoots); err != nil {
+		return t, fmt.Errorf("snp_roots: %w", err)
+	}
+	for _, i := range c.TokenIssuers {
+		issuer := token.Issuer{Kind: i.Kind, Issuer: i.Issuer, Audience: i.Audience, MaxAge: i.MaxAge}
+		if i.fileJWKS() {
+			if issuer.JWKS, err = os.ReadFile(i.JWKS); err != nil {
+				return t, fmt.Errorf("token_issuers: %w", err)
+			}
+		}
+		t.Issuers = append(t.Issuers, issuer)
+	}
+	return t, nil
+}
+
+// rootFiles reads CA certificates from PEM or DER files and folders of them.
+func rootFiles(paths []string) (out []*x509.Certificate, err error) {
+	err = eachFile(paths, func(path string, b []byte) error {
+		certs, err := certificates(b)
+		if err == nil && len(certs) == 0 {
+			err = errors.New("no certificate in it")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		out = append(out, certs...)
+		return nil
+	})
+	return out, err
+}
+
+// productFiles reads SEV-SNP products, one a file.
+func productFiles(paths []string) (out []snp.Product, err error) {
+	err = eachFile(paths, func(path string, b []byte) error {
+		p, err := snp.ParseProducts(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		out = append(out, p...)
+		return nil
+	})
+	return out, err
+}
+
+func eachFile(paths []string, fn func(path string, b []byte) error) error {
+	for _, p := range paths {
+		if err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return fn(path, b)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxPlatforms bounds the deny list of hardware in entries.
+const maxPlatforms = 1 << 20
+
+// platformList reads one id a line; # begins a comment.
+func platformList(path string) (map[string]bool, error) {
+	out := map[string]bool{}
+	if path == "" {
+		return out, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 || b[len(b)-1] != '\n' {
+		return nil, fmt.Errorf("%s is empty or does not end with a line break: it may be half written", path)
+	}
+	for line := range bytes.Lines(b) {
+		text, _, _ := strings.Cut(string(line), "#")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		if strings.ContainsAny(text, " \t") || len(out) == maxPlatforms {
+			return nil, fmt.Errorf("%s: %.64q is not one id", path, text)
+		}
+		out[text] = true
+	}
+	return out, nil
+}
