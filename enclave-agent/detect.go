@@ -10,6 +10,8 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	azure "github.com/openskr/openskr/attest/azurecvm/guest"
+	nitro "github.com/openskr/openskr/attest/nitro/guest"
+	snp "github.com/openskr/openskr/attest/snp/guest"
 	"github.com/openskr/openskr/attest/tpm/guest"
 )
 
@@ -51,6 +53,8 @@ func (d *Detection) Unwrap() error { return ErrNoHardware }
 // reportFolder of the kernel's TSM interface (Linux 6.7,
 // Documentation/ABI/testing/configfs-tsm).
 const reportFolder = "/sys/kernel/config/tsm/report"
+
+const tdxDevice = "/dev/tdx_guest"
 
 // Providers of it.
 const (
@@ -138,11 +142,11 @@ func (m *host) reports(t attest.Type, provider string, devices ...string) Probe 
 }
 
 func (m *host) tdx(context.Context) Probe {
-	return m.reports(attest.TypeTDX, providerTDX, "/dev/tdx_guest", "/dev/tdx-guest")
+	return m.reports(attest.TypeTDX, providerTDX, tdxDevice, "/dev/tdx-guest")
 }
 
 func (m *host) snp(context.Context) Probe {
-	return m.reports(attest.TypeSNP, providerSNP, "/dev/sev-guest", "/sys/devices/platform/sev-guest")
+	return m.reports(attest.TypeSNP, providerSNP, snp.DefaultDevice, "/sys/devices/platform/sev-guest")
 }
 
 func (m *host) sgx(context.Context) Probe {
@@ -162,10 +166,10 @@ func (m *host) cca(context.Context) Probe {
 }
 
 func (m *host) nitro(context.Context) Probe {
-	if m.there("/dev/nsm") != "" {
-		return Probe{Platform: string(attest.TypeNitro), Found: true, Why: "/dev/nsm is there"}
+	if m.there(nitro.DefaultDevice) != "" {
+		return Probe{Platform: string(attest.TypeNitro), Found: true, Why: nitro.DefaultDevice + " is there"}
 	}
-	return Probe{Platform: string(attest.TypeNitro), Why: "no /dev/nsm"}
+	return Probe{Platform: string(attest.TypeNitro), Why: "no " + nitro.DefaultDevice}
 }
 
 // azure looks for the report of the paravisor, which is in the vTPM.

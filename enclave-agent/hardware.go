@@ -31,6 +31,7 @@ func openers() []opener {
 	return []opener{
 		{attest.TypeTPM, openTPM},
 		{attest.TypeSNP, openSNP},
+		{attest.TypeTDX, openTDX},
 		{attest.TypeAzureCVM, openAzure},
 		{attest.TypeNitro, openNitro},
 		{attest.TypeSNP.Simulated(), openSimulated},

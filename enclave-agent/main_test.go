@@ -17,10 +17,11 @@ import (
 	"github.com/openskr/openskr/release/receipt"
 )
 
-// testTPM is the one software TPM of all tests here.
+// testTPM is the software TPM of all tests here, and one that becomes an Azure vTPM.
 type testTPM struct {
 	*swtpm.TPM
-	err error
+	azure *swtpm.TPM
+	err   error
 }
 
 var shared testTPM //nolint:gochecknoglobals // started once by TestMain
@@ -34,13 +35,16 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	if shared.err = swtpm.Available(); shared.err == nil {
-		if shared.TPM, err = swtpm.Start(context.Background(), dir); err != nil {
+		if shared.TPM, err = swtpm.Start(context.Background(), filepath.Join(dir, "a")); err != nil {
+			panic(err)
+		}
+		if shared.azure, err = swtpm.Start(context.Background(), filepath.Join(dir, "b")); err != nil {
 			panic(err)
 		}
 	}
 	code := m.Run()
 	if shared.TPM != nil {
-		if err := shared.Close(); err != nil {
+		if err := errors.Join(shared.Close(), shared.azure.Close()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}

@@ -2,10 +2,13 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/openskr/openskr/attest"
 	nitro "github.com/openskr/openskr/attest/nitro/guest"
 	snp "github.com/openskr/openskr/attest/snp/guest"
+	tdx "github.com/openskr/openskr/attest/tdx/guest"
 )
 
 // tee is the attester of a machine whose memory is the protection: recipient keys are
@@ -19,7 +22,22 @@ type tee struct {
 
 func (t *tee) Type() attest.Type { return t.platform }
 
-func (t *tee) Close() error { return t.close() }
+// closeLimit is how long Close waits for a request that hangs in the kernel, which
+// goes on when this program ends.
+const closeLimit = 2 * time.Second
+
+func (t *tee) Close() error {
+	done := make(chan error, 1)
+	go func() { done <- t.close() }()
+	late := time.NewTimer(closeLimit)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%s: a request is still under way in the kernel", t.platform)
+	}
+}
 
 func (t *tee) NewRecipient(_ context.Context, kind RecipientKind) (Recipient, error) {
 	return newRecipient(kind)
@@ -31,6 +49,16 @@ func (t *tee) Evidence(ctx context.Context, ask Ask, r Recipient) (attest.Eviden
 		recipient = r.JWK()
 	}
 	return t.evidence(ctx, ask, recipient)
+}
+
+func openTDX(h *Hardware) (Attester, error) {
+	d, err := tdx.Open(tdx.Options{TSM: h.path("", tdx.DefaultTSM), Device: h.path("", tdxDevice), EventLog: h.EventLog})
+	if err != nil {
+		return nil, err
+	}
+	return &tee{h.Platform, func(ctx context.Context, ask Ask, _ []byte) (attest.Evidence, error) {
+		return d.Evidence(ctx, ask.RuntimeData)
+	}, d.Close}, nil
 }
 
 func openSNP(h *Hardware) (Attester, error) {

@@ -37,6 +37,9 @@ func openTPM(h *Hardware) (Attester, error) {
 
 func openAzure(h *Hardware) (Attester, error) {
 	o := azure.Options{Type: h.Platform, TPM: h.tpm(), EventLog: h.EventLog}
+	if h.Simulator != "" {
+		o.IMDS = "unix:" + h.Simulator
+	}
 	m, err := azure.Open(o)
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ var notInAgent = []struct{ prefix, reason string }{
 	{"github.com/lestrrat-go/", "the agent checks one ES256 signature, with the standard library"},
 	{module + "/internal/jose", "the agent checks one ES256 signature, with the standard library"},
 	{module + "/policies", "policies are evaluated by the broker"},
-	{module + "/attest/all", "the agent collects, the broker verifies"},
+	{module + "/internal/simulate", "the agent asks simulated hardware and plays none"},
 }
 
 func notForAgent(imp string) (reason string, bad bool) {
@@ -37,8 +37,9 @@ func notForAgent(imp string) (reason string, bad bool) {
 			return n.reason, true
 		}
 	}
-	if imp == module+"/attest/tpm" { // its subfolders format and guest are the agent's
-		return "the agent collects, the broker verifies", true
+	tee, ok := strings.CutPrefix(imp, module+"/attest/")
+	if ok && tee != "binding" && !strings.HasSuffix(tee, "/format") && !strings.HasSuffix(tee, "/guest") {
+		return "the agent collects, the broker verifies, and nothing in it forges", true
 	}
 	return "", false
 }
@@ -65,6 +66,11 @@ func TestAgentClosure(t *testing.T) {
 func TestNotForAgent(t *testing.T) {
 	for imp, bad := range map[string]bool{
 		module + "/attest/tpm":                  true,
+		module + "/attest/all":                  true,
+		module + "/attest/snp/simulated":        true,
+		module + "/attest/dcap":                 true,
+		module + "/attest/binding":              false,
+		module + "/attest":                      false,
 		module + "/attest/tpm/guest":            false,
 		module + "/attest/tpm/format":           false,
 		"text/template":                         true,

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/azurecvm/format"
 )
 
 // Options are what can be changed about simulated hardware, to see it refused.
@@ -43,13 +44,19 @@ type Device struct {
 }
 
 // Kinds are the platforms that New makes.
-func Kinds() []string { return []string{"snp", "tdx", "nitro", "azure"} }
+func Kinds() []string { return []string{"snp", "tdx", "nitro", "azure", "azure-tdx"} }
 
 // New makes the platform of that kind whose keys come from seed.
 func New(kind string, seed [SeedSize]byte, o Options) (*Device, error) {
 	switch kind {
 	case "snp":
 		return newSNP(seed, o)
+	case "tdx":
+		return newTDX(seed, o)
+	case "azure":
+		return newAzure(seed, o, format.HCLSNP)
+	case "azure-tdx":
+		return newAzure(seed, o, format.HCLTDX)
 	case "nitro":
 		return newNitro(seed, o)
 	}

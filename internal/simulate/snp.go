@@ -27,12 +27,7 @@ func newSNP(seed [SeedSize]byte, o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Chip.Report = func(raw []byte) {
-		copy(raw[reportMeasurement:], o.Measurement)
-		if o.Debug {
-			raw[reportPolicy+2] |= reportDebug
-		}
-	}
+	o.changeSNP(p)
 	leaf, err := p.Leaf(p.Chip)
 	if err != nil {
 		return nil, err
@@ -48,6 +43,15 @@ func newSNP(seed [SeedSize]byte, o Options) (*Device, error) {
 		body, err := strict.Marshal(format.Evidence{Type: p.Type, Report: report})
 		return body, ends, err
 	}), nil
+}
+
+func (o Options) changeSNP(p *simulated.Platform) {
+	p.Chip.Report = func(raw []byte) {
+		copy(raw[reportMeasurement:], o.Measurement)
+		if o.Debug {
+			raw[reportPolicy+2] |= reportDebug
+		}
+	}
 }
 
 // measured refuses a measurement that is no SHA-384.
