@@ -17,6 +17,27 @@ type AK struct {
 	Raw    []byte           // TPMT_PUBLIC
 
 	scheme, hash uint16
+	primary      bool // see Primary
+}
+
+// Primary is k when its authority certifies the key alone, not the public area that
+// came with it: quotes are then refused unless the TPM, in the qualified name that it
+// signs with each (Part 1 §16.3), calls the signer the primary key of the endorsement
+// hierarchy with just this public area.
+func (k *AK) Primary() *AK {
+	primary := *k
+	primary.primary = true
+	return &primary
+}
+
+// qualifiedName of a primary key of the endorsement hierarchy, whose own is its handle.
+func (k *AK) qualifiedName() ([]byte, error) {
+	if len(k.Name) < 2 {
+		return nil, errors.New("AK: no public area, no name")
+	}
+	alg := uint16(k.Name[0])<<8 | uint16(k.Name[1])
+	d, err := digest(alg, []byte{0x40, 0, 0, 0x0b}, k.Name)
+	return append([]byte{k.Name[0], k.Name[1]}, d...), err
 }
 
 // ParseAK reads the TPMT_PUBLIC of an AK: exactly one structure, restricted,

@@ -193,7 +193,7 @@ func (t *akTrust) verify(der []byte, at time.Time) (akIdentity, *attest.Rejectio
 	}
 	id := akIdentity{leaf: leaf}
 	own := slices.ContainsFunc(t.ownNames, func(n []byte) bool { return bytes.Equal(n, leaf.RawIssuer) })
-	opts := x509.VerifyOptions{CurrentTime: at, Roots: t.external, Intermediates: t.intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	opts := x509.VerifyOptions{CurrentTime: at, Roots: t.external, Intermediates: t.intermediates}
 	if own {
 		opts.Roots, opts.Intermediates = t.own, nil
 		err = id.readProfile(leaf)
@@ -203,18 +203,14 @@ func (t *akTrust) verify(der []byte, at time.Time) (akIdentity, *attest.Rejectio
 	if err != nil {
 		return akIdentity{}, attest.Reject(attest.CheckAKNotTrusted, "AK certificate: %w", err)
 	}
-	chains, err := leaf.Verify(opts)
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		return akIdentity{}, expired(invalid.Cert, invalid.Cert.NotBefore, invalid.Cert.NotAfter, at)
+	chain, rej := verifyAKChain(leaf, opts)
+	if rej != nil {
+		return akIdentity{}, rej
 	}
-	if err != nil {
-		return akIdentity{}, attest.Reject(attest.CheckChainUntrusted, "AK certificate: %w", err)
-	}
-	id.from, id.to = window(chains[0])
+	id.from, id.to = window(chain)
 	id.authority = AuthorityAKCA
 	if !own {
-		id.authority = chains[0][len(chains[0])-1].Subject.String()
+		id.authority = chain[len(chain)-1].Subject.String()
 	}
 	return id, nil
 }

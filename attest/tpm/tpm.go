@@ -10,6 +10,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -216,6 +217,11 @@ func verifyQuote(body *format.Evidence, ak *AK, signed []byte) (*attested, *atte
 	}
 	if err := ak.verify(body.Quote, body.Signature); err != nil {
 		return nil, attest.Reject(attest.CheckSignature, "quote: %w", err)
+	}
+	if ak.primary {
+		if name, err := ak.qualifiedName(); err != nil || !bytes.Equal(q.signer, name) {
+			return nil, attest.Reject(attest.CheckAKNotTrusted, "the quote's signer %x is not the AK with this public area", q.signer)
+		}
 	}
 	if signed == nil {
 		return q, nil

@@ -221,11 +221,18 @@ func (m *Machine) Certify(extraData, public []byte) tpm2.TPMSAttest {
 func (m *Machine) statement(typ tpm2.TPMST, extraData []byte, info tpm2.TPMUAttest) tpm2.TPMSAttest {
 	return tpm2.TPMSAttest{
 		Magic: tpm2.TPMGeneratedValue, Type: typ,
-		QualifiedSigner: tpm2.TPM2BName{Buffer: make([]byte, 34)},
+		QualifiedSigner: m.qualifiedName(),
 		ExtraData:       tpm2.TPM2BData{Buffer: extraData},
 		ClockInfo:       m.Clock, FirmwareVersion: 0x2024010100120000,
 		Attested: info,
 	}
+}
+
+// qualifiedName of the AK as a primary key of the endorsement hierarchy (Part 1 §16.3).
+func (m *Machine) qualifiedName() tpm2.TPM2BName {
+	name := sha256.Sum256(m.AKPublic())
+	d := sha256.Sum256(append([]byte{0x40, 0, 0, 0x0b, 0, 0x0b}, name[:]...))
+	return tpm2.TPM2BName{Buffer: append([]byte{0, 0x0b}, d[:]...)}
 }
 
 // Sign signs a statement with the AK: its bytes and a TPMT_SIGNATURE.
