@@ -66,12 +66,8 @@ func flags(word uint64, bits []bit) map[string]any {
 
 // claims are Azure Attestation's (wire names of SevSnpVm), and everything the report
 // says under snp.
-func (r *report) claims(c *chain) (map[string]any, error) {
-	native, err := r.native(c)
-	if err != nil {
-		return nil, err
-	}
-	l := c.leaf.tcb
+func (r *report) claims(c *chain, t *tcbs) map[string]any {
+	l := t.reported
 	return map[string]any{
 		"x-ms-attestation-type":           "sevsnpvm",
 		"x-ms-sevsnpvm-authorkeydigest":   hex.EncodeToString(r.authorKeyDigest),
@@ -91,23 +87,19 @@ func (r *report) claims(c *chain) (map[string]any, error) {
 		"x-ms-sevsnpvm-reportdata":        hex.EncodeToString(r.reportData),
 		"x-ms-sevsnpvm-reportid":          hex.EncodeToString(r.reportID),
 		"x-ms-sevsnpvm-vmpl":              int64(r.vmpl),
-		"snp":                             native,
-	}, nil
+		"snp":                             r.native(c, t),
+	}
 }
 
 // native is the claim snp.
-func (r *report) native(c *chain) (map[string]any, error) {
+func (r *report) native(c *chain, t *tcbs) map[string]any {
 	line := c.product.Name
-	tcbs, err := r.tcbClaims(line)
-	if err != nil {
-		return nil, err
-	}
 	policy := flags(r.policy, policyBits())
 	policy["abi_minor"], policy["abi_major"] = int64(r.policy&0xff), int64(r.policy>>8&0xff)
 	out := map[string]any{
 		"version": int64(r.version), "product": line, "signer": c.leaf.key.String(),
 		"vmpl": int64(r.vmpl), "guest_svn": int64(r.guestSVN), "policy": policy,
-		"platform_info": flags(r.platformInfo, platformBits()), "tcb": tcbs,
+		"platform_info": flags(r.platformInfo, platformBits()), "tcb": t.claims(line),
 		"provisional":   r.current != r.committed || r.currentFW != r.committedFW,
 		"firmware":      map[string]any{"current": firmware(r.currentFW), "committed": firmware(r.committedFW)},
 		"measurement":   hex.EncodeToString(r.measurement),
@@ -132,7 +124,7 @@ func (r *report) native(c *chain) (map[string]any, error) {
 	if r.version >= 5 {
 		out["launch_mitigation_vector"], out["current_mitigation_vector"] = r.launchMit, r.currentMit
 	}
-	return out, nil
+	return out
 }
 
 // firmware is a version as the report has it: build, minor, major.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/snp"
+	"github.com/openskr/openskr/attest/snp/simulated"
 )
 
 // fake is AMD as go-sev-guest's own tests make it: RSA roots, a Milan VCEK. Both
@@ -63,11 +64,7 @@ func (f *fake) report(tb testing.TB, change func([]byte)) []byte {
 	if change != nil {
 		change(r)
 	}
-	x, y, err := f.signer.Sign(abi.SignedComponent(r))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := abi.SetSignature(x, y, r); err != nil {
+	if err := simulated.Sign(r, f.signer.Keys.Vcek); err != nil {
 		tb.Fatal(err)
 	}
 	return r

@@ -68,7 +68,12 @@ func reportCases() []refusal {
 		{name: "Turin has no version 2", chip: simulated.Chip{Product: snp.Turin, Version: 2}, check: attest.CheckChipMismatch, unnamed: true},
 		{name: "Turin chip id beyond its length", chip: simulated.Chip{Product: snp.Turin, Report: put(0x1a8, 1)}, check: attest.CheckChipMismatch, unnamed: true},
 		{name: "reserved byte of the reported TCB", chip: changed(put(0x183, 1)), check: attest.CheckMalformed, unnamed: true},
-		{name: "reserved byte of the launch TCB", chip: changed(put(0x1f3, 1)), check: attest.CheckMalformed},
+		{name: "reserved byte of the launch TCB", chip: changed(put(0x1f3, 1)), check: attest.CheckTCBMismatch},
+		{name: "committed above current", chip: changed(put(0x1e0, 5)), check: attest.CheckTCBMismatch},
+		{name: "committed firmware above current", chip: changed(put(0x1ed, 99)), check: attest.CheckTCBMismatch},
+		{name: "current firmware above committed", chip: changed(put(0x1e8, 1, 56))},
+		{name: "reported above current", chip: changed(put(0x38, 3)), check: attest.CheckTCBMismatch},
+		{name: "current above committed and reported", chip: changed(put(0x38, 9))},
 		{name: "VLEK", chip: simulated.Chip{VLEK: true}},
 		{name: "VLEK with a chip id", chip: simulated.Chip{VLEK: true, Report: put(0x1a0, 1)}, check: attest.CheckChipMismatch, unnamed: true},
 	}

@@ -219,7 +219,7 @@ func (v *Verifier) prove(ctx context.Context, raw []byte, ends []attest.Endorsem
 
 // judge makes the Result of a proven report, unless no policy may have it.
 func (v *Verifier) judge(p *proven) (*attest.Result, *attest.Rejection) {
-	r, line := p.report, p.chain.product.Name
+	r := p.report
 	for _, id := range p.names() {
 		if v.cfg.Denied != nil && v.cfg.Denied(id) {
 			return nil, attest.Reject(attest.CheckPlatformDenied, "%s is on the deny list", id)
@@ -233,12 +233,12 @@ func (v *Verifier) judge(p *proven) (*attest.Result, *attest.Rejection) {
 	case r.vmpl > maxVMPL:
 		return nil, attest.Reject(attest.CheckVMPL, "privilege level %#x: the host asked for this report, not the guest", r.vmpl)
 	}
-	claims, err := r.claims(p.chain)
+	tcbs, err := r.tcbs(p.chain.product.Name)
 	if err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "%s report: %w", line, err)
+		return nil, attest.Reject(attest.CheckTCBMismatch, "%w", err)
 	}
 	return &attest.Result{
-		Type: v.cfg.Type, Authority: p.chain.product.ARK.Subject.CommonName, Identity: v.identity(p), Claims: claims,
+		Type: v.cfg.Type, Authority: p.chain.product.ARK.Subject.CommonName, Identity: v.identity(p), Claims: r.claims(p.chain, tcbs),
 		Facts: attest.Facts{
 			Chain: true, Signature: true, Revocation: p.revocation, CollateralAge: p.age,
 			Migratable: r.policy&policyMigrateMA != 0,

@@ -1,6 +1,9 @@
 package snp
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // tcb is TCB_VERSION as it stands in a report. Which byte is what depends on the
 // product line, so it is never compared as one number: components are.
@@ -44,18 +47,43 @@ func (l levels) claims(line string) map[string]any {
 	return c
 }
 
-// tcbClaims gives all TCBs of a report, split.
-func (r *report) tcbClaims(line string) (map[string]any, error) {
-	out := map[string]any{}
+// within says whether no component of l is above that of other.
+func (l levels) within(other levels) bool {
+	return l.fmc <= other.fmc && l.bootLoader <= other.bootLoader && l.tee <= other.tee && l.snp <= other.snp && l.microcode <= other.microcode
+}
+
+// tcbs are all TCBs of a report, split.
+type tcbs struct {
+	reported, current, committed, launch levels
+}
+
+// tcbs splits them and refuses what firmware never says: that it runs below what it
+// has committed to or reports.
+func (r *report) tcbs(line string) (*tcbs, error) {
+	out := &tcbs{}
 	for _, f := range []struct {
 		name string
-		tcb  tcb
-	}{{"reported", r.reported}, {"current", r.current}, {"committed", r.committed}, {"launch", r.launch}} {
-		l, err := f.tcb.split(line)
-		if err != nil {
+		from tcb
+		to   *levels
+	}{{"reported", r.reported, &out.reported}, {"current", r.current, &out.current}, {"committed", r.committed, &out.committed}, {"launch", r.launch, &out.launch}} {
+		var err error
+		if *f.to, err = f.from.split(line); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}
-		out[f.name] = l.claims(line)
+	}
+	if !out.committed.within(out.current) || !out.reported.within(out.current) {
+		return nil, fmt.Errorf("current TCB %x is below the committed %x or the reported %x", r.current[:], r.committed[:], r.reported[:])
+	}
+	if c, k := r.currentFW, r.committedFW; slices.Compare([]byte{k[2], k[1], k[0]}, []byte{c[2], c[1], c[0]}) > 0 {
+		return nil, fmt.Errorf("current firmware %d.%d.%d is below the committed %d.%d.%d", c[2], c[1], c[0], k[2], k[1], k[0])
 	}
 	return out, nil
+}
+
+// claims gives them by name.
+func (t *tcbs) claims(line string) map[string]any {
+	return map[string]any{
+		"reported": t.reported.claims(line), "current": t.current.claims(line),
+		"committed": t.committed.claims(line), "launch": t.launch.claims(line),
+	}
 }

@@ -1,0 +1,113 @@
+package snp_test
+
+import (
+	"testing"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/snp"
+	"github.com/openskr/openskr/attest/snp/simulated"
+)
+
+// TestClaimsMatchSchema: every claim is in the schema with its type, and every claim
+// of the schema is made by some report.
+func TestClaimsMatchSchema(t *testing.T) {
+	p := platform(t, 1)
+	v := verifier(t, p)
+	seen := map[string]bool{}
+	for _, c := range []simulated.Chip{{}, {VLEK: true}, {Product: snp.Turin}, {Version: 2}} {
+		res, err := v.Verify(t.Context(), evidence(t, p, c), attest.Expect{At: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conforms(t, "claims", map[string]any(res.Claims), snp.Schema(), seen)
+	}
+	var all func(path string, s map[string]any)
+	all = func(path string, s map[string]any) {
+		props, _ := s["properties"].(map[string]any)
+		for name, sub := range props {
+			all(path+"."+name, sub.(map[string]any))
+		}
+		// FMC is of Turin alone, in all four TCBs.
+		if !seen[path] {
+			t.Errorf("%s is in the schema and in no claims", path)
+		}
+	}
+	all("claims", snp.Schema())
+}
+
+// conforms fails where v is not of the schema s, and notes each path.
+func conforms(t *testing.T, path string, v any, s map[string]any, seen map[string]bool) {
+	t.Helper()
+	seen[path] = true
+	typ := ""
+	switch v := v.(type) {
+	case string:
+		typ = "string"
+	case bool:
+		typ = "boolean"
+	case int64, uint64:
+		typ = "integer"
+	case map[string]any:
+		typ = "object"
+		props, _ := s["properties"].(map[string]any)
+		for name, sub := range v {
+			ps, ok := props[name].(map[string]any)
+			if !ok {
+				t.Errorf("%s.%s is not in the schema", path, name)
+				continue
+			}
+			conforms(t, path+"."+name, sub, ps, seen)
+		}
+	}
+	if s["type"] != typ {
+		t.Errorf("%s is %T, the schema says %v", path, v, s["type"])
+	}
+}
+
+// TestPlatformInfo: each bit is one claim, in both polarities (an inversion once let
+// hosts without the check pass that required it).
+func TestPlatformInfo(t *testing.T) {
+	p := platform(t, 1)
+	v := verifier(t, p)
+	names := map[string]uint64{"smt": 0, "tsme": 1, "ecc": 2, "rapl_dis": 3, "ciphertext_hiding": 4, "alias_check_complete": 5, "tio": 7}
+	for bit := range uint64(64) {
+		for _, word := range []uint64{1 << bit, ^(uint64(1) << bit)} {
+			chip := simulated.Chip{Report: func(r []byte) { clear(r[0x40:0x48]); setBits(0x40, word)(r) }}
+			res, err := v.Verify(t.Context(), evidence(t, p, chip), attest.Expect{At: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, at := range names {
+				if got := claim(res.Claims, "snp.platform_info."+name); got != (word>>at&1 == 1) {
+					t.Errorf("PLATFORM_INFO %#x: %s is %v", word, name, got)
+				}
+			}
+		}
+	}
+}
+
+// TestPolicyBits does the same for the guest's policy.
+func TestPolicyBits(t *testing.T) {
+	p := platform(t, 1)
+	v := verifier(t, p)
+	names := map[string]uint64{
+		"smt": 16, "migrate_ma": 18, "single_socket": 20, "cxl": 21, "aes_256_xts": 22, "rapl_dis": 23, "ciphertext_hiding": 24, "page_swap_disable": 25,
+	}
+	for name, bit := range names {
+		for _, word := range []uint64{1<<17 | 1<<bit, (1<<26 - 1) &^ (1 << 19) &^ (1 << bit)} {
+			chip := simulated.Chip{Report: func(r []byte) { clear(r[8:0x10]); setBits(8, word)(r) }}
+			res, err := v.Verify(t.Context(), evidence(t, p, chip), attest.Expect{At: now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for other, at := range names {
+				if got := claim(res.Claims, "snp.policy."+other); got != (word>>at&1 == 1) {
+					t.Errorf("POLICY %#x (%s): %s is %v", word, name, other, got)
+				}
+			}
+			if res.Facts.Migratable != (word>>18&1 == 1) {
+				t.Errorf("POLICY %#x: migratable %v", word, res.Facts.Migratable)
+			}
+		}
+	}
+}
