@@ -26,10 +26,16 @@ var (
 )
 
 // processor stands in for the verifier of a processor: it believes every report.
-type processor struct{ res attest.Result }
+type processor struct {
+	res attest.Result
+	rej *attest.Rejection // instead of res
+}
 
 func (p processor) Appraise(_ context.Context, raw []byte, _ []attest.Endorsement, _ time.Time) (*attest.Result, []byte, *attest.Rejection) {
 	res := p.res
+	if p.rej != nil {
+		return nil, nil, p.rej
+	}
 	if len(raw) == 1184 {
 		return &res, raw[0x50:0x90], nil
 	}
@@ -39,7 +45,7 @@ func (p processor) Appraise(_ context.Context, raw []byte, _ []attest.Endorsemen
 func (p processor) Anchors() [][]byte { return [][]byte{[]byte(p.res.Authority)} }
 
 func sound(authority string) processor {
-	return processor{attest.Result{Authority: authority, Claims: attest.Claims{
+	return processor{res: attest.Result{Authority: authority, Claims: attest.Claims{
 		"x-ms-attestation-type": authority, authority: map[string]any{"detail": "x"}, "flat": "y",
 	}, Facts: attest.Facts{Chain: true, Signature: true, Revocation: attest.Checked}}}
 }

@@ -255,7 +255,9 @@ func TestFacts(t *testing.T) {
 func TestConfiguration(t *testing.T) {
 	m := newVM(t, 0, format.HCLSNP)
 	ev := m.evidence(t, m.body(t))
-	debug, simulated := sound("snp"), sound("snp")
+	debug, simulated, refusing := sound("snp"), sound("snp"), sound("snp")
+	refusing.rej = attest.Reject(attest.CheckPlatformDenied, "chip denied")
+	refusing.rej.Identity = &attest.Identity{Kind: "snp", ID: "whose report anyone may replay"}
 	debug.res.Facts.Debug = true
 	simulated.res.Type = attest.TypeSNP.Simulated()
 	for name, c := range map[string]struct {
@@ -264,6 +266,7 @@ func TestConfiguration(t *testing.T) {
 	}{
 		"no SNP here":         {azurecvm.Config{TDX: sound("tdx")}, attest.CheckTypeNotAllowed},
 		"debug":               {azurecvm.Config{SNP: debug}, attest.CheckDebug},
+		"denied chip":         {azurecvm.Config{SNP: refusing}, attest.CheckPlatformDenied},
 		"simulated processor": {azurecvm.Config{SNP: simulated}, attest.CheckInternal},
 	} {
 		_, err := verifier(t, c.cfg).Verify(t.Context(), ev, attest.Expect{At: now})
