@@ -37,7 +37,9 @@ func (m *machine) claims(body *format.Evidence, claims attest.Claims) attest.Cla
 	}
 	claims["x-ms-isolation-tee"] = tee
 	claims["x-ms-attestation-type"] = "azurevm"
-	claims["x-ms-azurevm-attested-pcrs"] = attestedPCRs(body)
+	if numbers := attestedPCRs(body); len(numbers) > 0 { // none: offline, without values
+		claims["x-ms-azurevm-attested-pcrs"] = numbers
+	}
 	azure := map[string]any{"hcl_version": int64(m.hcl.Version)}
 	if m.runtime.vmID != "" {
 		claims["x-ms-azurevm-vmid"], azure["vmid"] = m.runtime.vmID, m.runtime.vmID
