@@ -32,11 +32,11 @@ type Probe struct {
 }
 
 func (d *Detection) Error() string {
-	return "no attestation hardware that this program can use:" + d.String()
+	return "no attestation hardware that this program can use:" + d.List()
 }
 
-// String lists the probes, each on a line of its own with a line break in front.
-func (d *Detection) String() string {
+// List gives the probes, each on a line of its own with a line break in front.
+func (d *Detection) List() string {
 	var b strings.Builder
 	for _, p := range d.Probes {
 		fmt.Fprintf(&b, "\n  %-9s  %s", p.Platform, p.Why)

@@ -17,7 +17,7 @@ const MaxRuntimeData = binding.MaxSize
 // Evidence collects evidence of this machine's state over any runtime data: for an
 // auditor, not for a release. It needs no broker and no agent.json. It is JSON: a
 // TPM's is the body of its format package; any other is in the shape of
-// [binding.ReleaseRequest], since endorsements belong to it.
+// [binding.ReleaseRequest], since endorsements belong to it, without empty members.
 func Evidence(ctx context.Context, h Hardware, runtimeData []byte) (out []byte, err error) {
 	a, err := h.open(ctx)
 	if err != nil {
@@ -31,7 +31,9 @@ func Evidence(ctx context.Context, h Hardware, runtimeData []byte) (out []byte, 
 	if ev.Type == attest.TypeTPM {
 		return ev.Body, nil
 	}
-	return strict.Marshal(binding.ReleaseRequest{
-		RuntimeData: runtimeData, Evidence: jsontext.Value(ev.Body), Endorsements: ev.Endorsements,
-	})
+	return strict.Marshal(struct {
+		RuntimeData  attest.Bytes         `json:"runtime_data,omitempty"`
+		Evidence     jsontext.Value       `json:"evidence"`
+		Endorsements []attest.Endorsement `json:"endorsements,omitempty"`
+	}{runtimeData, ev.Body, ev.Endorsements})
 }

@@ -202,7 +202,7 @@ func TestDetectAzure(t *testing.T) {
 	for kind, hardware := range map[string]string{"azure": "snp", "azure-tdx": "tdx"} {
 		start(t, kind, simulate.Options{})
 		d := Detect(t.Context(), Hardware{Root: tree(t, "dev/sev-guest"), TPM: shared.azure.Socket})
-		if d.Platform != attest.TypeAzureCVM || !strings.HasSuffix(d.String(), "report of hardware of type "+hardware) {
+		if d.Platform != attest.TypeAzureCVM || !strings.HasSuffix(d.List(), "report of hardware of type "+hardware) {
 			t.Error(d)
 		}
 	}

@@ -124,7 +124,7 @@ func (p *program) detect(ctx context.Context) error {
 	if d.Platform == "" && !p.json {
 		return d
 	}
-	if err := p.print(d, "%s%s\n", d.Platform, d); err != nil {
+	if err := p.print(d, "%s%s\n", d.Platform, d.List()); err != nil {
 		return err
 	}
 	if d.Platform == "" {
