@@ -54,8 +54,8 @@ func addable(e *Entry, old *Kept, replace bool) (bool, error) {
 		return false, nil
 	case !replace:
 		return false, release.Refuse(release.ReasonConflict,
-			"%s %.16s… is there with another label or other times (label %.64q, from %d, until %d): replace it if you mean it",
-			e.Kind, e.Value, old.Label, old.From, old.Until)
+			"%s %.16s… is there already, labelled %.64q, with another label, other dates or retired: replace it if you mean it",
+			e.Kind, e.Value, old.Label)
 	}
 	return true, nil
 }

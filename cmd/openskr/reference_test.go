@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/openskr/openskr/attest"
+)
+
+// of Debian's systemd-boot-efi
+const stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+
+// makeUKI puts an image together around the stub that is installed. Its kernel is
+// the stub again: a PE image is all that is asked of it.
+func makeUKI(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image.efi")
+	write(t, filepath.Join(dir, "cmdline"), []byte("root=/dev/mapper/root rw"))
+	args := []string{
+		"--add-section", ".cmdline=" + filepath.Join(dir, "cmdline"), "--change-section-vma", ".cmdline=0x1000000",
+		"--add-section", ".linux=" + stub, "--change-section-vma", ".linux=0x1100000", stub, image,
+	}
+	if _, err := os.Stat(stub); err != nil {
+		t.Skip(err)
+	}
+	if out, err := exec.Command("objcopy", args...).CombinedOutput(); err != nil {
+		t.Skipf("objcopy: %v: %s", err, out)
+	}
+	return image
+}
+
+func TestReferencesOfAnImage(t *testing.T) {
+	image := makeUKI(t)
+	u := &ukiFlags{bank: "sha256", pcrs: []int{4, 11}, phases: []string{"none", "enter-initrd"}}
+	entries, err := u.entries(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, fmt.Sprint(e.Kind, " ", len(e.Value)))
+	}
+	if strings.Join(got, ",") != "pcr4 64,pcr4 64,pcr11 64,pcr11 64" {
+		t.Errorf("%v", got)
+	}
+	u.before = []string{stub}
+	behind, err := u.entries(image)
+	if err != nil || behind[0] == entries[0] || behind[1] == entries[1] || behind[2] != entries[2] {
+		t.Errorf("a program before the image changes PCR 4 and nothing else: %v, %v", behind, err)
+	}
+	for name, bad := range map[string]ukiFlags{
+		"bank": {bank: "sha1", pcrs: []int{11}}, "pcr": {bank: "sha256", pcrs: []int{9}},
+		"phase":   {bank: "sha256", pcrs: []int{11}, phases: []string{"shutdown"}},
+		"program": {bank: "sha256", pcrs: []int{4}, before: []string{"reference_test.go"}},
+		"missing": {bank: "sha256", pcrs: []int{4}, before: []string{"missing"}},
+	} {
+		if _, err := bad.entries(image); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if _, err := u.entries(stub); err == nil {
+		t.Error("a stub without a kernel was taken")
+	}
+}
+
+// TestMeasurements: each claim gives the kind that policies look it up by.
+func TestMeasurements(t *testing.T) {
+	c := attest.Claims{
+		"tdx_mrtd": "01", "tdx_rtmr1": "02", "tdx_rtmr3": "03", "x-ms-sgx-mrenclave": "04",
+		"x-ms-isolation-tee": map[string]any{"x-ms-sevsnpvm-launchmeasurement": "05", "snp": map[string]any{"chip_id": "06"}},
+		"tpm":                map[string]any{"ek": "07", "pcrs": map[string]any{"sha384": map[string]any{"4": "08", "1": "09"}}},
+		"nitro":              map[string]any{"pcrs": map[string]any{"0": "0a", "3": "0b", "8": "00"}},
+		"secureboot":         true,
+	}
+	var usual, named []string
+	for _, m := range measurements(c) {
+		if m.usual {
+			usual = append(usual, m.kind+"="+m.value)
+		} else {
+			named = append(named, m.kind+"="+m.value)
+		}
+	}
+	if got := strings.Join(usual, " "); got != "mrenclave=04 mrtd=01 nitro-pcr0=0a pcr4=08 rtmr1=02 snp-measurement=05" {
+		t.Error(got)
+	}
+	if got := strings.Join(named, " "); got != "chip=06 ek=07 nitro-pcr3=0b pcr1=09 rtmr3=03" {
+		t.Error(got)
+	}
+}
+
+// TestReferencesOfRawEvidence: evidence is verified before anything of it counts.
+func TestReferencesOfRawEvidence(t *testing.T) {
+	a := &app{stderr: os.Stderr}
+	path := filepath.Join(t.TempDir(), "evidence.json")
+	write(t, path, []byte(`{"type":"tpm","quote":"AAAA","signature":"AAAA","ak":"AAAA","pcrs":{}}`))
+	if c, err := a.claimsOf(t.Context(), path, ""); err == nil {
+		t.Errorf("garbage gave %v", c)
+	}
+}
