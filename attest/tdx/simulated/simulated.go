@@ -127,6 +127,15 @@ func (p *Platform) key(label string) (*ecdsa.PrivateKey, error) {
 	return ecdsa.ParseRawPrivateKey(elliptic.P256(), raw)
 }
 
+// crlAddress is where Intel publishes the list of an issuer. Nobody asks there: it is
+// part of the certificates' shape.
+func crlAddress(by *identity) string {
+	if by != nil && by.cert.Subject.CommonName == "Intel SGX PCK Platform CA" {
+		return "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca=platform&encoding=der"
+	}
+	return "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+}
+
 // issue makes a certificate, its own issuer when by is nil. Without a source of
 // randomness ECDSA is deterministic (RFC 6979), which keeps equal seeds equal.
 func (p *Platform) issue(name string, by *identity, isCA bool, serial int64, ext []pkix.Extension) (identity, error) {
@@ -134,8 +143,14 @@ func (p *Platform) issue(name string, by *identity, isCA bool, serial int64, ext
 	if err != nil {
 		return identity{}, err
 	}
+	public, err := key.PublicKey.Bytes()
+	if err != nil {
+		return identity{}, err
+	}
+	keyID := sha256.Sum256(public)
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name, Organization: []string{"OpenSKR simulation, not Intel"}},
+		SubjectKeyId: keyID[:20], CRLDistributionPoints: []string{crlAddress(by)},
 		NotBefore: From, NotAfter: To, BasicConstraintsValid: true, IsCA: isCA,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtraExtensions: ext, SignatureAlgorithm: x509.ECDSAWithSHA256,
 	}
