@@ -32,7 +32,7 @@ var (
 	ErrNeed      = errors.New("no document has this name")
 	ErrMissing   = errors.New("not here, and not to be fetched")            // offline
 	ErrAuthority = errors.New("the authority does not give the document")   // unreachable, 404, …
-	ErrUnknown   = errors.New("the authority knows no such document")      // its answer was 404
+	ErrUnknown   = errors.New("the authority knows no such document")       // its answer was 404
 	ErrThrottled = errors.New("too many fetches: not asked for now")        // by them or by us
 	ErrInvalid   = errors.New("the document is not genuine")                // an Inspector's word
 	ErrRollback  = errors.New("the document is older than one seen before") // CRL number, issue date

@@ -137,7 +137,8 @@ func (e *Endorser) due(en *entry) time.Time {
 	return en.doc.Fetched.Add(step - early)
 }
 
-// Refresh fetches need from its authority, whatever is held.
+// Refresh fetches need from its authority, whatever is held. With an error it describes
+// what is held all the same, if anything is.
 func (e *Endorser) Refresh(ctx context.Context, need attest.Need) (Entry, error) {
 	k, err := e.check(need)
 	if err != nil {
@@ -149,17 +150,11 @@ func (e *Endorser) Refresh(ctx context.Context, need attest.Need) (Entry, error)
 	case <-ctx.Done():
 		return Entry{}, fmt.Errorf("%w: %w", ErrAuthority, context.Cause(ctx))
 	}
-	if err := cmp.Or(f.fetch, f.err); err != nil {
-		return Entry{}, err
+	var en Entry
+	if held := e.get(need); held != nil {
+		en = held.describe()
 	}
-	return e.entryOf(need)
-}
-
-func (e *Endorser) entryOf(need attest.Need) (Entry, error) {
-	if en := e.get(need); en != nil {
-		return en.describe(), nil
-	}
-	return Entry{}, fmt.Errorf("%w: no room", ErrThrottled)
+	return en, cmp.Or(f.fetch, f.err)
 }
 
 // Import keeps a document that an operator brought, if it is genuine, in time and no
