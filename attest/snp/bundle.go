@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/verified"
 )
 
 // Bounds of what comes as endorsements.
@@ -25,38 +26,48 @@ const (
 
 // bundle is the certificates that came with a report, sorted by what they could be.
 type bundle struct {
+	ends    []attest.Endorsement
+	hash    [32]byte // of all of ends
 	leaves  []*leaf
 	issuers []*x509.Certificate // may be an ASK or ASVK newer than ours
 	count   int
 	failed  error // why a certificate was not taken as a leaf
 }
 
-// parseBundle reads all endorsements. Roots are left aside: the verifier has its own.
-func parseBundle(ends []attest.Endorsement) (*bundle, error) {
+// newBundle bounds endorsements, before anything reads them.
+func newBundle(ends []attest.Endorsement) (*bundle, error) {
 	if len(ends) > maxEndorsements {
 		return nil, fmt.Errorf("%d endorsements, limit %d", len(ends), maxEndorsements)
 	}
-	b := &bundle{}
+	var parts [][]byte
 	for _, e := range ends {
 		if len(e.Data) > maxEndorsement {
 			return nil, fmt.Errorf("endorsement of %d bytes, limit %d", len(e.Data), maxEndorsement)
 		}
+		parts = append(parts, []byte(e.Type), e.Data)
+	}
+	return &bundle{ends: ends, hash: verified.Key(parts...)}, nil
+}
+
+// parse reads all endorsements. Roots are left aside: the verifier has its own.
+func (b *bundle) parse() error {
+	for _, e := range b.ends {
 		blobs := [][]byte{e.Data}
 		switch e.Type {
 		case attest.EndorsementCertificate:
 		case attest.EndorsementCertificateTable:
 			var err error
 			if blobs, err = parseTable(e.Data); err != nil {
-				return nil, fmt.Errorf("certificate table: %w", err)
+				return fmt.Errorf("certificate table: %w", err)
 			}
 		default:
-			return nil, fmt.Errorf("endorsement of type %.32q: SNP evidence has none such", e.Type)
+			return fmt.Errorf("endorsement of type %.32q: SNP evidence has none such", e.Type)
 		}
 		if err := b.read(blobs); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // read adds the certificates of one endorsement.

@@ -28,6 +28,37 @@ func issued(parent, child *x509.Certificate) error {
 	return child.CheckSignatureFrom(parent)
 }
 
+// chain finds and verifies the chain for a report, or knows it from before by the very
+// bytes that came along. The key is what remember takes once the report's signature
+// has shown that the sender has more than public certificates.
+func (v *Verifier) chain(ctx context.Context, r *report, ends []attest.Endorsement, at time.Time) (c *chain, key [32]byte, rej *attest.Rejection) {
+	b, err := newBundle(ends)
+	if err != nil {
+		return nil, key, attest.Reject(attest.CheckChainUntrusted, "%w", err)
+	}
+	if c, ok := v.chains.Get(b.hash, at); ok && len(ends) > 0 && c.leaf.key == r.signingKey && match(c.leaf, r) == nil {
+		return c, b.hash, nil
+	}
+	if err := b.parse(); err != nil {
+		return nil, key, attest.Reject(attest.CheckChainUntrusted, "%w", err)
+	}
+	l, fetched, rej := v.find(ctx, r, b)
+	if rej != nil {
+		return nil, key, rej
+	}
+	c, rej = v.certify(l, b.issuers, at)
+	if rej != nil && fetched {
+		rej.Check = attest.CheckCollateralInvalid
+	}
+	return c, b.hash, rej
+}
+
+// remember keeps the chain of a bundle until its earliest end.
+func (v *Verifier) remember(key [32]byte, c *chain) {
+	from, end := c.period()
+	v.chains.Put(key, c, from, end)
+}
+
 // find picks the leaf for a report: of the key that signed it, of its chip, of its
 // TCB. What comes without one is asked of the Endorser, which knows VCEKs only.
 func (v *Verifier) find(ctx context.Context, r *report, b *bundle) (l *leaf, fetched bool, rej *attest.Rejection) {
@@ -134,14 +165,10 @@ func parseFetched(doc *attest.Document) (*leaf, error) {
 }
 
 // certify finds the product whose root certifies l, through its own issuer or through
-// a newer one that came along. The answer is kept until its earliest end.
+// a newer one that came along.
 func (v *Verifier) certify(l *leaf, issuers []*x509.Certificate, at time.Time) (*chain, *attest.Rejection) {
-	parts := [][]byte{l.cert.Raw}
-	for _, i := range issuers {
-		parts = append(parts, i.Raw)
-	}
-	key := verified.Key(parts...)
-	if c, ok := v.chains.Get(key, at); ok {
+	key := verified.Key(l.cert.Raw)
+	if c, ok := v.chains.Get(key, at); ok && len(issuers) == 0 {
 		return c, nil
 	}
 	c, err := v.path(l, issuers)
@@ -152,7 +179,9 @@ func (v *Verifier) certify(l *leaf, issuers []*x509.Certificate, at time.Time) (
 	if at.Before(from) || at.After(end) {
 		return nil, attest.Reject(attest.CheckChainExpired, "the chain holds from %s to %s", from.UTC().Format(time.RFC3339), end.UTC().Format(time.RFC3339))
 	}
-	v.chains.Put(key, c, from, end)
+	if len(issuers) == 0 {
+		v.chains.Put(key, c, from, end)
+	}
 	return c, nil
 }
 

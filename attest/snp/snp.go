@@ -187,23 +187,15 @@ func (v *Verifier) prove(ctx context.Context, raw []byte, ends []attest.Endorsem
 	if err != nil {
 		return nil, attest.Reject(attest.CheckMalformed, "%w", err)
 	}
-	b, err := parseBundle(ends)
-	if err != nil {
-		return nil, attest.Reject(attest.CheckChainUntrusted, "%w", err)
-	}
-	l, fetched, rej := v.find(ctx, r, b)
+	c, key, rej := v.chain(ctx, r, ends, at)
 	if rej != nil {
 		return nil, rej
 	}
-	c, rej := v.certify(l, b.issuers, at)
-	if rej != nil {
-		if fetched {
-			rej.Check = attest.CheckCollateralInvalid
-		}
-		return nil, rej
-	}
-	if err := r.verify(l.pub); err != nil {
+	if err := r.verify(c.leaf.pub); err != nil {
 		return nil, attest.Reject(attest.CheckSignature, "%w", err)
+	}
+	if len(ends) > 0 {
+		v.remember(key, c)
 	}
 	p := &proven{report: r, chain: c, revocation: attest.NotChecked}
 	if v.cfg.Endorser == nil {

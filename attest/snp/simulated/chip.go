@@ -152,7 +152,10 @@ func (p *Platform) leafKey(c Chip) (*ecdsa.PrivateKey, error) {
 
 // Leaf is the VCEK or VLEK of chip c.
 func (p *Platform) Leaf(c Chip) (*x509.Certificate, error) {
-	l := p.lines[c.product()]
+	l, ok := p.lines[c.product()]
+	if !ok {
+		return nil, fmt.Errorf("simulated SNP: no product %q", c.Product)
+	}
 	key, err := p.leafKey(c)
 	if err != nil {
 		return nil, err
@@ -174,6 +177,18 @@ func (p *Platform) Leaf(c Chip) (*x509.Certificate, error) {
 		c.Certificate(tmpl)
 	}
 	return sign(tmpl, issuer, &key.PublicKey, by)
+}
+
+// Table is a host's certificate table (GHCB 4.1.8.1) that holds one leaf.
+func Table(leaf *x509.Certificate) []byte {
+	guid := "\x63\xda\x75\x8d\xe6\x64\x45\x64\xad\xc5\xf4\xb9\x3b\xe8\xac\xcd"
+	if leaf.Subject.CommonName == "SEV-VLEK" {
+		guid = "\xa8\x07\x4b\xc2\xa2\x5a\x48\x3e\xaa\xe6\x39\xc0\x45\xa0\xb8\xa1"
+	}
+	const header = 48 // the entry and the empty one behind it
+	b := binary.LittleEndian.AppendUint32([]byte(guid), header)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(leaf.Raw)))
+	return append(append(b, make([]byte, header-len(b))...), leaf.Raw...)
 }
 
 // serial is a number of the chip's own; AMD's are all zero.
