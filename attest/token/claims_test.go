@@ -182,6 +182,10 @@ func TestVerdicts(t *testing.T) {
 		{"GPU not appraised", token.KindEAR, func(s *service) { s.at("submods", "gpu0")["ear.status"] = "none" }, attest.CheckTokenVerdict},
 		{"GPU without status", token.KindEAR, func(s *service) { delete(s.at("submods", "gpu0"), "ear.status") }, attest.CheckTokenVerdict},
 		{"affirming in another case", token.KindEAR, func(s *service) { s.at("submods", "cpu0")["ear.status"] = "Affirming" }, attest.CheckTokenVerdict},
+		{"two and neither the CPU", token.KindEAR, func(s *service) {
+			s.at("submods")["gpu1"] = s.at("submods")["cpu0"]
+			delete(s.at("submods"), "cpu0")
+		}, attest.CheckMalformed},
 		{"no submodules", token.KindEAR, func(s *service) { s.payload["submods"] = map[string]any{} }, attest.CheckMalformed},
 		{"two that could be the machine", token.KindEAR, func(s *service) { s.at("submods")["cpu"] = s.at("submods")["cpu0"] }, attest.CheckMalformed},
 		{"a sample attester", token.KindEAR, func(s *service) { s.annotated()["sample"] = map[string]any{} }, attest.CheckTypeNotAllowed},

@@ -1,8 +1,8 @@
 package token
 
 import (
+	"cmp"
 	"fmt"
-	"strings"
 
 	"github.com/openskr/openskr/attest"
 )
@@ -22,23 +22,21 @@ func Introduce(body []byte) (*Issuer, error) {
 	}
 	r := read(claims)
 	is := &Issuer{MaxAge: maxMaxAge}
-	profile, _ := r.text("eat_profile")
 	is.Issuer, _ = r.text("iss")
 	switch {
-	case strings.Contains(profile, ":ear") || strings.Contains(profile, "/ear"):
+	case r.has("ear.verifier-id"):
 		is.Kind = KindEAR
-		if is.Issuer == "" {
-			is.Issuer, _ = r.object("ear.verifier-id").text("developer")
-		}
+		developer, _ := r.object("ear.verifier-id").text("developer")
+		is.Issuer = cmp.Or(is.Issuer, developer)
 	case r.has("x-ms-ver") || r.has("x-ms-attestation-type"):
 		is.Kind = KindMAA
-	case r.has("attester_type") || r.has("verifier_instance_ids"):
-		is.Kind = KindITA
-	default:
+	case r.has("swname"): // Intel signs these for Google too
 		is.Kind = KindGCS
+	default:
+		is.Kind = KindITA
 	}
-	if a, ok := r.text("aud"); ok {
-		is.Audience = a
+	if aud := r.texts("aud"); len(aud) == 1 {
+		is.Audience = aud[0]
 	}
 	return is, r.failed()
 }

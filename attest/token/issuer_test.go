@@ -215,3 +215,20 @@ func TestAnchors(t *testing.T) {
 		}
 	}
 }
+
+// TestIntroduce: what is read from a token is what its verifier would be given.
+func TestIntroduce(t *testing.T) {
+	for _, kind := range kinds() {
+		s := newService(t, kind)
+		ev := evidence(s.token(t))
+		is, err := token.Introduce(ev.Body)
+		if err != nil || is.Kind != kind || is.Issuer != s.iss || is.Audience != s.audience || is.JWKS != nil {
+			t.Fatalf("%s: %+v, %v", kind, is, err)
+		}
+		is.JWKS = s.jwks()
+		accept(t, s.verifier(t, func(c *token.Config) { c.Issuers[0] = *is }), ev)
+	}
+	if is, err := token.Introduce([]byte(`{"type":"token","token":"e30.e30.AA"}`)); err == nil {
+		t.Errorf("%+v", is)
+	}
+}

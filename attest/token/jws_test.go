@@ -219,6 +219,9 @@ func TestTimesAndNames(t *testing.T) {
 		refuse(t, row.name, s.verifier(t), evidence(s.token(t)), row.check)
 	}
 	s := newService(t, token.KindMAA)
+	s.payload["iat"], s.payload["exp"] = at, at
+	refuse(t, "a token that never was good", s.verifier(t), evidence(s.token(t)), attest.CheckTokenExpired)
+	s = newService(t, token.KindMAA)
 	delete(s.payload, "iss")
 	s.payload["ear.verifier-id"] = map[string]any{"developer": s.iss}
 	refuse(t, "a developer in place of iss", s.verifier(t), evidence(s.token(t)), attest.CheckTokenIssuer)

@@ -78,6 +78,8 @@ func (s *statement) hardware(to map[string]any, r reader, typ string, as func(st
 		s.debug(r.boolean(as(snpPrefix + "is-debuggable")))
 		moves, said := r.boolean(as(snpPrefix + "migration-allowed"))
 		s.migratable = s.migratable || moves || !said
+		level, said := r.integer(as(snpPrefix + "vmpl"))
+		s.belowVMPL0 = !said || level != 0
 	case maaTDX:
 		copyClaims(to, r, tdxNames(), as)
 		s.trustDomain(r)

@@ -22,6 +22,7 @@ type statement struct {
 	subject           string // what names the machine, "" where nothing does
 	debugOn, debugOff bool   // neither: not said
 	migratable        bool
+	belowVMPL0        bool // an SNP report that another privilege level than 0 asked for, or nobody says which
 	tcb               string
 	claims            attest.Claims
 	detail            map[string]any // native detail, under the name of the kind

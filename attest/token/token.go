@@ -114,7 +114,8 @@ func (v *Verifier) Anchors() [][]byte {
 //   - that key signed it, with an algorithm that is the key's own
 //   - it is in time, fresh, and for the configured audience
 //   - what the service vouches for covers the runtime data
-//   - neither signing key nor machine is on the deny list; debugging is off
+//   - neither signing key nor machine is on the deny list; debugging is off; for a
+//     release, an SNP report is of VMPL 0
 //
 // From the deny list on, a Rejection carries the machine's identity.
 func (v *Verifier) Verify(ctx context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
@@ -143,6 +144,9 @@ func (v *Verifier) Verify(ctx context.Context, ev attest.Evidence, want attest.E
 		},
 	}
 	rej = v.judge(res, t, said)
+	if rej == nil && said.belowVMPL0 && want.SignedData == nil && !want.Unbound {
+		rej = attest.Reject(attest.CheckVMPL, "the SNP report is not of privilege level 0, which alone gets keys")
+	}
 	if rej == nil {
 		rej = binding.Bind(res, ev.RuntimeData, want)
 	}

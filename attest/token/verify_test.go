@@ -232,6 +232,22 @@ func (s *service) annotated() map[string]any {
 	return s.at("submods", "cpu0", "ear.veraison.annotated-evidence")
 }
 
+// TestVMPL: a less privileged level of an SNP machine gets no keys, and may be looked at.
+func TestVMPL(t *testing.T) {
+	for _, level := range []any{1, nil} {
+		s := newService(t, token.KindMAA)
+		s.payload["x-ms-sevsnpvm-vmpl"] = level
+		ev := evidence(s.token(t))
+		if r := refuse(t, "VMPL", s.verifier(t), ev, attest.CheckVMPL); r.Identity == nil {
+			t.Error("the proven machine has no identity")
+		}
+		ev.RuntimeData = nil
+		if _, err := s.verifier(t).Verify(t.Context(), ev, attest.Expect{At: now, Unbound: true}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestRuntimeData: a document that is covered and still no good.
 func TestRuntimeData(t *testing.T) {
 	s := newService(t, token.KindITA)

@@ -101,7 +101,7 @@ func TestParseKeySet(t *testing.T) {
 }
 
 func TestKeySetRefused(t *testing.T) {
-	r, weak, ec := newRSA(t, 2048), newRSA(t, 1024), newKey(t)
+	r, other, weak, ec := newRSA(t, 2048), newRSA(t, 2048), newRSA(t, 1024), newKey(t)
 	e3 := &rsa.PublicKey{N: r.N, E: 3}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<31, 0)}
 	cert := func(pub, priv any) string {
@@ -128,7 +128,7 @@ func TestKeySetRefused(t *testing.T) {
 		"short coordinate":        set(`{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}`),
 		"member twice":            set(`{"kty":"RSA","kty":"EC"}`),
 		"two documents":           append(set(good), "{}"...),
-		"certificate of another":  set(rsaJWK(&r.PublicKey, `,"x5c":["`+cert(&weak.PublicKey, weak)+`"]`)),
+		"certificate of another":  set(rsaJWK(&r.PublicKey, `,"x5c":["`+cert(&other.PublicKey, other)+`"]`)),
 		"certificate of a kind":   set(`{"kty":"RSA","x5c":["` + cert(&ec.PublicKey, ec) + `"]}`),
 		"certificate, weak":       set(`{"kty":"RSA","x5c":["` + cert(&weak.PublicKey, weak) + `"]}`),
 		"certificate, not base64": set(`{"kty":"RSA","x5c":["!"]}`),
