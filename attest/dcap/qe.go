@@ -66,12 +66,9 @@ func parseQEIdentity(raw []byte, tee TEE) (*qeIdentity, error) {
 	if err := json.Unmarshal(raw, &qe); err != nil {
 		return nil, err
 	}
-	id := "QE"
-	if tee == TDX {
-		id = "TD_QE"
-	}
+	id := map[TEE]string{SGX: "QE", TDX: "TD_QE"}[tee]
 	switch {
-	case qe.ID != id || qe.Version != 2:
+	case id == "" || qe.ID != id || qe.Version != 2:
 		return nil, fmt.Errorf("id %.16q, version %d; want %s, 2", qe.ID, qe.Version, id)
 	case len(qe.MiscSelect) != 4 || len(qe.MiscSelectMask) != 4 || len(qe.Attributes) != 16 || len(qe.AttributesMask) != 16 || len(qe.Signer) != 32:
 		return nil, errLength

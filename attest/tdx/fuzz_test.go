@@ -60,3 +60,29 @@ func FuzzEventLog(f *testing.F) {
 		}
 	})
 }
+
+// TestRealLogs parses the logs of real machines to their last event.
+func TestRealLogs(t *testing.T) {
+	dir := os.Getenv("OPENSKR_VECTORS")
+	if dir == "" {
+		t.Skip("OPENSKR_VECTORS is not set")
+	}
+	for name, want := range map[string]int{
+		"tdx-02-gce-cos113/ccel_data.bin": 43, "tdx-10-lunal-live/ccel_live.bin": 20, "ccel-ccel_unpadded.data/ccel.bin": 19,
+		"ccel-cs251200ccel/ccel.bin": 45, "ccel-event_log/ccel.bin": 27, "ccel-ubuntu-2404-intel-tdx/ccel.bin": 159,
+	} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events, err := eventlog.ParseCC(format.TrimCCEL(b)); err != nil || len(events) != want {
+			t.Errorf("%s: %d events, %v", name, len(events), err)
+		}
+		if _, err := eventlog.ParseCC(append(format.TrimCCEL(b), 0xff)); err == nil {
+			t.Errorf("%s: a byte behind the log is taken", name)
+		}
+		if _, err := eventlog.Parse(format.TrimCCEL(b), 0x000c); err == nil {
+			t.Errorf("%s: read as a TPM's", name)
+		}
+	}
+}
