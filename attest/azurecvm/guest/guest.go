@@ -40,6 +40,8 @@ type Options struct {
 	EventLog string      // file; "": the kernel's
 	// Client is what the machine says of itself, without proof; nil: nothing.
 	Client *format.Client
+	// Warn is told what evidence goes without, for a log; nil: nobody is.
+	Warn func(error)
 }
 
 // Machine is an Azure confidential VM. It is safe for concurrent use.
@@ -133,7 +135,8 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 	return attest.Evidence{Type: m.opts.Type, Body: body, RuntimeData: runtimeData, Endorsements: v.endorsements}, nil
 }
 
-// voucher asks the metadata service once for each HCL report.
+// voucher asks the metadata service once for each HCL report. Without certificates the
+// evidence is sent all the same: the broker may have them, or get them from AMD.
 func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (voucher, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,8 +150,14 @@ func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (vou
 	} else {
 		v.endorsements, err = m.imds.certificates(ctx)
 	}
-	if err != nil {
+	switch {
+	case err != nil && (hcl.Kind == format.HCLTDX || ctx.Err() != nil):
 		return voucher{}, err
+	case err != nil:
+		if m.opts.Warn != nil {
+			m.opts.Warn(err)
+		}
+		return voucher{}, nil
 	}
 	m.hcl, m.vouched = raw, v
 	return v, nil

@@ -21,7 +21,7 @@ import (
 
 // empty is a software TPM with nothing of Azure's in it, opened twice: as the
 // paravisor, and as a guest whose metadata service is imds.
-func empty(t *testing.T, imds http.HandlerFunc) (transport.TPM, *guest.Machine) {
+func empty(t *testing.T, imds http.HandlerFunc, o guest.Options) (transport.TPM, *guest.Machine) {
 	t.Helper()
 	if err := swtpm.Available(); err != nil {
 		t.Skip(err)
@@ -32,7 +32,8 @@ func empty(t *testing.T, imds http.HandlerFunc) (transport.TPM, *guest.Machine) 
 	}
 	server := httptest.NewServer(imds)
 	raw, errRaw := linuxudstpm.Open(s.Socket)
-	m, errGuest := guest.Open(guest.Options{TPM: s.Socket, IMDS: server.URL, Client: &format.Client{OSDistro: "Ubuntu"}})
+	o.TPM, o.IMDS = s.Socket, server.URL
+	m, errGuest := guest.Open(o)
 	if err := errors.Join(errRaw, errGuest); err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +62,19 @@ func TestEvidence(t *testing.T) {
 			return
 		}
 		_, _ = w.Write(answer)
-	})
+	}, guest.Options{Client: &format.Client{OSDistro: "Ubuntu"}})
 	for _, step := range []struct {
 		kind  uint32
 		down  int32
 		asked int32
 		ok    bool
-	}{{format.HCLSNP, 1, 1, false}, {format.HCLSNP, 0, 2, true}, {format.HCLSNP, 1, 2, true}, {format.HCLTDX, 0, 3, true}, {format.HCLTDX, 1, 3, true}} {
+	}{
+		{format.HCLTDX, 1, 1, false},
+		{format.HCLTDX, 0, 2, true},
+		{format.HCLTDX, 1, 2, true},
+		{format.HCLSNP, 0, 3, true},
+		{format.HCLSNP, 1, 3, true},
+	} {
 		host, err := p.Install(raw, simulated.Options{Kind: step.kind})
 		if err != nil {
 			t.Fatal(err)
@@ -92,8 +99,33 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+// An SNP machine whose metadata service fails sends what it has, says so, and asks again.
+func TestEvidenceWithoutCertificates(t *testing.T) {
+	p, err := simulated.New([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked, warnings atomic.Int32
+	raw, m := empty(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.Error(w, "", http.StatusNotFound)
+	}, guest.Options{Warn: func(error) { warnings.Add(1) }})
+	if _, err := p.Install(raw, simulated.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		ev, err := m.Evidence(t.Context(), []byte("runtime data"), tpmguest.DefaultSelection(), nil)
+		if err != nil || len(ev.Endorsements) != 0 || asked.Load() != int32(i+1) {
+			t.Fatalf("%v, %d endorsements, asked %d times", err, len(ev.Endorsements), asked.Load())
+		}
+	}
+	if n := warnings.Load(); n != 2 {
+		t.Errorf("%d warnings", n)
+	}
+}
+
 func TestDetect(t *testing.T) {
-	raw, m := empty(t, http.NotFound)
+	raw, m := empty(t, http.NotFound, guest.Options{})
 	if kind, err := m.Detect(t.Context()); !errors.Is(err, guest.ErrNotAzure) {
 		t.Errorf("a TPM without HCL report: %q, %v", kind, err)
 	}
