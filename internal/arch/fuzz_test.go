@@ -36,6 +36,13 @@ var parsers = map[string]string{
 	"attest/azurecvm.Verifier.Verify":    "attest/azurecvm.FuzzEvidence",
 	"attest/azurecvm.parseRuntime":       "attest/azurecvm.FuzzRuntime",
 	"attest/azurecvm/format.ParseHCL":    "attest/azurecvm/format.FuzzParseHCL",
+	"attest/snp.parseReport":             "attest/snp.FuzzReport",
+	"attest/snp.parseTable":              "attest/snp.FuzzTable",
+	"attest/snp.parseCertificates":       "attest/snp.FuzzCertificates",
+	"attest/snp.parseLeaf":               "attest/snp.FuzzLeaf",
+	"attest/snp.parseCRL":                "attest/snp.FuzzCRL",
+	"attest/snp.ParseProducts":           "attest/snp.FuzzProducts",
+	"attest/snp/guest.trim":              "attest/snp/guest.FuzzTrim",
 
 	// doors
 	"internal/strict.Unmarshal":             "internal/strict.FuzzUnmarshal",
