@@ -139,8 +139,6 @@ func (e *Endorser) look(need attest.Need, k kind, doc *attest.Document) (en *ent
 		valid, err = (*inspect)(need, doc, issuedAt(doc))
 	}
 	switch {
-	case ended(err):
-		return &entry{need: need, doc: doc}, nil // never fresh
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	case valid.Issued.After(now.Add(maxAhead)):

@@ -214,3 +214,7 @@ var (
 func chip(n int) attest.Need {
 	return attest.Need{Kind: attest.NeedAMDVCEK, ID: fmt.Sprintf("Milan/%0128x?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115", n)}
 }
+
+func documentOf(number int64, issued time.Time, life time.Duration) *attest.Document {
+	return &attest.Document{Data: document(number, issued, life)}
+}

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/openskr/openskr/attest"
 )
@@ -87,6 +89,9 @@ func (c *Config) addresses() error {
 	issuers := make(map[string]string, len(c.Issuers))
 	for issuer, address := range c.Issuers {
 		b, err := base(address, true)
+		if len(issuer) > maxIDLength || strings.ContainsFunc(issuer, unicode.IsSpace) || issuer == "" {
+			err = errors.Join(err, fmt.Errorf("issuer %.64q: want a name without spaces, up to %d bytes", issuer, maxIDLength))
+		}
 		issuers[issuer], errs = b, append(errs, err)
 	}
 	c.Issuers = issuers
