@@ -44,6 +44,16 @@ var parsers = map[string]string{
 	"attest/snp.ParseProducts":           "attest/snp.FuzzProducts",
 	"attest/snp/guest.trim":              "attest/snp/guest.FuzzTrim",
 
+	"attest/dcap.ParseQuote":      "attest/dcap.FuzzParseQuote",
+	"attest/dcap.parseExtension":  "attest/dcap.FuzzExtension",
+	"attest/dcap.parsePEM":        "attest/dcap.FuzzPEM",
+	"attest/dcap.parseTCBInfo":    "attest/dcap.FuzzTCBInfo",
+	"attest/dcap.parseQEIdentity": "attest/dcap.FuzzQEIdentity",
+	"attest/tdx.Verifier.Verify":  "attest/tdx.FuzzEvidence",
+	"attest/eventlog.ParseCC":     "attest/tdx.FuzzEventLog",
+	"attest/tdx/format.TrimCCEL":  "attest/tdx/format.FuzzTrimCCEL",
+	"attest/sgx.Verifier.Verify":  "attest/sgx.FuzzEvidence",
+
 	// doors
 	"internal/strict.Unmarshal":             "internal/strict.FuzzUnmarshal",
 	"internal/api/route.Decode":             "internal/api.FuzzBodies",
