@@ -34,7 +34,8 @@ is verified as that command does it: give --ak-roots for the chain of a TPM's ke
 Without --kinds: of a TPM the PCRs 0, 2, 4, 7, 8, 9, 11 and 12, as far as they are quoted;
 the launch measurement of SEV-SNP; MRTD and RTMR 0 to 2 of TDX; MRENCLAVE of SGX; PCR 0, 1,
 2 and 8 of a Nitro enclave. Others (firmware settings, IMA, chip) change from boot to
-boot or from machine to machine, and have to be named.`,
+boot or from machine to machine, and have to be named, and so has a register that is
+zero: into it nothing was measured, on this machine and on many others.`,
 		Example: `  openskr-agent evidence > good.json    # on the machine
   openskr reference from-evidence good.json --set web --kinds pcr4,pcr7,pcr11 --label "image 42"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,7 +111,8 @@ type taken struct {
 func measurements(c attest.Claims) (out []taken) {
 	put := func(kind string, v any, usual bool) {
 		if s, ok := v.(string); ok && s != "" {
-			out = append(out, taken{kind, s, usual})
+			// Zero says that nothing was measured, which many another machine can say too.
+			out = append(out, taken{kind, s, usual && strings.Trim(s, "0") != ""})
 		}
 	}
 	// Azure has the claims of the hardware below one of its own.
@@ -132,9 +134,6 @@ func measurements(c attest.Claims) (out []taken) {
 		}
 	}
 	for i, v := range object(nitro["pcrs"]) {
-		if s, ok := v.(string); ok && strings.Trim(s, "0") == "" {
-			continue // a register that the image does not have
-		}
 		put("nitro-pcr"+i, v, slices.Contains([]string{"0", "1", "2", "8"}, i))
 	}
 	slices.SortFunc(out, func(a, b taken) int { return strings.Compare(a.kind+"/"+a.value, b.kind+"/"+b.value) })

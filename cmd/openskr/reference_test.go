@@ -73,7 +73,7 @@ func TestMeasurements(t *testing.T) {
 	c := attest.Claims{
 		"tdx_mrtd": "01", "tdx_rtmr1": "02", "tdx_rtmr3": "03", "x-ms-sgx-mrenclave": "04",
 		"x-ms-isolation-tee": map[string]any{"x-ms-sevsnpvm-launchmeasurement": "05", "snp": map[string]any{"chip_id": "06"}},
-		"tpm":                map[string]any{"ek": "07", "pcrs": map[string]any{"sha384": map[string]any{"4": "08", "1": "09"}}},
+		"tpm":                map[string]any{"ek": "07", "pcrs": map[string]any{"sha384": map[string]any{"4": "08", "1": "09", "12": "00"}}},
 		"nitro":              map[string]any{"pcrs": map[string]any{"0": "0a", "3": "0b", "8": "00"}},
 		"secureboot":         true,
 	}
@@ -88,7 +88,7 @@ func TestMeasurements(t *testing.T) {
 	if got := strings.Join(usual, " "); got != "mrenclave=04 mrtd=01 nitro-pcr0=0a pcr4=08 rtmr1=02 snp-measurement=05" {
 		t.Error(got)
 	}
-	if got := strings.Join(named, " "); got != "chip=06 ek=07 nitro-pcr3=0b pcr1=09 rtmr3=03" {
+	if got := strings.Join(named, " "); got != "chip=06 ek=07 nitro-pcr3=0b nitro-pcr8=00 pcr1=09 pcr12=00 rtmr3=03" {
 		t.Error(got)
 	}
 }
