@@ -29,13 +29,14 @@ func vectorNames() []string {
 
 // bound: a verifier that takes a nonce has found it in the hardware's evidence before
 // it repeats it in eat_nonce. Trustee takes runtime data instead, hashes its JSON into
-// what the report data must be, and shows it in the CPU's annotated evidence.
+// what the report data must be, and shows it in the annotated evidence of every device:
+// only the CPU's counts, since any machine may have the GPU.
 func (e ear) bound(claims object, runtimeData []byte) bool {
 	if slices.Contains(e.nonces(claims), digestText(runtimeData)) {
 		return true
 	}
-	_, cpu, ok := e.cpu(read(claims))
-	return ok && equal(cpu.object(annotated).members["runtime_data_claims"], runtimeData, binding.MaxSize)
+	name, cpu, ok := e.cpu(read(claims))
+	return ok && (name == "cpu0" || name == "cpu") && equal(cpu.object(annotated).members["runtime_data_claims"], runtimeData, binding.MaxSize)
 }
 
 func (ear) nonces(claims object) []string { return read(claims).texts("eat_nonce") }

@@ -23,9 +23,10 @@ const (
 	KindEAR = "ear" // EAT Attestation Results: Veraison, Trustee
 )
 
-// KeySetLife is how long a fetched key set is believed: a key that its issuer has
-// withdrawn is refused after that, whether the issuer can be reached or not.
-const KeySetLife = 5 * time.Minute
+// KeySetLife is how long a fetched key set is believed at most: a key that its issuer
+// has withdrawn is refused after that, whether the issuer can be reached or not. The
+// Endorser asks again much sooner; what it still gives while nobody answers is no older.
+const KeySetLife = 24 * time.Hour
 
 // Issuer is one service whose tokens are taken as Evidence.
 type Issuer struct {

@@ -188,6 +188,14 @@ func TestBinding(t *testing.T) {
 			delete(s.annotated(), "runtime_data_claims")
 			s.at("submods", "gpu0")["ear.veraison.annotated-evidence"] = map[string]any{"runtime_data_claims": json.RawMessage(runtimeData)}
 		}, false},
+		{"a GPU alone", token.KindEAR, func(s *service) {
+			s.at("submods")["gpu0"] = s.at("submods")["cpu0"]
+			delete(s.at("submods"), "cpu0")
+		}, false},
+		{"Trustee's older name", token.KindEAR, func(s *service) {
+			s.at("submods")["cpu"] = s.at("submods")["cpu0"]
+			delete(s.at("submods"), "cpu0")
+		}, true},
 		{"initialisation data", token.KindEAR, func(s *service) {
 			s.annotated()["init_data_claims"] = s.annotated()["runtime_data_claims"]
 			delete(s.annotated(), "runtime_data_claims")
