@@ -53,6 +53,10 @@ type TPM struct {
 	// of an Azure confidential VM; 0 takes our own. It must be a restricted key that
 	// signs with SHA-256. Set it before use.
 	AKHandle uint32
+	// AKTemplate is the TPMT_PUBLIC of a primary key of the endorsement hierarchy that
+	// is the platform's AK, such as that of a Google Compute Engine instance; nil takes
+	// our own. It must be such a key too. Set it before use.
+	AKTemplate []byte
 
 	raw  transport.TPMCloser
 	lock *os.File      // flock against other programs

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
@@ -64,8 +65,11 @@ func (t *TPM) createPrimary(hierarchy tpm2.TPMHandle, template tpm2.TPMTPublic) 
 
 // loadAK makes our AK, or takes the platform's; the caller unloads it.
 func (t *TPM) loadAK() (*object, error) {
-	if t.AKHandle != 0 {
+	switch {
+	case t.AKHandle != 0:
 		return t.platformAK(tpm2.TPMHandle(t.AKHandle))
+	case len(t.AKTemplate) > 0:
+		return t.templateAK()
 	}
 	ak, err := t.createPrimary(tpm2.TPMRHEndorsement, akTemplate())
 	if err != nil {
@@ -81,11 +85,31 @@ func (t *TPM) platformAK(h tpm2.TPMHandle) (*object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attestation key %#x: %w", uint32(h), err)
 	}
-	a := ak.public.ObjectAttributes
-	if !a.Restricted || !a.SignEncrypt || a.Decrypt || signingHash(&ak.public) != tpm2.TPMAlgSHA256 {
+	if !attests(&ak.public) {
 		return nil, fmt.Errorf("attestation key %#x is not a restricted key that signs with SHA-256", uint32(h))
 	}
 	return ak, nil
+}
+
+// templateAK makes the AK of a platform that left its template.
+func (t *TPM) templateAK() (*object, error) {
+	template, err := tpm2.Unmarshal[tpm2.TPMTPublic](t.AKTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("template of the attestation key: %w", err)
+	}
+	if !attests(template) {
+		return nil, errors.New("template of the attestation key is not of a restricted key that signs with SHA-256")
+	}
+	ak, err := t.createPrimary(tpm2.TPMRHEndorsement, *template)
+	if err != nil {
+		return nil, fmt.Errorf("create the platform's attestation key: %w", err)
+	}
+	return ak, nil
+}
+
+func attests(pub *tpm2.TPMTPublic) bool {
+	a := pub.ObjectAttributes
+	return a.Restricted && a.SignEncrypt && !a.Decrypt && signingHash(pub) == tpm2.TPMAlgSHA256
 }
 
 // signingHash is that of a key's RSASSA or ECDSA scheme.
