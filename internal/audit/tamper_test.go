@@ -183,6 +183,9 @@ func TestOldRowsPutBack(t *testing.T) {
 	if _, err := b.log.Objects().Object(ctx, release.ObjectMachine, "m"); release.ReasonOf(err) != release.ReasonIntegrity {
 		t.Errorf("machine: %v", err)
 	}
+	if _, err := b.log.Objects().List(ctx, release.ObjectMachine, "", 10); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("list of machines: %v", err)
+	}
 	other := b.key("other", "1", 1)
 	if c := b.append(b.allow(other, m)); c.Record.Reason != string(release.ReasonIntegrity) {
 		t.Errorf("release to the machine: %s %s", c.Record.Decision, c.Record.Reason)
