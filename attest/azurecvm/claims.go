@@ -95,7 +95,11 @@ func (r *runtime) claims() map[string]any {
 		for j, op := range k.ops {
 			ops[j] = op
 		}
-		keys[i] = map[string]any{"kid": k.kid, "kty": k.kty, "key_ops": ops, "e": k.e, "n": k.n}
+		key := map[string]any{"kid": k.kid, "kty": k.kty, "key_ops": ops}
+		if k.kty == "RSA" {
+			key["e"], key["n"] = k.e, k.n
+		}
+		keys[i] = key
 	}
 	config := map[string]any{}
 	for _, name := range configBools {

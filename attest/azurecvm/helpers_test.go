@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -95,9 +96,13 @@ func (v *vm) report() {
 		return
 	}
 	r := make([]byte, 1024)
-	_, _ = rand.Read(r)
+	_, _ = rand.Read(r[256:495])
+	_, _ = rand.Read(r[512:])
 	r[0] = 0x81
-	copy(r[128:192], append(d[:], make([]byte, 32)...))
+	copy(r[128:192], d[:])
+	tcb, info := sha512.Sum384(r[256:495]), sha512.Sum384(r[512:])
+	copy(r[32:], tcb[:])
+	copy(r[80:], info[:])
 	v.hcl.Report = r
 	v.quote = tdQuote(4, r)
 }

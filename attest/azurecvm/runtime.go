@@ -66,7 +66,7 @@ func parseKey(v any) (jwk, error) {
 	var k jwk
 	for name, to := range map[string]*string{"kid": &k.kid, "kty": &k.kty, "e": &k.e, "n": &k.n} {
 		s, ok := o[name].(string)
-		if !ok {
+		if _, given := o[name]; !ok && (given || name[0] == 'k') { // a key that is not RSA has neither e nor n
 			return k, fmt.Errorf("runtime JSON: a key without %s", name)
 		}
 		*to = s
@@ -99,8 +99,8 @@ func (r *runtime) configuration(doc map[string]any) error {
 		}
 	}
 	if v, ok := doc["user-data"]; ok {
-		s, _ := v.(string)
-		if _, err := hex.DecodeString(s); err != nil || s == "" {
+		s, ok := v.(string)
+		if _, err := hex.DecodeString(s); err != nil || !ok {
 			return errors.New("runtime JSON: user-data is not hex")
 		}
 		r.userData = s

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -167,6 +168,32 @@ func TestVectors(t *testing.T) {
 			_, err = offline(t).Verify(t.Context(), f.evidence(b, c.certs...), want)
 			wantCheck(t, err, attest.CheckReportData)
 		})
+	}
+}
+
+// TestVectorBits flips a bit in every fifth byte of real HCL reports (EV-02): whatever is
+// still accepted says the same.
+func TestVectorBits(t *testing.T) {
+	for id, certs := range map[string][]string{"azure-08-snp-genoa-lunal-live": {"vcek.der"}, "azure-06-tdx-trustee-v1": nil} {
+		f, v, want := vector(t, id), offline(t), attest.Expect{At: clock, Unbound: true}
+		b := f.body("hcl-report.bin")
+		sound, err := v.Verify(t.Context(), f.evidence(b, certs...), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const report = 32 // of a TDREPORT only its processor can check CPUSVN and MAC
+		for i := range b.HCL {
+			if i%5 != 0 || testing.Short() && i%35 != 0 { // all take 10 s
+				continue
+			}
+			b.HCL[i] ^= 1 << (i % 8)
+			got, err := v.Verify(t.Context(), f.evidence(b, certs...), want)
+			b.HCL[i] ^= 1 << (i % 8)
+			local := certs == nil && (i >= report+16 && i < report+32 || i >= report+224 && i < report+256)
+			if err == nil && (!local || !reflect.DeepEqual(sound, got)) {
+				t.Errorf("%s: bit %d of byte %d may be changed", id, i%8, i)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package format
 
 import (
+	"bytes"
+	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -87,14 +89,22 @@ func (h *HCL) report(b []byte) error {
 	case HCLSNP:
 		h.Report = b
 	case HCLTDX:
-		if b[0] != tdReportType || !zero(b[tdReport:]) {
+		h.Report = b[:tdReport:tdReport]
+		if !zero(b[tdReport:]) || !isTDReport(h.Report) {
 			return errors.New("HCL report of type TDX holds no TDREPORT")
 		}
-		h.Report = b[:tdReport:tdReport]
 	default:
 		return fmt.Errorf("HCL report of type %d, want SNP (%d) or TDX (%d)", h.Kind, HCLSNP, HCLTDX)
 	}
 	return nil
+}
+
+// isTDReport checks the form of a TDREPORT (Intel TDX module ABI, TDREPORT_STRUCT): its
+// type, and the hashes of its two parts. Its MAC only its own processor can check.
+func isTDReport(r []byte) bool {
+	tcb, info := sha512.Sum384(r[256:495]), sha512.Sum384(r[512:])
+	return r[0] == tdReportType && r[1] == 0 && r[2] <= 1 && zero(r[3:16]) && zero(r[192:224]) && zero(r[495:512]) &&
+		bytes.Equal(r[32:80], tcb[:]) && bytes.Equal(r[80:128], info[:])
 }
 
 // Encode is the inverse of ParseHCL, without padding.

@@ -2,6 +2,7 @@ package format_test
 
 import (
 	"bytes"
+	"crypto/sha512"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,7 +16,27 @@ func snp() *format.HCL {
 }
 
 func tdx() *format.HCL {
-	return &format.HCL{Version: 2, Kind: format.HCLTDX, Hash: format.HCLSHA512, Report: append([]byte{0x81}, bytes.Repeat([]byte{7}, 1023)...), Runtime: []byte(`{}`)}
+	r := append([]byte{0x81}, make([]byte, 1023)...)
+	copy(r[256:495], bytes.Repeat([]byte{7}, 239))
+	copy(r[512:], bytes.Repeat([]byte{8}, 512))
+	tcb, info := sha512.Sum384(r[256:495]), sha512.Sum384(r[512:])
+	copy(r[32:], tcb[:])
+	copy(r[80:], info[:])
+	return &format.HCL{Version: 2, Kind: format.HCLTDX, Hash: format.HCLSHA512, Report: r, Runtime: []byte(`{}`)}
+}
+
+// A TDREPORT has its type, zeros where it is reserved, and the hashes of its parts.
+// CPUSVN, report data and MAC are not for this parser.
+func TestTDReport(t *testing.T) {
+	b := tdx().Encode()
+	for i := range 1024 {
+		b[32+i] ^= 2
+		_, err := format.ParseHCL(b)
+		b[32+i] ^= 2
+		if open := i >= 16 && i < 32 || i >= 128 && i < 192 || i >= 224 && i < 256; (err == nil) != open {
+			t.Errorf("byte %d of the TDREPORT changed: %v", i, err)
+		}
+	}
 }
 
 func TestHCL(t *testing.T) {
