@@ -400,3 +400,27 @@ func TestMoment(t *testing.T) {
 		}
 	}
 }
+
+// TestNewestStays: changes of a batch are told in any order; the newest counts.
+func TestNewestStays(t *testing.T) {
+	r := newRig(t, releasetest.NewStore(), nil)
+	object := func(generation int64, label string) *release.Object {
+		t.Helper()
+		b, err := (&Kept{Entry: Entry{Label: label}}).encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &release.Object{Name: "web/pcr4/" + hex32, Generation: generation, Value: b}
+	}
+	for _, o := range []*release.Object{object(2, "new"), object(1, "old")} {
+		if err := r.put(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, _, _ := r.List("web", "", 9); len(list) != 1 || list[0].Label != "new" {
+		t.Errorf("%+v", list)
+	}
+	if err := r.put(&release.Object{Name: "web/pcr4/" + hex32, Generation: 3, Value: []byte(`{"label":"x","Label":"y"}`)}); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("a row that cannot be read: %v", err)
+	}
+}
