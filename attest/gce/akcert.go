@@ -35,7 +35,8 @@ var (
 	intermediatesPEM []byte
 )
 
-func google() (roots, intermediates []*x509.Certificate, err error) {
+// Google gives its pinned roots and intermediates.
+func Google() (roots, intermediates []*x509.Certificate, err error) {
 	if roots, err = certificates(rootsPEM); err != nil {
 		return nil, nil, err
 	}

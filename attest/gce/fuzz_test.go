@@ -68,7 +68,7 @@ func TestParseInstance(t *testing.T) {
 
 // TestPinned compares the pinned certificates with the fingerprints in the source.
 func TestPinned(t *testing.T) {
-	roots, intermediates, err := google()
+	roots, intermediates, err := Google()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestPinned(t *testing.T) {
 }
 
 func TestCertificates(t *testing.T) {
-	roots, _, err := google()
+	roots, _, err := Google()
 	if err != nil {
 		t.Fatal(err)
 	}

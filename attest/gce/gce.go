@@ -68,7 +68,7 @@ func New(cfg Config) (*Verifier, error) {
 		return nil, errors.New("gce verifier: a simulation needs roots of its own")
 	}
 	if len(cfg.Roots) == 0 {
-		roots, intermediates, err := google()
+		roots, intermediates, err := Google()
 		if err != nil {
 			return nil, err
 		}

@@ -282,7 +282,8 @@ func TestSign1(t *testing.T) {
 	})
 }
 
-// TestOffline compares a raw value with the nonce, and nothing else.
+// TestOffline compares a raw value with the nonce, and nothing else; age is the life of
+// the certificate.
 func TestOffline(t *testing.T) {
 	p := platform(t, 1)
 	v := verifier(t, p.Config())
@@ -304,6 +305,15 @@ func TestOffline(t *testing.T) {
 	}
 	_, err = verify(attest.Expect{})
 	wantCheck(t, err, attest.CheckRuntimeData, false)
+
+	// An hour later, while its certificate lives, a document is still worth looking at,
+	// and no longer worth a key.
+	later := now.Add(time.Hour)
+	if _, err := v.Verify(t.Context(), ev, attest.Expect{At: later, SignedData: []byte("nonce of the broker")}); err != nil {
+		t.Error(err)
+	}
+	_, err = v.Verify(t.Context(), evidence(t, p), attest.Expect{At: later})
+	wantCheck(t, err, attest.CheckChainExpired, false)
 }
 
 func TestBody(t *testing.T) {
@@ -382,7 +392,7 @@ func TestReal(t *testing.T) {
 		"debug":           {"nitro-01a-fastcrypto", attest.Expect{At: time.UnixMilli(1731627989450), Unbound: true}, attest.CheckDebug, true},
 		"debug, now":      {"nitro-01a-fastcrypto", attest.Expect{At: now, Unbound: true}, attest.CheckChainExpired, false},
 		"now":             {"nitro-01b-fastcrypto", attest.Expect{At: now, Unbound: true}, attest.CheckChainExpired, false},
-		"an hour later":   {"nitro-01b-fastcrypto", attest.Expect{At: made.Add(time.Hour), Unbound: true}, attest.CheckChainExpired, false},
+		"after the leaf":  {"nitro-01b-fastcrypto", attest.Expect{At: made.Add(4 * time.Hour), Unbound: true}, attest.CheckChainExpired, false},
 		"before the leaf": {"nitro-01b-fastcrypto", attest.Expect{At: made.Add(-time.Minute), Unbound: true}, attest.CheckChainExpired, false},
 		"no nonce in it":  {"nitro-01b-fastcrypto", attest.Expect{At: made, SignedData: []byte{0}}, attest.CheckReportData, false},
 		"no runtime data": {"nitro-01b-fastcrypto", attest.Expect{At: made}, attest.CheckRuntimeData, false},
