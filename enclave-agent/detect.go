@@ -10,6 +10,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	azure "github.com/openskr/openskr/attest/azurecvm/guest"
+	gce "github.com/openskr/openskr/attest/gce/guest"
 	nitro "github.com/openskr/openskr/attest/nitro/guest"
 	snp "github.com/openskr/openskr/attest/snp/guest"
 	"github.com/openskr/openskr/attest/tpm/guest"
@@ -78,16 +79,9 @@ func Detect(ctx context.Context, h Hardware) *Detection {
 }
 
 func detect(ctx context.Context, h Hardware, provider func(root string) (string, error)) *Detection {
-	m := &host{Hardware: h}
-	if m.Root == "" {
-		m.Root = "/"
-	}
-	var err error
-	if m.provider, err = provider(m.Root); err != nil {
-		m.why = err.Error()
-	}
+	m := newHost(h, provider)
 	d := &Detection{}
-	for _, probe := range []func(context.Context) Probe{m.tdx, m.sgx, m.azure, m.snp, m.cca, m.nitro, m.plain} {
+	for _, probe := range []func(context.Context) Probe{m.tdx, m.sgx, m.azure, m.snp, m.cca, m.nitro, m.gce, m.plain} {
 		p := probe(ctx)
 		d.Probes = append(d.Probes, p)
 		if p.Found {
@@ -96,6 +90,18 @@ func detect(ctx context.Context, h Hardware, provider func(root string) (string,
 		}
 	}
 	return d
+}
+
+func newHost(h Hardware, provider func(root string) (string, error)) *host {
+	m := &host{Hardware: h}
+	if m.Root == "" {
+		m.Root = "/"
+	}
+	var err error
+	if m.provider, err = provider(m.Root); err != nil {
+		m.why = err.Error()
+	}
+	return m
 }
 
 // reportProvider asks the kernel which TEE makes its reports: an entry of the report
@@ -189,6 +195,24 @@ func (m *host) azure(ctx context.Context) Probe {
 		p.Why = err.Error()
 	default:
 		p.Found, p.Why = true, "the vTPM holds an HCL report of hardware of type "+kind
+	}
+	return p
+}
+
+// gce looks for the AK certificate of Google's.
+func (m *host) gce(ctx context.Context) Probe {
+	p := Probe{Platform: string(attest.TypeGCE)}
+	g, err := gce.Open(ctx, gce.Options{TPM: m.tpm()})
+	switch {
+	case errors.Is(err, gce.ErrNotGCE):
+		p.Why = "the TPM holds no AK certificate of Google's (NV index 0x01c10000 or 0x01c10002)"
+	case errors.Is(err, guest.ErrNoTPM):
+		p.Why = "its vTPM cannot be opened, for the reason given at tpm"
+	case err != nil:
+		p.Why = err.Error()
+	default:
+		_ = g.Close() // opened to see what it is
+		p.Found, p.Why = true, "the vTPM holds an AK certificate of Google's"
 	}
 	return p
 }

@@ -33,10 +33,10 @@ func TestDetect(t *testing.T) {
 		why      map[string]string // platform to part of its reason
 	}{
 		"nothing": {
-			probed: "tdx sgx azure-cvm snp cca nitro tpm",
+			probed: "tdx sgx azure-cvm snp cca nitro gce tpm",
 			why: map[string]string{
 				"tdx": "no /dev/tdx_guest, and configfs gives no reports: file does not exist", "sgx": "no /dev/attestation",
-				"azure-cvm": "vTPM cannot be opened", "snp": "no /dev/sev-guest", "cca": "do not come from arm_cca_guest", "nitro": "no /dev/nsm", "tpm": "no TPM",
+				"azure-cvm": "vTPM cannot be opened", "gce": "vTPM cannot be opened", "snp": "no /dev/sev-guest", "cca": "do not come from arm_cca_guest", "nitro": "no /dev/nsm", "tpm": "no TPM",
 			},
 		},
 		"tdx by provider":   {provider: "tdx_guest", want: attest.TypeTDX, probed: "tdx", why: map[string]string{"tdx": "configfs reports come from tdx_guest"}},
@@ -47,16 +47,16 @@ func TestDetect(t *testing.T) {
 		"tdx before snp":    {files: []string{"dev/sev-guest"}, provider: "tdx_guest", want: attest.TypeTDX, probed: "tdx"},
 		"nitro":             {files: []string{"dev/nsm"}, want: attest.TypeNitro, probed: "tdx sgx azure-cvm snp cca nitro"},
 		"cca": {
-			provider: "arm_cca_guest", probed: "tdx sgx azure-cvm snp cca nitro tpm",
+			provider: "arm_cca_guest", probed: "tdx sgx azure-cvm snp cca nitro gce tpm",
 			why: map[string]string{"cca": "whose evidence is not supported", "snp": "come from arm_cca_guest"},
 		},
 		"sgx": {
-			files: []string{"dev/sgx_enclave"}, probed: "tdx sgx azure-cvm snp cca nitro tpm",
+			files: []string{"dev/sgx_enclave"}, probed: "tdx sgx azure-cvm snp cca nitro gce tpm",
 			why: map[string]string{"sgx": "/dev/sgx_enclave is there, but quotes of enclaves are verified, not collected"},
 		},
 		"sgx in a nitro": {files: []string{"dev/attestation/quote", "dev/nsm"}, want: attest.TypeNitro, probed: "tdx sgx azure-cvm snp cca nitro"},
 		"no TPM but a file": {
-			files: []string{"dev/tpmrm0"}, probed: "tdx sgx azure-cvm snp cca nitro tpm",
+			files: []string{"dev/tpmrm0"}, probed: "tdx sgx azure-cvm snp cca nitro gce tpm",
 			why: map[string]string{"tpm": "neither a device nor a socket"},
 		},
 	} {
@@ -93,7 +93,7 @@ func TestDetectTPM(t *testing.T) {
 		t.Skip(shared.err)
 	}
 	d := Detect(t.Context(), Hardware{Root: tree(t), TPM: shared.Socket})
-	if d.Platform != attest.TypeTPM || !strings.Contains(d.Error(), "holds no HCL report") {
+	if d.Platform != attest.TypeTPM || !strings.Contains(d.Error(), "holds no HCL report") || !strings.Contains(d.Error(), "no AK certificate of Google's") {
 		t.Error(d)
 	}
 }

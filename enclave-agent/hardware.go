@@ -24,7 +24,7 @@ type Hardware struct {
 // opener opens the attester of one platform.
 type opener struct {
 	platform attest.Type
-	open     func(h *Hardware) (Attester, error)
+	open     func(ctx context.Context, h *Hardware) (Attester, error)
 }
 
 func openers() []opener {
@@ -34,6 +34,7 @@ func openers() []opener {
 		{attest.TypeTDX, openTDX},
 		{attest.TypeAzureCVM, openAzure},
 		{attest.TypeNitro, openNitro},
+		{attest.TypeGCE, openGCE},
 		{attest.TypeSNP.Simulated(), openSimulated},
 		{attest.TypeTDX.Simulated(), openSimulated},
 		{attest.TypeNitro.Simulated(), openNitro},
@@ -95,7 +96,7 @@ func (h Hardware) open(ctx context.Context) (Attester, error) {
 	if _, simulated := h.Platform.Base(); simulated != (h.Simulator != "") {
 		return nil, fmt.Errorf("%w: a simulated platform and the socket of its simulator belong together", ErrConfig)
 	}
-	a, err := all[i].open(&h)
+	a, err := all[i].open(ctx, &h)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNoHardware, h.Platform, err)
 	}

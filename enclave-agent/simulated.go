@@ -35,7 +35,7 @@ type simulation struct {
 	Error        string               `json:"error"`
 }
 
-func openSimulated(h *Hardware) (Attester, error) {
+func openSimulated(_ context.Context, h *Hardware) (Attester, error) {
 	s := &simulated{h.Platform, h.Simulator}
 	return &tee{h.Platform, s.evidence, func() error { return nil }}, nil
 }

@@ -51,8 +51,16 @@ func (t *tee) Evidence(ctx context.Context, ask Ask, r Recipient) (attest.Eviden
 	return t.evidence(ctx, ask, recipient)
 }
 
-func openTDX(h *Hardware) (Attester, error) {
-	d, err := tdx.Open(tdx.Options{TSM: h.path("", tdx.DefaultTSM), Device: h.path("", tdxDevice), EventLog: h.EventLog})
+func (h *Hardware) tdx() tdx.Options {
+	return tdx.Options{TSM: h.path("", tdx.DefaultTSM), Device: h.path("", tdxDevice), EventLog: h.EventLog}
+}
+
+func (h *Hardware) snp() snp.Options {
+	return snp.Options{TSM: h.path("", snp.DefaultTSM), Path: h.path("", snp.DefaultDevice)}
+}
+
+func openTDX(_ context.Context, h *Hardware) (Attester, error) {
+	d, err := tdx.Open(h.tdx())
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +69,8 @@ func openTDX(h *Hardware) (Attester, error) {
 	}, d.Close}, nil
 }
 
-func openSNP(h *Hardware) (Attester, error) {
-	d, err := snp.Open(snp.Options{TSM: h.path("", snp.DefaultTSM), Path: h.path("", snp.DefaultDevice)})
+func openSNP(_ context.Context, h *Hardware) (Attester, error) {
+	d, err := snp.Open(h.snp())
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +80,7 @@ func openSNP(h *Hardware) (Attester, error) {
 }
 
 // openNitro opens the NSM. A simulated one speaks the NSM's own protocol on a socket.
-func openNitro(h *Hardware) (Attester, error) {
+func openNitro(_ context.Context, h *Hardware) (Attester, error) {
 	e, err := nitro.Open(nitro.Options{Path: h.path(h.Simulator, nitro.DefaultDevice), Type: h.Platform})
 	if err != nil {
 		return nil, err

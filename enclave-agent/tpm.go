@@ -26,7 +26,7 @@ type inVTPM struct {
 	pcrs     Selection
 }
 
-func openTPM(h *Hardware) (Attester, error) {
+func openTPM(_ context.Context, h *Hardware) (Attester, error) {
 	t, err := guest.Open(h.tpm())
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func openTPM(h *Hardware) (Attester, error) {
 	return &inVTPM{t, attest.TypeTPM, h.PCRs}, nil
 }
 
-func openAzure(h *Hardware) (Attester, error) {
+func openAzure(_ context.Context, h *Hardware) (Attester, error) {
 	o := azure.Options{Type: h.Platform, TPM: h.tpm(), EventLog: h.EventLog}
 	if h.Simulator != "" {
 		o.IMDS = "unix:" + h.Simulator
