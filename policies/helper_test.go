@@ -53,7 +53,7 @@ func claimsSchema() map[string]any {
 			"tcb": object(map[string]any{"reported": object(map[string]any{"boot_loader": num, "tee": num, "snp": num, "microcode": num})}),
 		}),
 		"tdx_mrtd": str, "tdx_rtmr0": str, "tdx_rtmr1": str, "tdx_rtmr2": str,
-		"nitro": object(map[string]any{"pcrs": object(pcrs)}), "gce": object(map[string]any{"project_id": str, "project_number": num}),
+		"nitro": object(map[string]any{"pcrs": object(pcrs)}), "gce": object(map[string]any{"project_id": str, "project_number": str}),
 		"unverified": object(map[string]any{"os_distro": str}), "attester_tcb_status": str,
 		// not of a TEE: for tests of the language
 		"level": num, "name": str, "list": array(str), "revoked": boolean, "free": object(nil),

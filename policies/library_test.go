@@ -29,7 +29,7 @@ func TestLibrary(t *testing.T) {
 			}
 		}
 	}
-	if names := slices.Sorted(maps.Keys(files)); len(names) != 20 {
+	if names := slices.Sorted(maps.Keys(files)); len(names) != 22 {
 		t.Fatalf("library: %v", names)
 	}
 	report, err := Test(t.Context(), files, TestOptions{Compiler: argv(), ClaimsSchema: claimsSchema()})

@@ -10,6 +10,7 @@ import (
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/azurecvm"
 	"github.com/openskr/openskr/attest/dcap"
+	"github.com/openskr/openskr/attest/gce"
 	"github.com/openskr/openskr/attest/nitro"
 	"github.com/openskr/openskr/attest/schema"
 	"github.com/openskr/openskr/attest/sgx"
@@ -48,6 +49,8 @@ func New(c Config) (*Verifiers, error) {
 	v.check(err)
 	aws, err := nitro.AWSRoot()
 	v.check(err)
+	google, below, err := gce.Google()
+	v.check(err)
 	intelRoots := append([]*x509.Certificate{intel}, c.Intel...)
 	s, err := snp.New(snp.Config{Products: append(amd, c.Products...), Endorser: c.Endorser, Denied: c.Denied})
 	v.check(err)
@@ -58,6 +61,7 @@ func New(c Config) (*Verifiers, error) {
 	v.add(attest.TypeTDX)(t, err)
 	v.add(attest.TypeSGX)(sgx.New(sgx.Config{Roots: intelRoots, Endorser: c.Endorser, Denied: c.Denied}))
 	v.add(attest.TypeAzureCVM)(azurecvm.New(azurecvm.Config{SNP: s, TDX: t, Denied: c.Denied}))
+	v.add(attest.TypeGCE)(gce.New(gce.Config{Roots: append(google, c.Google...), Intermediates: below, SNP: s, TDX: t, Denied: c.Denied}))
 	v.add(attest.TypeNitro)(nitro.New(nitro.Config{Roots: append([]*x509.Certificate{aws}, c.AWS...), Denied: c.Denied}))
 	if c.TPM != nil {
 		v.add(attest.TypeTPM)(tpm.New(*c.TPM))
@@ -118,5 +122,5 @@ func (v *Verifiers) Anchors() [32]byte {
 
 // Schema is the JSON schema of the claims of all evidence: input.claims.
 func Schema() map[string]any {
-	return schema.Union(tpm.Schema(), snp.Schema(), tdx.Schema(), sgx.Schema(), azurecvm.Schema(), nitro.Schema(), token.Schema())
+	return schema.Union(tpm.Schema(), snp.Schema(), tdx.Schema(), sgx.Schema(), azurecvm.Schema(), nitro.Schema(), gce.Schema(), token.Schema())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/openskr/openskr/attest/nitro"
 	nitrosim "github.com/openskr/openskr/attest/nitro/simulated"
 	"github.com/openskr/openskr/attest/snp"
+	"github.com/openskr/openskr/attest/tdx"
 )
 
 // simulate adds the simulated types: the same verifiers under the roots of a seed,
@@ -27,8 +28,13 @@ func (v *Verifiers) simulate(seed [32]byte, denied func(string) bool) error {
 	if err != nil {
 		return err
 	}
+	t, err := tdx.New(tdx.Config{Type: attest.TypeTDX.Simulated(), Roots: a.TDX.Roots(), Endorser: a.TDX, Denied: denied})
+	if err != nil {
+		return err
+	}
 	v.add(attest.TypeSNP.Simulated())(s, nil)
-	v.add(attest.TypeAzureCVM.Simulated())(azurecvm.New(azurecvm.Config{Type: attest.TypeAzureCVM.Simulated(), SNP: s, Denied: denied}))
+	v.add(attest.TypeTDX.Simulated())(t, nil)
+	v.add(attest.TypeAzureCVM.Simulated())(azurecvm.New(azurecvm.Config{Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: t, Denied: denied}))
 	nc := n.Config()
 	nc.Denied = denied
 	v.add(nc.Type)(nitro.New(nc))

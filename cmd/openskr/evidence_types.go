@@ -10,6 +10,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	azure "github.com/openskr/openskr/attest/azurecvm/format"
+	"github.com/openskr/openskr/attest/dcap"
 	gce "github.com/openskr/openskr/attest/gce/format"
 	nitro "github.com/openskr/openskr/attest/nitro/format"
 	sgx "github.com/openskr/openskr/attest/sgx/format"
@@ -72,10 +73,11 @@ func (a *app) parts(f *evidenceFlags, ev *attest.Evidence) error {
 	case attest.TypeTDX:
 		b := tdx.Evidence{Type: ev.Type}
 		err, body = a.files(rawFile{"quote", f.quote, &b.Quote, true}, rawFile{"ccel", f.ccel, &b.EventLog, false}), &b
-		b.EventLog = tdx.TrimCCEL(b.EventLog)
+		b.Quote, b.EventLog = dcap.TrimQuote(b.Quote), tdx.TrimCCEL(b.EventLog)
 	case attest.TypeSGX:
 		b := sgx.Evidence{Type: ev.Type}
 		err, body = a.files(rawFile{"quote", f.quote, &b.Quote, true}), &b
+		b.Quote = dcap.TrimQuote(b.Quote)
 	case attest.TypeNitro:
 		b := nitro.Evidence{Type: ev.Type}
 		err, body = a.files(rawFile{"document", f.document, &b.Document, true}), &b
@@ -126,6 +128,7 @@ func (a *app) azureParts(f *evidenceFlags) (*azure.Evidence, error) {
 		return nil, err
 	}
 	b.TPM.Quote, b.TPM.Signature = unwrap2B(b.TPM.Quote), tpmtSignature(b.TPM.Signature)
+	b.TDQuote = dcap.TrimQuote(b.TDQuote)
 	if pcrs != nil {
 		var err error
 		if b.TPM.PCRs, err = readPCRs(pcrs); err != nil {
