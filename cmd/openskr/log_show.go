@@ -165,6 +165,9 @@ func (a *app) explain(rec *receipt.Record, d *shownDecision) {
 	for _, f := range x.Failures {
 		a.printFailure(f)
 	}
+	if x.Decision.References != rec.References {
+		fmt.Fprintln(a.stdout, "  note: the reference values above are those of now; the decision had others")
+	}
 	if x.Error == "" && len(x.Failures) == 0 && len(x.Decision.Messages) == 0 {
 		fmt.Fprintln(a.stdout, "  it does not refuse now: what it decided on may have changed (references)")
 	}

@@ -247,7 +247,7 @@ func (a *app) printRecord(r *receipt.Record) {
 	}
 	a.fields("time", milliStamp(r.Time), "kind", r.Kind, "decision", r.Decision, "reason", r.Reason, "operation", r.Operation,
 		"caller", who, "door", r.Door, "vault", r.Vault, "object", r.Object, "version", r.Version, "wrap", r.Enc,
-		"policy", digestText(r.Policy), "input", digestText(r.Input), "recipient", digestText(r.Recipient), "nonce", digestText(r.Nonce),
+		"policy", digestText(r.Policy), "references", digestText(r.References), "input", digestText(r.Input), "recipient", digestText(r.Recipient), "nonce", digestText(r.Nonce),
 		"correlation", r.Correlation, "binary", r.Binary)
 	if e := r.Evidence; e != nil {
 		a.fields("evidence", e.Type, "authority", e.Authority, "freshness", e.Freshness, "evidence hash", digestText(e.Digest))

@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/policies"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // of Debian's systemd-boot-efi
@@ -100,5 +103,22 @@ func TestReferencesOfRawEvidence(t *testing.T) {
 	write(t, path, []byte(`{"type":"tpm","quote":"AAAA","signature":"AAAA","ak":"AAAA","pcrs":{}}`))
 	if c, err := a.claimsOf(t.Context(), path, ""); err == nil {
 		t.Errorf("garbage gave %v", c)
+	}
+}
+
+// TestExplainedWithOtherReferences: an explanation by values that changed since says so.
+func TestExplainedWithOtherReferences(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		var out strings.Builder
+		a := &app{stdout: &out}
+		rec := &receipt.Record{Decision: receipt.Deny, References: receipt.Digest{1}}
+		x := &policies.Explanation{Decision: release.Decision{Messages: []string{"m"}}}
+		if same {
+			x.Decision.References = rec.References
+		}
+		a.explain(rec, &shownDecision{Explanation: x})
+		if strings.Contains(out.String(), "the decision had others") == same {
+			t.Errorf("same %v: %s", same, out.String())
+		}
 	}
 }
