@@ -42,7 +42,7 @@ func (v *Verifier) chain(ctx context.Context, r *report, ends []attest.Endorseme
 	if err := b.parse(); err != nil {
 		return nil, key, attest.Reject(attest.CheckChainUntrusted, "%w", err)
 	}
-	l, fetched, rej := v.find(ctx, r, b)
+	l, fetched, rej := v.find(ctx, r, b, at)
 	if rej != nil {
 		return nil, key, rej
 	}
@@ -61,13 +61,17 @@ func (v *Verifier) remember(key [32]byte, c *chain) {
 
 // find picks the leaf for a report: of the key that signed it, of its chip, of its
 // TCB. What comes without one is asked of the Endorser, which knows VCEKs only.
-func (v *Verifier) find(ctx context.Context, r *report, b *bundle) (l *leaf, fetched bool, rej *attest.Rejection) {
+func (v *Verifier) find(ctx context.Context, r *report, b *bundle, at time.Time) (l *leaf, fetched bool, rej *attest.Rejection) {
 	for _, l := range b.leaves {
 		if l.key != r.signingKey {
 			continue
 		}
 		if rej = match(l, r); rej == nil {
 			return l, false, nil
+		}
+		// That a certificate is of another chip is said of genuine ones only.
+		if _, forged := v.certify(l, b.issuers, at); forged != nil {
+			rej = forged
 		}
 	}
 	switch {
