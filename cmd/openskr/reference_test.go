@@ -2,13 +2,16 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/internal/reference"
 	"github.com/openskr/openskr/policies"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -120,5 +123,61 @@ func TestExplainedWithOtherReferences(t *testing.T) {
 		if strings.Contains(out.String(), "the decision had others") == same {
 			t.Errorf("same %v: %s", same, out.String())
 		}
+	}
+}
+
+// TestReloadReferences: a reload takes the file's sets, or none of them when one is
+// the broker's as well, and leaves no record of what it did not do.
+func TestReloadReferences(t *testing.T) {
+	r := newRig(t, nil)
+	cfg, err := loadConfig(r.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := openBroker(t.Context(), brokerOptions{Dir: r.dir, Config: cfg, Logger: slog.New(slog.DiscardHandler), Level: &slog.LevelVar{}, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.references.Add(t.Context(), "web", []reference.Entry{{Kind: "pcr4", Value: strings.Repeat("ab", 32)}}, false); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(r.dir, "references.json")
+	reload := func(text string) error {
+		t.Helper()
+		write(t, file, []byte(text))
+		fresh := *cfg
+		fresh.References = file
+		if err := fresh.write(r.dir, "test"); err != nil {
+			t.Fatal(err)
+		}
+		return b.reload(t.Context(), serveOptions{dir: r.dir, cfg: cfg})
+	}
+	before := b.digest()
+	if err := reload(`{"web":{},"other":{}}`); release.ReasonOf(err) != release.ReasonConflict {
+		t.Errorf("clash: %v", err)
+	}
+	if _, _, found := b.references.List("other", "", 1); found || b.digest() != before {
+		t.Error("half of a refused file was taken")
+	}
+	if err := reload(`{"other":{"pcr4":{"00":{"label":"x"}}}}`); err != nil {
+		t.Error(err)
+	}
+	if _, _, found := b.references.List("other", "", 1); !found || b.digest() == before {
+		t.Error("the file was not taken")
+	}
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	reloads, adds := 0, 0
+	for _, rec := range r.operations(t) {
+		switch rec.Operation {
+		case "config/reload":
+			reloads++
+		case reference.OpAdd:
+			adds++
+		}
+	}
+	if reloads != 1 || adds != 1 {
+		t.Errorf("%d reloads and %d additions in the log", reloads, adds)
 	}
 }
