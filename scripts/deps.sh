@@ -31,6 +31,7 @@ ci)
 	need make make
 	need tpm2_quote tpm2-tools
 	need objcopy binutils
+	need osslsigncode osslsigncode
 	# what unified kernel images are compared with
 	[ -x /usr/lib/systemd/systemd-measure ] || missing="$missing systemd"
 	ls /usr/lib/systemd/boot/efi/*.efi.stub >/dev/null 2>&1 || missing="$missing systemd-boot-efi"
