@@ -32,3 +32,25 @@ func TestIssuersAreNames(t *testing.T) {
 		}
 	}
 }
+
+func TestSameHost(t *testing.T) {
+	get := func(address string) *http.Request {
+		r, err := http.NewRequest(http.MethodGet, address, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	via := []*http.Request{get("https://a.example/x")}
+	if err := sameHost(get("https://a.example/y"), via); err != nil {
+		t.Errorf("on the host: %v", err)
+	}
+	for _, to := range []string{"http://a.example/x", "https://b.example/x", "https://a.example:8443/x", "https://a.example.b.example/x"} {
+		if sameHost(get(to), via) == nil {
+			t.Errorf("followed to %s", to)
+		}
+	}
+	if sameHost(get("https://a.example/y"), []*http.Request{via[0], via[0], via[0], via[0]}) == nil {
+		t.Error("followed for ever")
+	}
+}

@@ -3,6 +3,7 @@ package endorser_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"os"
@@ -131,22 +132,16 @@ func TestForgedOnDisk(t *testing.T) {
 		o.want(t, endorser.OutcomeInvalid, 1)
 
 		// The file of one document in the place of another, and garbage.
-		for _, text := range []string{`{"v":1,"kind":"amd-crl","id":"vcek/Genoa","data":"e30","fetched":"2026-01-01T00:00:00Z"}`, "{", ""} {
+		genoa := `{"v":1,"kind":"amd-crl","id":"vcek/Genoa","data":"` + base64.RawURLEncoding.EncodeToString(good) + `","fetched":"2026-01-01T00:00:00Z"}`
+		for _, text := range []string{genoa, "{", ""} {
 			writeFile(t, file, text)
 			offline, o := build(t, a, endorser.Config{Dir: dir, Offline: true})
-			wantErrorOrRefused(t, offline, crl)
+			if doc, err := offline.Endorse(t.Context(), crl); err == nil && doc != nil {
+				t.Errorf("%.40q: got a document", text)
+			}
 			o.want(t, endorser.OutcomeInvalid, 1)
 		}
 	})
-}
-
-func wantErrorOrRefused(t *testing.T, e *endorser.Endorser, need attest.Need) {
-	t.Helper()
-	if doc, err := e.Endorse(t.Context(), need); err == nil && doc != nil {
-		if _, err := inspect(need, doc, time.Now()); err == nil {
-			t.Errorf("%v: got a document that passes", need)
-		}
-	}
 }
 
 // CC-08: nothing goes back, over restarts too.

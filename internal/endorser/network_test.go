@@ -58,6 +58,8 @@ func TestNoOtherAddress(t *testing.T) {
 		{Kind: attest.NeedAMDVCEK, ID: "Turin/" + hwid + "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"},
 		{Kind: attest.NeedAMDVCEK, ID: "../../" + hwid},
 		{Kind: attest.NeedAMDCRL, ID: "vcek/../Milan"},
+		{Kind: attest.NeedAMDCRL, ID: "vcek/Milan/../../x"},
+		{Kind: attest.NeedAMDCRL, ID: "x/vcek/Milan"},
 		{Kind: attest.NeedAMDCRL, ID: "//169.254.169.254/latest"},
 		{Kind: attest.NeedIntelTCB, ID: "tdx/90C06F000000"},
 		{Kind: attest.NeedIntelTCB, ID: "tdx/90c06f000000&update=early"},
@@ -157,6 +159,22 @@ func TestSlow(t *testing.T) {
 		o.want(t, endorser.OutcomeError, 1)
 		time.Sleep(time.Minute)
 	})
+}
+
+// Odd chips that make the service fail cost nobody the revocation lists.
+func TestChipsBlockNoList(t *testing.T) {
+	good := document(1, time.Now(), month)
+	a := newAuthority(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/crl") {
+			_, _ = w.Write(good)
+			return
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	e, _ := build(t, a, endorser.Config{})
+	wantError(t, e, chip(1), endorser.ErrAuthority)
+	wantError(t, e, chip(2), endorser.ErrThrottled)
+	mustEndorse(t, e, crl)
 }
 
 func TestHuge(t *testing.T) {

@@ -94,6 +94,43 @@ func TestRunRefreshesAndTakesInImports(t *testing.T) {
 	})
 }
 
+// A running broker does not follow its folder back, and puts right what somebody put in.
+func TestFolderGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, old := t.TempDir(), t.TempDir()
+		e, o := build(t, nil, endorser.Config{Dir: dir, Offline: true})
+		other, _ := build(t, nil, endorser.Config{Dir: old, Offline: true})
+		for from, number := range map[*endorser.Endorser]int64{e: 7, other: 6} {
+			if _, _, err := from.Import(crl, &attest.Document{Data: document(number, time.Now(), month)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := os.ReadFile(only(t, old, "*.json", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go e.Run(ctx)
+		synctest.Wait()
+		writeFile(t, only(t, dir, "*.json", ""), string(b))
+		time.Sleep(10 * time.Minute)
+		stop()
+		o.want(t, endorser.OutcomeRollback, 1)
+		for _, at := range []*endorser.Endorser{e, restarted(t, dir)} {
+			mustEndorse(t, at, crl)
+			if got := at.Snapshot(); got[0].Number != 7 {
+				t.Errorf("number %d, want 7", got[0].Number)
+			}
+		}
+	})
+}
+
+func restarted(t *testing.T, dir string) *endorser.Endorser {
+	t.Helper()
+	e, _ := build(t, nil, endorser.Config{Dir: dir, Offline: true})
+	return e
+}
+
 func issuedOf(e *endorser.Endorser, need attest.Need) time.Time {
 	for _, en := range e.Snapshot() {
 		if en.Need == need {
@@ -144,7 +181,7 @@ func TestRunHeals(t *testing.T) {
 
 func TestImport(t *testing.T) {
 	now := time.Now()
-	e, _ := build(t, nil, endorser.Config{Dir: t.TempDir(), Offline: true})
+	e, _ := build(t, nil, endorser.Config{Dir: t.TempDir(), Offline: true, Issuers: map[string]string{issuer: issuer + "/keys"}})
 	doc := &attest.Document{Data: document(2, now, month)}
 	for _, c := range []struct {
 		name    string
@@ -160,7 +197,7 @@ func TestImport(t *testing.T) {
 		{"forged", crl, &attest.Document{Data: []byte(`{"number":9}`)}, false, endorser.ErrInvalid},
 		{"ended", tcb, &attest.Document{Data: document(1, now.Add(-2*month), month)}, false, endorser.ErrStale},
 		{"nothing known", attest.Need{Kind: "x"}, doc, false, endorser.ErrNeed},
-		{"keys of an issuer", attest.Need{Kind: attest.NeedJWKS, ID: "https://issuer.example"}, doc, false, endorser.ErrNeed},
+		{"keys of an issuer", keys, &attest.Document{Data: []byte(`{"keys":[{"kty":"EC"}]}`)}, false, endorser.ErrNeed},
 	} {
 		_, changed, err := e.Import(c.need, c.doc)
 		if changed != c.changed || !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
