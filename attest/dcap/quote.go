@@ -1,6 +1,7 @@
 package dcap
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -103,16 +104,19 @@ func ParseQuote(b []byte) (*Quote, error) {
 	return q, nil
 }
 
-// TrimQuote cuts what follows a quote, by the lengths that the quote itself gives; b
-// is returned as it is when it is no quote. It is for files and buffers of unknown
-// origin, never for what came over a wire.
+// TrimQuote cuts text that follows a quote on a line of its own, as some files have it
+// behind the PEM that a quote ends with; anything else behind a quote is left for
+// [ParseQuote] to refuse. It is for files, never for what came over a wire.
 func TrimQuote(b []byte) []byte {
 	_, rest, err := parseQuote(b)
-	if err != nil {
+	if err != nil || len(rest) == 0 || len(rest) > maxText || rest[0] != '\n' ||
+		bytes.ContainsFunc(rest, func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) {
 		return b
 	}
 	return b[: len(b)-len(rest) : len(b)-len(rest)]
 }
+
+const maxText = 256 // bytes that TrimQuote cuts
 
 func parseQuote(b []byte) (q *Quote, rest []byte, err error) {
 	q = &Quote{}

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/openskr/openskr/attest"
@@ -75,8 +76,13 @@ func TestMalformed(t *testing.T) {
 		if _, err := dcap.ParseQuote(padded); err != nil {
 			t.Errorf("version %d with zeros behind: %v", raw[0], err)
 		}
-		if got := dcap.TrimQuote(append(padded, "text"...)); !bytes.Equal(got, raw) {
+		if got := dcap.TrimQuote(append(bytes.Clone(raw), "\nread me\n"...)); !bytes.Equal(got, raw) {
 			t.Errorf("version %d trimmed to %d bytes of %d", raw[0], len(got), len(raw))
+		}
+		for _, tail := range []string{"x", "\xff", "\n\x00", "\n" + strings.Repeat("x", 256), string(raw)} {
+			if got := dcap.TrimQuote(append(bytes.Clone(raw), tail...)); len(got) != len(raw)+len(tail) {
+				t.Errorf("version %d: %.8q behind it was cut", raw[0], tail)
+			}
 		}
 	}
 	if junk := []byte("no quote"); !bytes.Equal(dcap.TrimQuote(junk), junk) {

@@ -84,6 +84,8 @@ func azureVectors() map[string]func(*testing.T, string) {
 		"azure-03-snp-genoa-trustee-v1": verify(
 			vectorCase{args: snp + " " + hexNonce("challenge"), claims: smt, top: map[string]any{"freshness": "checked"}},
 			vectorCase{args: snp, claims: smt, top: map[string]any{"freshness": "not_checked"}},
+			vectorCase{args: "--type azure-cvm --hcl hcl-report.bin --endorsement vcek.der", claims: map[string]any{"snp.vmpl": 0, "azure.hcl_version": 1, "tpm": nil}},
+			vectorCase{args: "--type azure-cvm --hcl hcl-report.bin --endorsement vcek.der --nonce 00", check: attest.CheckMalformed},
 			vectorCase{args: snp + " " + hexNonce("Challenge"), check: attest.CheckReportData}),
 		"azure-04-snp-genoa-trustee-v2": verify(
 			vectorCase{args: snp, claims: smt},
