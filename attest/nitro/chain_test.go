@@ -118,6 +118,8 @@ func TestChain(t *testing.T) {
 		"sound":                      {template(true), template(false), p384, ""},
 		"leaf signs a leaf":          {template(false), template(false), p384, attest.CheckChainUntrusted},
 		"CA may not sign":            {changed(true, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }), template(false), p384, attest.CheckChainUntrusted},
+		"CA without key usage":       {changed(true, func(c *x509.Certificate) { c.KeyUsage = 0 }), template(false), p384, attest.CheckChainUntrusted},
+		"leaf with the CA bit":       {template(true), changed(false, func(c *x509.Certificate) { c.IsCA = true }), p384, attest.CheckChainUntrusted},
 		"CA without a constraint":    {changed(true, func(c *x509.Certificate) { c.BasicConstraintsValid = false }), template(false), p384, attest.CheckChainUntrusted},
 		"CA for a leaf":              {template(true), template(true), p384, attest.CheckChainUntrusted},
 		"leaf may sign certificates": {template(true), changed(false, func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }), p384, attest.CheckChainUntrusted},

@@ -111,6 +111,8 @@ func TestDraft(t *testing.T) {
 		"no certificate":            {func(d *simulated.Draft) { d.Leaf = nil }, attest.CheckMalformed, false},
 		"no bundle":                 {func(d *simulated.Draft) { d.Bundle = nil }, attest.CheckMalformed, false},
 		"bundle without the root":   {func(d *simulated.Draft) { d.Bundle = d.Bundle[1:] }, attest.CheckChainUntrusted, false},
+		"another root":              {func(d *simulated.Draft) { d.Bundle[0] = platform(t, 2).Root.Raw }, attest.CheckChainUntrusted, false},
+		"something behind the root": {func(d *simulated.Draft) { d.Bundle[0] = append(bytes.Clone(d.Bundle[0]), 0) }, attest.CheckChainUntrusted, false},
 		"bundle of the root alone":  {func(d *simulated.Draft) { d.Bundle = d.Bundle[:1] }, attest.CheckChainUntrusted, false},
 		"bundle backwards":          {func(d *simulated.Draft) { d.Bundle[0], d.Bundle[1] = d.Bundle[1], d.Bundle[0] }, attest.CheckChainUntrusted, false},
 		"intermediate twice":        {func(d *simulated.Draft) { d.Bundle = append(d.Bundle, d.Bundle[1]) }, attest.CheckChainUntrusted, false},
@@ -146,12 +148,13 @@ func TestPayload(t *testing.T) {
 	v := verifier(t, p.Config())
 	digest := format.AppendText(format.AppendText(nil, "digest"), "SHA384")
 	nonce := format.AppendText(nil, "nonce")
+	first := concat([]byte{0xa9}, format.AppendText(nil, "module_id"))
 	for name, c := range map[string]struct {
 		old, new []byte
 		want     attest.Check
 	}{
 		"map without a length":    {[]byte{0xa9}, []byte{0xbf}, attest.CheckMalformed}, // and without its end
-		"member twice":            {digest, append(bytes.Clone(digest), digest...), attest.CheckMalformed},
+		"member twice":            {first, concat([]byte{0xaa}, digest, first[1:]), attest.CheckMalformed},
 		"unknown member":          {nonce, format.AppendText(nil, "other"), attest.CheckMalformed},
 		"member of another case":  {nonce, format.AppendText(nil, "Nonce"), attest.CheckMalformed},
 		"name in bytes":           {nonce, format.AppendBytes(nil, []byte("nonce")), attest.CheckMalformed},
@@ -159,7 +162,9 @@ func TestPayload(t *testing.T) {
 		"digest in bytes":         {format.AppendText(nil, "SHA384"), format.AppendBytes(nil, []byte("SHA384")), attest.CheckMalformed},
 		"digest with a long head": {format.AppendText(nil, "SHA384"), []byte("\x78\x06SHA384"), attest.CheckMalformed},
 		"digest tagged":           {format.AppendText(nil, "SHA384"), []byte("\xc1\x66SHA384"), attest.CheckMalformed},
-		"PCRs of both kinds":      {append(format.AppendText(nil, "digest"), format.AppendText(nil, "SHA384")...), append(format.AppendText(nil, "nitrotpm_pcrs"), 0xa0), attest.CheckMalformed},
+		"PCRs of both kinds":      {first, concat([]byte{0xaa}, format.AppendText(nil, "nitrotpm_pcrs"), []byte{0xa0}, first[1:]), attest.CheckMalformed},
+		"unknown member, null":    {first, concat([]byte{0xaa}, format.AppendText(nil, "other"), []byte{0xf6}, first[1:]), attest.CheckMalformed},
+		"one member less":         {first, concat([]byte{0xa8}, first[1:]), attest.CheckMalformed},
 		"PCRs in an array":        {format.AppendMap(format.AppendText(nil, "pcrs"), 16), format.AppendArray(format.AppendText(nil, "pcrs"), 16), attest.CheckMalformed},
 		"a deep PCR":              {format.AppendUint(format.AppendMap(format.AppendText(nil, "pcrs"), 16), 0), append(format.AppendText(nil, "pcrs"), bytes.Repeat([]byte{0x9f}, 10_000)...), attest.CheckMalformed},
 		"nothing changed":         {nonce, nonce, ""},
@@ -198,6 +203,8 @@ func TestPayload(t *testing.T) {
 		}
 	})
 }
+
+func concat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // TestSign1 is EV-19 of what is around the payload, and EV-22.
 func TestSign1(t *testing.T) {
