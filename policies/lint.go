@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/openskr/openskr/attest"
 )
 
 // lint warns of what is legal and usually wrong.
@@ -22,6 +24,9 @@ func lint(m *ast.Module) []Diagnostic {
 		})
 	}
 	at := m.Package.Location
+	if l.azure && !l.measured {
+		l.warn(at, "lint_paravisor", "no claim of the hardware (snp.id_key_digest, snp.measurement, tdx.mrtd) is part of the policy: any guest on SEV-SNP or TDX can write the rest of an azure-cvm's evidence")
+	}
 	switch {
 	case len(l.pcrs) == 0 && !l.measured:
 		l.warn(at, "lint_no_measurement", "no measurement (PCR, launch digest, MRTD, image) is part of the policy: whatever the machine runs passes")
@@ -34,6 +39,7 @@ func lint(m *ast.Module) []Diagnostic {
 type linter struct {
 	pcrs     map[string]bool // of a TPM, compared somewhere; "*": all, by a variable
 	measured bool            // another measurement of what runs is named
+	azure    bool            // the policy is for azure-cvm
 	found    []Diagnostic
 }
 
@@ -42,6 +48,10 @@ func (l *linter) warn(at *ast.Location, code, message string) {
 }
 
 func (l *linter) expr(e *ast.Expr, deny bool) {
+	ast.WalkTerms(e, func(t *ast.Term) bool {
+		l.azure = l.azure || t.Equal(ast.StringTerm(string(attest.TypeAzureCVM)))
+		return false
+	})
 	for _, t := range operands(e) {
 		switch {
 		case !claim(t):
@@ -73,7 +83,7 @@ func claim(t *ast.Term) bool {
 // measurements are the claims, besides PCRs of a TPM, that say what runs. Each is the
 // beginning of a reference's text.
 var measurements = []string{
-	"input.claims.snp.measurement", `input.claims["x-ms-sevsnpvm-launchmeasurement"]`, "input.claims.tdx.mrtd", "input.claims.tdx_mrtd",
+	"input.claims.snp.measurement", "input.claims.snp.id_key_digest", `input.claims["x-ms-sevsnpvm-launchmeasurement"]`, "input.claims.tdx.mrtd", "input.claims.tdx_mrtd",
 	"input.claims.sgx.mrenclave", "input.claims.sgx.mrsigner", `input.claims["x-ms-sgx-mrenclave"]`, `input.claims["x-ms-sgx-mrsigner"]`,
 	"input.claims.nitro.pcrs", "input.claims.gcs.image_digest", `input.claims["x-ms-isolation-tee"]["x-ms-sevsnpvm-launchmeasurement"]`,
 	`input.claims["x-ms-isolation-tee"].tdx_mrtd`,

@@ -169,6 +169,8 @@ func TestWarnings(t *testing.T) {
 		{"allow if not input.claims.revoked", []string{"lint_no_measurement", "lint_negated_claim"}},
 		{"allow if not input.claims.level == 3", []string{"lint_no_measurement", "lint_negated_claim"}},
 		{"allow if input.claims.snp.measurement == \"aa\"", nil},
+		{"allow if { input.evidence.type == \"azure-cvm\"; input.claims.tpm.pcrs.sha256[\"12\"] == \"00\" }", []string{"lint_paravisor"}},
+		{"allow if { input.evidence.type == \"azure-cvm\"; input.claims.snp.id_key_digest == \"00\" }", nil},
 		{"allow if input.claims.nitro.pcrs[\"0\"] == \"aa\"", nil},
 		{"allow if { input.claims.snp.measurement == \"aa\"; input.claims.unverified.os_distro == \"Ubuntu\" }", []string{"lint_unverified"}},
 		{"allow if not \"x\" in input.claims.list", []string{"lint_no_measurement", "lint_negated_claim"}},
