@@ -141,17 +141,14 @@ func impostor(tb testing.TB, p *simulated.Platform, issuer []byte) []byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	key := strangerKey(tb)
 	parent.PublicKey = &key.PublicKey // CreateCertificate compares them
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: genuine.Subject, NotBefore: genuine.NotBefore, NotAfter: genuine.NotAfter,
 		ExtraExtensions: genuine.Extensions,
 	}
 	tmpl.ExtraExtensions = slices.DeleteFunc(slices.Clone(tmpl.ExtraExtensions), func(e pkix.Extension) bool { return len(e.Id) < 9 })
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, genuine.PublicKey, key)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -249,12 +246,37 @@ func TestNewerIssuer(t *testing.T) {
 	if _, err := v.Verify(t.Context(), ev, attest.Expect{At: now}); err != nil {
 		t.Errorf("with it: %v", err)
 	}
-	foreign := platform(t, 2).Products()[0].ASK
-	ev = evidence(t, p, simulated.Chip{})
-	ev.Endorsements = certificates(chipLeaf(t, platform(t, 2), simulated.Chip{}), foreign.Raw)
-	if _, err := v.Verify(t.Context(), ev, attest.Expect{At: now}); err == nil {
-		t.Error("an ASK of another root is taken")
+	// An ASK that a stranger made, with the right names, and a leaf below it.
+	ev.Endorsements = certificates(impostor(t, p, newer.Raw), strangersASK(t, p))
+	if _, err := v.Verify(t.Context(), ev, attest.Expect{At: now}); checkOf(err) != attest.CheckChainUntrusted {
+		t.Errorf("an ASK that the root did not sign: %v", err)
 	}
+}
+
+// strangerKey signs for whoever forges a chain.
+func strangerKey(tb testing.TB) *ecdsa.PrivateKey {
+	tb.Helper()
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P384(), append(make([]byte, 47), 7))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return key
+}
+
+// strangersASK says that p's root issued it.
+func strangersASK(tb testing.TB, p *simulated.Platform) []byte {
+	tb.Helper()
+	key, ark, ask := strangerKey(tb), *p.Products()[0].ARK, p.Products()[0].ASK
+	ark.PublicKey = &key.PublicKey // CreateCertificate compares them
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: ask.Subject, NotBefore: ask.NotBefore, NotAfter: ask.NotAfter,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, &ark, &key.PublicKey, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return der
 }
 
 func TestDenied(t *testing.T) {

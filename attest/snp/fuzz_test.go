@@ -194,3 +194,56 @@ func TestLineOf(t *testing.T) {
 		}
 	}
 }
+
+// TestBounds: what is refused before anything expensive reads it.
+func TestBounds(t *testing.T) {
+	end := func(n int) []attest.Endorsement {
+		return []attest.Endorsement{{Type: attest.EndorsementCertificate, Data: make([]byte, n)}}
+	}
+	if _, err := newBundle(end(maxEndorsement + 1)); err == nil {
+		t.Error("an endorsement above its limit")
+	}
+	if _, err := newBundle(end(maxEndorsement)); err != nil {
+		t.Error(err)
+	}
+	b := &bundle{count: maxCerts}
+	if err := b.read([][]byte{testdata.VcekBytes}); err == nil {
+		t.Error("a certificate above the limit")
+	}
+	one := append([]byte(guidVCEK), 72, 0, 0, 0, 1, 0, 0, 0)
+	other := append([]byte(guidASK), 72, 0, 0, 0, 1, 0, 0, 0)
+	inside := append([]byte(guidASK), 0, 0, 0, 0, 1, 0, 0, 0)
+	for name, c := range map[string]struct {
+		second []byte
+		ok     bool
+	}{"two kinds": {other, true}, "one kind twice": {one, false}, "an entry in the header": {inside, false}} {
+		table := append(append(append([]byte(nil), one...), c.second...), make([]byte, entrySize+1)...)
+		if _, err := parseTable(table); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ca, err := x509.ParseCertificate(testdata.VcekBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseLeaf(ca); err != nil {
+		t.Error(err)
+	}
+	ca.IsCA = true
+	if _, err := parseLeaf(ca); err == nil {
+		t.Error("a CA is a leaf")
+	}
+}
+
+// TestIssued: a signature counts only in the issuer's name.
+func TestIssued(t *testing.T) {
+	ark, _ := listIssuer(t)
+	if err := issued(ark, ark); err != nil {
+		t.Error(err)
+	}
+	renamed := *ark
+	renamed.RawSubject = []byte("another")
+	if issued(&renamed, ark) == nil {
+		t.Error("issued in another's name")
+	}
+}
