@@ -101,6 +101,8 @@ func New(ctx context.Context, c Config) (*Agent, error) {
 	if a.client, err = a.httpClient(); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	if a.device, err = c.Hardware.open(ctx); err != nil {
 		return nil, err
 	}

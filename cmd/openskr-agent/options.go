@@ -67,6 +67,7 @@ type options struct {
 // only says which options belong to which command; the others belong to all.
 var only = map[string][]string{
 	"out": {"key get", "decrypt"}, "fd": {"key get"}, "key": {"decrypt"}, "runtime-data": {"evidence"},
+	"platform": {"enroll", "key get", "decrypt", "evidence"}, "simulator": {"enroll", "key get", "decrypt", "evidence"},
 }
 
 // parse reads a command line; options may stand anywhere.
