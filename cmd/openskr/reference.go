@@ -63,6 +63,14 @@ func (s *span) over(entries []v1.ReferenceEntry) error {
 	return nil
 }
 
+// canonical gives hex its lower case; a command line is text and stays as it is.
+func canonical(kind, value string) string {
+	if kind == "cmdline" {
+		return value
+	}
+	return strings.ToLower(value)
+}
+
 func date(flag, s string) (int64, error) {
 	if s == "" {
 		return 0, nil
@@ -84,7 +92,7 @@ label and dates included. A set begins with its first value.`,
 		Example: `  openskr reference add web --kind pcr11 --value 1f3a9c… --label "image 42" --from 2027-02-01
   openskr reference add web --file staging.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			entries := []v1.ReferenceEntry{{Kind: kind, Value: strings.ToLower(value)}}
+			entries := []v1.ReferenceEntry{{Kind: kind, Value: canonical(kind, value)}}
 			var err error
 			switch {
 			case file != "" && kind+value+s.label+s.from+s.until != "":
@@ -104,7 +112,7 @@ label and dates included. A set begins with its first value.`,
 	}
 	s.flags(cmd)
 	cmd.Flags().StringVar(&kind, "kind", "", "`KIND` of the value; docs/references.md has the list")
-	cmd.Flags().StringVar(&value, "value", "", "the value, in `HEX`")
+	cmd.Flags().StringVar(&value, "value", "", "the value, in `HEX`; of a cmdline its text")
 	cmd.Flags().StringVar(&file, "file", "", "JSON `FILE` with values (- for stdin)")
 	return cmd
 }
@@ -241,7 +249,7 @@ func newReferenceRetireCmd(a *app) *cobra.Command {
 			if in.At, err = date("at", at); err != nil {
 				return err
 			}
-			in.Value = strings.ToLower(in.Value)
+			in.Value = canonical(in.Kind, in.Value)
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err

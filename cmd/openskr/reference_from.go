@@ -127,6 +127,8 @@ func measurements(c attest.Claims) (out []taken) {
 	}
 	tpm, nitro := object(c["tpm"]), object(c["nitro"])
 	put("ek", tpm["ek"], false)
+	put("tpm_firmware", tpm["firmware_version"], false)
+	put("cmdline", object(c["boot"])["cmdline"], false)
 	banks := object(tpm["pcrs"])
 	for _, bank := range []string{"sha256", "sha384"} {
 		for i, v := range object(banks[bank]) {

@@ -18,7 +18,7 @@ func TestDocumentedKinds(t *testing.T) {
 	_, table, _ := strings.Cut(string(b), "\n## Kinds\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	span := regexp.MustCompile("`([a-z-]+)0` … `([a-z-]+)([0-9]+)`")
-	name := regexp.MustCompile("`([a-z-]+)`")
+	name := regexp.MustCompile("`([a-z_-]+)`")
 	var got []string
 	for line := range strings.Lines(table) {
 		cells := strings.Split(line, "|")
@@ -35,6 +35,9 @@ func TestDocumentedKinds(t *testing.T) {
 			got = append(got, m[1])
 		}
 		for _, k := range got[len(got)-1:] {
+			if k == kindCommandLine {
+				continue
+			}
 			if want := strings.ReplaceAll(sizeText(sizes(k)), " or ", ", "); want != strings.TrimSpace(cells[2]) {
 				t.Errorf("%s: %s bytes documented, %s in the code", k, cells[2], want)
 			}

@@ -16,8 +16,8 @@ const (
 // misspelt one is refused. docs/references.md says which claim each is compared with.
 func Kinds() []string {
 	out := []string{
-		"authority", "chip", "ek", "image", "mrconfigid", "mrenclave", "mrowner", "mrownerconfig", "mrseam", "mrsigner", "mrsignerseam",
-		"mrtd", "snp-author-key", "snp-host-data", "snp-id-key", "snp-measurement",
+		"authority", "chip", kindCommandLine, "ek", "image", "mrconfigid", "mrenclave", "mrowner", "mrownerconfig", "mrseam", "mrsigner", "mrsignerseam",
+		"mrtd", "snp-author-key", "snp-host-data", "snp-id-key", "snp-measurement", "tpm_firmware",
 	}
 	for prefix, n := range numbered() {
 		for i := range n {
@@ -33,13 +33,21 @@ func numbered() map[string]int {
 	return map[string]int{"pcr": 24, "event": 24, "rtmr": 4, "nitro-pcr": 32}
 }
 
-// sizes gives how many bytes a value of that kind can have; nil: no such kind.
+// kindCommandLine is the only kind whose value is text.
+const kindCommandLine = "cmdline"
+
+// maxText bounds a value that is text, in bytes.
+const maxText = 2 << 10
+
+// sizes gives how many bytes a value of that kind can have in hex; nil: no such kind.
 func sizes(kind string) []int {
 	switch kind {
 	case "snp-host-data", "mrenclave", "mrsigner", "ek", "authority":
 		return []int{sha256Size}
 	case "image": // Authenticode, or of whatever a claim says
 		return []int{sha256Size, sha384Size}
+	case "tpm_firmware":
+		return []int{8}
 	case "chip": // Turin's hardware id, or CHIP_ID of a report
 		return []int{8, 64}
 	case "snp-measurement", "snp-id-key", "snp-author-key",

@@ -37,7 +37,7 @@ var setName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 // Entry is one reference value. Times are Unix seconds.
 type Entry struct {
 	Kind  string `json:"kind"`
-	Value string `json:"value"` // lower-case hex
+	Value string `json:"value"` // lower-case hex; of a command line its text
 	Label string `json:"label"` // for people, at most 128 characters
 	From  int64  `json:"from"`  // in force from this second on; 0: from the start
 	Until int64  `json:"until"` // and before this one; 0: without end
@@ -71,6 +71,12 @@ func (e *Entry) State(unix int64) string {
 
 // Check refuses an entry that could match nothing or mislead a reader.
 func (e *Entry) Check() error {
+	if e.Kind == kindCommandLine {
+		if e.Value == "" || len(e.Value) > maxText || strings.ContainsFunc(e.Value, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+			return bad("%s: want 1 to %d bytes of printable text", e.Kind, maxText)
+		}
+		return e.checkRest()
+	}
 	want := sizes(e.Kind)
 	switch {
 	case want == nil:
@@ -79,6 +85,13 @@ func (e *Entry) Check() error {
 		return bad("%s: a value of %d characters: want hex of %s bytes", e.Kind, len(e.Value), sizeText(want))
 	case strings.Trim(e.Value, "0123456789abcdef") != "":
 		return bad("%s %.16s…: want lower-case hex digits only", e.Kind, strconv.QuoteToASCII(e.Value))
+	}
+	return e.checkRest()
+}
+
+// checkRest checks label and times.
+func (e *Entry) checkRest() error {
+	switch {
 	case utf8.RuneCountInString(e.Label) > maxLabel || strings.ContainsFunc(e.Label, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return bad("%s %.16s…: a label has at most %d printable characters", e.Kind, e.Value, maxLabel)
 	case e.From < 0 || e.Until < 0 || e.From > Forever || e.Until > Forever:

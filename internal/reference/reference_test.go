@@ -82,6 +82,12 @@ func TestCheck(t *testing.T) {
 		"chip":           {Entry{Kind: "chip", Value: strings.Repeat("00", 64)}, true},
 		"label":          {Entry{Kind: "mrtd", Value: hex48, Label: "Fedora 43 – büild"}, true},
 		"window":         {Entry{Kind: "mrtd", Value: hex48, From: 5, Until: 6}, true},
+		"cmdline":        {Entry{Kind: "cmdline", Value: "/vmlinuz root=/dev/vda2 ro"}, true},
+		"no cmdline":     {Entry{Kind: "cmdline"}, false},
+		"odd cmdline":    {Entry{Kind: "cmdline", Value: "a\x1b"}, false},
+		"broken cmdline": {Entry{Kind: "cmdline", Value: "a\xff"}, false},
+		"long cmdline":   {Entry{Kind: "cmdline", Value: strings.Repeat("x", maxText+1)}, false},
+		"cmdline label":  {Entry{Kind: "cmdline", Value: "ro", Label: "\x00"}, false},
 		"no kind":        {Entry{Kind: "", Value: hex32}, false},
 		"pcr24":          {Entry{Kind: "pcr24", Value: hex32}, false},
 		"pcr04":          {Entry{Kind: "pcr04", Value: hex32}, false},
@@ -116,7 +122,7 @@ func TestCheck(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if sizes(k) == nil {
+		if sizes(k) == nil && k != kindCommandLine {
 			t.Errorf("%s has no size", k)
 		}
 	}
@@ -423,4 +429,20 @@ func TestNewestStays(t *testing.T) {
 	if err := r.put(&release.Object{Name: "web/pcr4/" + hex32, Generation: 3, Value: []byte(`{"label":"x","Label":"y"}`)}); release.ReasonOf(err) != release.ReasonIntegrity {
 		t.Errorf("a row that cannot be read: %v", err)
 	}
+}
+
+// TestCommandLine: a value with slashes and blanks is kept, found and retired as any other.
+func TestCommandLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const line = "/vmlinuz root=/dev/mapper/root ro"
+		store := releasetest.NewStore()
+		newRig(t, store, nil).add("web", Entry{Kind: "cmdline", Value: line})
+		r := newRig(t, store, nil)
+		if r.at("web", "cmdline", line) == nil {
+			t.Error("not found after a restart")
+		}
+		if _, err := r.Retire(t.Context(), "web", "cmdline", line, 0); err != nil || r.at("web", "cmdline", line) != nil {
+			t.Errorf("retired: %v", err)
+		}
+	})
 }
