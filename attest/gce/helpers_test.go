@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"math/big"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,13 +163,16 @@ func (c *cloud) endorsements(ak []byte) []attest.Endorsement {
 type hardware struct {
 	res  attest.Result
 	rej  *attest.Rejection
+	mu   sync.Mutex
 	ends []attest.Endorsement // that it saw
 }
 
 func (h *hardware) Anchors() [][]byte { return [][]byte{[]byte("hardware root")} }
 
 func (h *hardware) Appraise(_ context.Context, raw []byte, ends []attest.Endorsement, _ time.Time) (*attest.Result, []byte, *attest.Rejection) {
+	h.mu.Lock()
 	h.ends = ends
+	h.mu.Unlock()
 	if h.rej != nil {
 		return nil, nil, h.rej
 	}
