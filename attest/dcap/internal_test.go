@@ -223,3 +223,7 @@ func FuzzQEIdentity(f *testing.F) {
 		}
 	})
 }
+
+func pemOf(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+}

@@ -182,3 +182,11 @@ func TestCachedCollateralEnds(t *testing.T) {
 		t.Errorf("after a new CRL: %v", rej)
 	}
 }
+
+// TestDebugQE is refused without collateral too.
+func TestDebugQE(t *testing.T) {
+	p := platform(t, 1, func(p *simulated.Platform) { p.Collateral.DebugQE = true })
+	if _, rej := evaluate(t, evaluator(t, dcap.Config{Roots: p.Roots()}), tdQuote(t, p), at()); rej == nil || rej.Check != attest.CheckQEIdentity {
+		t.Error(rej)
+	}
+}
