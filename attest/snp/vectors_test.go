@@ -100,8 +100,8 @@ func vectorCases() []vectorCase {
 			"x-ms-sevsnpvm-idkeydigest": "0356215882a825279a85b300b0b742931d113bf7e32dde2e50ffde7ec743ca491ecdd7f336dc28a6e0b2bb57af7a44a3",
 		}},
 		{name: "snp-02-milan-trustee", certs: []string{"ask_ark_asvk.pem", "vcek.der"}},
-		{name: "snp-02-milan-trustee", certs: []string{"negative-vcek-invalid-legacy.der"}, check: attest.CheckChipMismatch},
-		{name: "snp-02-milan-trustee", certs: []string{"negative-vcek-invalid-new.der"}, check: attest.CheckChipMismatch},
+		{name: "snp-02-milan-trustee", certs: []string{"negative-vcek-invalid-legacy.der"}, check: attest.CheckChainUntrusted},
+		{name: "snp-02-milan-trustee", certs: []string{"negative-vcek-invalid-new.der"}, check: attest.CheckChainUntrusted},
 		{name: "snp-02-milan-trustee", check: attest.CheckChainUntrusted},
 		{name: "snp-03-milan-vlek-trustee", certs: []string{"vlek.der"}, at: vlek, claims: map[string]any{
 			"snp.product": "Milan", "snp.signer": "vlek", "snp.csp_id": "CN=cc-us-east-2.amazonaws.com", "snp.chip_id": nil,
