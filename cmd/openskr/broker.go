@@ -122,6 +122,7 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if err := errors.Join(b.enrolment(s), b.verification(s)); err != nil {
 		return nil, err
 	}
+	b.use(s)
 	if err := b.assemble(); err != nil {
 		return nil, err
 	}

@@ -230,7 +230,7 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 	if l, err := fresh.level(); err == nil {
 		b.level.Set(l)
 	}
-	b.settings.Store(s)
+	b.use(s)
 	if err := b.publishTrust(); err != nil {
 		return err
 	}

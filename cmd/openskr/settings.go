@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/internal/enroll"
@@ -28,7 +27,7 @@ type settings struct {
 	enroll     *enroll.Service
 	platforms  map[string]bool // denied, platform_deny
 	trust      all.Config      // roots and issuers of the configuration
-	verifiers  attest.Verifier
+	verifiers  *all.Verifiers
 	anchors    receipt.Digest // of everything the verifiers trust
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/openskr/openskr/attest/eventlog"
 	"github.com/openskr/openskr/attest/tdx"
 	tdxformat "github.com/openskr/openskr/attest/tdx/format"
-	"github.com/openskr/openskr/attest/tdx/simulated"
+	tdxsim "github.com/openskr/openskr/attest/tdx/simulated"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/attest/tpm/tpmtest"
 	"github.com/openskr/openskr/internal/strict"
@@ -167,7 +167,7 @@ func launch(t *testing.T, padded []byte) {
 		values[i] = make([]byte, 48)
 	}
 	extend(events, sha512.New384, values)
-	p, err := simulated.New([32]byte{1})
+	p, err := tdxsim.New([32]byte{1})
 	if err != nil {
 		t.Fatal(err)
 	}

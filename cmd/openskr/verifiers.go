@@ -16,6 +16,7 @@ import (
 	"github.com/openskr/openskr/attest/snp"
 	"github.com/openskr/openskr/attest/token"
 	"github.com/openskr/openskr/attest/tpm"
+	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/endorser"
 	"github.com/openskr/openskr/internal/simulate"
 	"github.com/openskr/openskr/release/receipt"
@@ -37,12 +38,11 @@ func (b *broker) newEndorser() (*endorser.Endorser, error) {
 	}
 	return endorser.New(endorser.Config{
 		Dir: filepath.Join(b.dir, collateralDir), AMD: b.cfg.AMDKDS, Intel: b.cfg.IntelPCS, Issuers: issuers,
-		Offline: b.cfg.CollateralOffline, Now: b.now, Logger: b.logger, Observe: b.metrics.Collateral,
+		Offline: b.cfg.CollateralOffline, Now: b.now, Logger: b.logger, Observe: b.metrics.Collateral, Waiting: api.Outside,
 	})
 }
 
-// verification builds the verifiers of s. The endorser takes them as inspectors, so
-// that it keeps nothing that they would refuse.
+// verification builds the verifiers of s.
 func (b *broker) verification(s *settings) error {
 	c := s.trust
 	c.TPM = &tpm.Config{Denied: func(cert *x509.Certificate) bool { return b.settings.Load().denied(cert) }}
@@ -63,8 +63,14 @@ func (b *broker) verification(s *settings) error {
 		return err
 	}
 	s.verifiers, s.anchors = v, receipt.Digest(v.Anchors())
-	b.endorser.Use(v.Inspect)
 	return nil
+}
+
+// use puts s in place. The endorser takes its verifiers as inspectors, so that it
+// keeps nothing that they would refuse.
+func (b *broker) use(s *settings) {
+	b.settings.Store(s)
+	b.endorser.Use(s.verifiers.Inspect)
 }
 
 // simulationSeed reads it, or makes one where there is none: after init, and after a

@@ -115,13 +115,20 @@ type gatedLog struct{ release.Log }
 
 // Append implements release.Log.
 func (l gatedLog) Append(ctx context.Context, e release.Entry) (*release.Committed, error) {
+	defer Outside(ctx)()
+	return l.Log.Append(ctx, e)
+}
+
+// Outside gives the slot of the request that ctx belongs to away while it waits for
+// something that is no work of ours: a disk, an authority's server. The function
+// returned takes one back.
+func Outside(ctx context.Context) (back func()) {
 	g, ok := ctx.Value(gateKey{}).(*Gate)
 	if !ok {
-		return l.Log.Append(ctx, e)
+		return func() {}
 	}
 	g.mu.Lock()
 	g.yield()
 	g.mu.Unlock()
-	defer g.resume()
-	return l.Log.Append(ctx, e)
+	return g.resume
 }

@@ -144,3 +144,26 @@ func TestOverload(t *testing.T) {
 	leave()
 	h.ok("free again", h.do(request{method: http.MethodPost, path: "/v1/release", body: releaseBody}), nil)
 }
+
+// TestOutside: a request that waits for somebody else's server holds no slot.
+func TestOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(1, 4)
+		ctx, leave, err := g.Enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		back := Outside(ctx)
+		_, leaveToo, err := g.Enter(t.Context()) // would wait for ever for the one slot
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaveToo()
+		back()
+		if g.running != 1 {
+			t.Errorf("%d run", g.running)
+		}
+		Outside(t.Context())() // of no request: nothing to give away
+	})
+}

@@ -69,8 +69,11 @@ type Config struct {
 	// Client is for tests: its transport is used instead of the own one.
 	Client *http.Client
 
-	Now    func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: none
+	// Waiting is called when an asker has to wait for an authority, and what it returns
+	// when the wait is over: a broker lets others work meanwhile. Nil: nothing.
+	Waiting func(ctx context.Context) (over func())
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: none
 	// Observe is told the kind and one of [Outcomes] for every fetch and every
 	// unanswered question. Nil: none.
 	Observe func(kind, outcome string)
@@ -147,6 +150,9 @@ func (e *Endorser) Endorse(ctx context.Context, need attest.Need) (*attest.Docum
 		return nil, err
 	}
 	f := e.fly(need, k, false)
+	if e.cfg.Waiting != nil {
+		defer e.cfg.Waiting(ctx)()
+	}
 	select {
 	case <-f.done:
 	case <-ctx.Done():

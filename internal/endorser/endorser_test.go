@@ -267,3 +267,27 @@ func writeFile(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// TestWaiting: whoever has to wait for an authority says so, and when it is over; one
+// who is served from memory does not.
+func TestWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := document(1, time.Now(), month)
+		a := newAuthority(t, func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Second)
+			_, _ = w.Write(body)
+		})
+		waiting, waits := 0, 0
+		e, _ := build(t, a, endorser.Config{Waiting: func(context.Context) func() {
+			waiting++
+			waits++
+			return func() { waiting-- }
+		}})
+		for range 3 {
+			mustEndorse(t, e, crl)
+		}
+		if waiting != 0 || waits != 1 {
+			t.Errorf("%d waits, %d not over", waits, waiting)
+		}
+	})
+}
