@@ -89,6 +89,7 @@ func TestTCB(t *testing.T) {
 		"forged TCB info":           {turn: func(p *simulated.Platform) { p.Collateral.ForgedTCB = true }, check: attest.CheckCollateralInvalid},
 		"forged QE identity":        {turn: func(p *simulated.Platform) { p.Collateral.ForgedQE = true }, check: attest.CheckCollateralInvalid},
 		"TCB info of another FMSPC": {turn: func(p *simulated.Platform) { p.Collateral.FMSPC = "00806f050000" }, check: attest.CheckCollateralInvalid},
+		"TCB info of another PCE":   {turn: func(p *simulated.Platform) { p.Collateral.PCEID = "0001" }, check: attest.CheckCollateralInvalid},
 		"unknown status":            {turn: func(p *simulated.Platform) { p.Collateral.Platform = "Excellent" }, check: attest.CheckTCBUnknown},
 		"status in another case":    {turn: func(p *simulated.Platform) { p.Collateral.Module = "uptodate" }, check: attest.CheckTCBUnknown},
 		"PCK revoked":               {turn: revoke("pck"), check: attest.CheckCertRevoked},

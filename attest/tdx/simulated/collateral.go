@@ -24,6 +24,7 @@ type Collateral struct {
 	Number               int64     // tcbEvaluationDataNumber; 0: 17
 	Issued               time.Time // zero: the day before Now's
 	FMSPC                string    // of TCB info, in hex; "": the platform's
+	PCEID                string    // of TCB info, in hex; "": 0000, the platform's
 	QESigner             string    // MRSIGNER of the quoting enclave, in hex; "": the platform's
 	DebugQE              bool      // quotes come from a quoting enclave in debug mode
 	ForgedTCB, ForgedQE  bool      // signed by the PCK instead of the TCB signing key
@@ -100,6 +101,10 @@ func (p *Platform) tcbInfo(id string) map[string]any {
 	if kind == "" {
 		kind = FMSPC()
 	}
+	pce := c.PCEID
+	if pce == "" {
+		pce = "0000"
+	}
 	here, nowhere := components(), [16]byte{}
 	if c.PlatformSVN != 0 {
 		here[0] = c.PlatformSVN
@@ -117,7 +122,7 @@ func (p *Platform) tcbInfo(id string) map[string]any {
 		tdx[0], tdx[1] = 5, 0
 	}
 	v := map[string]any{
-		"id": id, "version": 3, "fmspc": strings.ToUpper(kind), "pceId": "0000", "tcbType": 0,
+		"id": id, "version": 3, "fmspc": strings.ToUpper(kind), "pceId": pce, "tcbType": 0,
 		"tcbLevels": []any{
 			level(here, tdx, pceSVN, c.grade(c.Platform)),
 			level(nowhere, nowhere, 0, map[string]any{"tcbDate": "2018-01-04T00:00:00Z", "tcbStatus": "OutOfDate"}),
