@@ -72,7 +72,7 @@ func reportCases() []refusal {
 		{name: "committed above current", chip: changed(put(0x1e0, 5)), check: attest.CheckTCBMismatch},
 		{name: "committed firmware above current", chip: changed(put(0x1ed, 99)), check: attest.CheckTCBMismatch},
 		{name: "current firmware above committed", chip: changed(put(0x1e8, 1, 56))},
-		{name: "reported above current", chip: changed(put(0x38, 3)), check: attest.CheckTCBMismatch},
+		{name: "reported above current", chip: changed(func(r []byte) { r[0x38], r[0x1e0] = 3, 3 }), check: attest.CheckTCBMismatch},
 		{name: "current above committed and reported", chip: changed(put(0x38, 9))},
 		{name: "VLEK", chip: simulated.Chip{VLEK: true}},
 		{name: "VLEK with a chip id", chip: simulated.Chip{VLEK: true, Report: put(0x1a0, 1)}, check: attest.CheckChipMismatch, unnamed: true},
