@@ -3,7 +3,6 @@ package release_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -447,5 +446,3 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
-
-func sum(b []byte) receipt.Digest { return sha256.Sum256(b) }

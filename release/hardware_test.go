@@ -1,11 +1,13 @@
 package release_test
 
 import (
+	"crypto/sha256"
 	"strings"
 	"testing"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/receipt"
 	rt "github.com/openskr/openskr/release/releasetest"
 )
 
@@ -36,3 +38,5 @@ func TestHardwareNeedsNoEnrolment(t *testing.T) {
 		t.Errorf("a row that cannot be read: %v", err)
 	}
 }
+
+func sum(b []byte) receipt.Digest { return sha256.Sum256(b) }
