@@ -9,6 +9,7 @@ import (
 	nitro "github.com/openskr/openskr/attest/nitro/guest"
 	snp "github.com/openskr/openskr/attest/snp/guest"
 	tdx "github.com/openskr/openskr/attest/tdx/guest"
+	tsm "github.com/openskr/openskr/attest/tsm/guest"
 )
 
 // tee is the attester of a machine whose memory is the protection: recipient keys are
@@ -52,11 +53,11 @@ func (t *tee) Evidence(ctx context.Context, ask Ask, r Recipient) (attest.Eviden
 }
 
 func (h *Hardware) tdx() tdx.Options {
-	return tdx.Options{TSM: h.path("", tdx.DefaultTSM), Device: h.path("", tdxDevice), EventLog: h.EventLog}
+	return tdx.Options{TSM: h.path("", tsm.DefaultDir), Device: h.path("", tdxDevice), EventLog: h.EventLog}
 }
 
 func (h *Hardware) snp() snp.Options {
-	return snp.Options{TSM: h.path("", snp.DefaultTSM), Path: h.path("", snp.DefaultDevice)}
+	return snp.Options{TSM: h.path("", tsm.DefaultDir), Path: h.path("", snp.DefaultDevice)}
 }
 
 func openTDX(_ context.Context, h *Hardware) (Attester, error) {

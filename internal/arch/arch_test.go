@@ -17,7 +17,7 @@ type rule struct {
 // The rules of docs/architecture.md, one a line of its table.
 var rules = []rule{
 	{"attest/*/format", []string{"attest", "attest/*/format"}, "a wire shape is shared by verifier and guest, so it stands below both"},
-	{"attest/*/guest", []string{"attest", "attest/binding", "attest/*/format", "attest/tpm/guest"}, "the collecting half runs inside the machine and must not carry a verifier"},
+	{"attest/*/guest", []string{"attest", "attest/binding", "attest/*/format", "attest/tpm/guest", "attest/tsm/guest"}, "the collecting half runs inside the machine and must not carry a verifier"},
 	{"attest/all", []string{"attest/..."}, "the list of verifiers knows verifiers and nothing above them"},
 	{"attest/tpm/tpmtest", []string{"attest", "attest/binding", "attest/tpm", "attest/tpm/format"}, "evidence for tests needs the shapes and the issuing of certificates"},
 	{"attest/*/simulated", []string{"attest", "attest/binding", "attest/dcap", "attest/snp/...", "attest/tdx/...", "attest/azurecvm/...", "attest/nitro/...", "attest/tpm/format"}, "simulated hardware makes evidence under its own root; it needs shapes and configurations"},

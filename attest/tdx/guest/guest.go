@@ -16,6 +16,7 @@ import (
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tdx/format"
+	tsm "github.com/openskr/openskr/attest/tsm/guest"
 	"github.com/openskr/openskr/internal/strict"
 )
 
@@ -44,10 +45,13 @@ type Options struct {
 	FS       FS          // files of TSM; nil: the kernel's
 }
 
+// FS is the file system of configfs-tsm.
+type FS = tsm.FS
+
 // Device makes quotes. It is safe for concurrent use, which it serves one by one.
 type Device struct {
 	opts Options
-	tsm  *tsm
+	tsm  *tsm.Reports
 	turn chan struct{} // holds one token
 }
 
@@ -60,7 +64,7 @@ func Open(o Options) (*Device, error) {
 	if o.Device == "" {
 		o.Device = "/dev/tdx_guest"
 	}
-	t, err := openTSM(o)
+	t, err := tsm.Open("tdx_guest", o.TSM, o.FS)
 	if err != nil {
 		if _, derr := os.Stat(o.Device); derr == nil {
 			err = fmt.Errorf("%w; %s is there, but it makes no quotes by itself: Linux 6.7 or later makes them through configfs", err, o.Device)
@@ -127,7 +131,7 @@ func (d *Device) Quote(ctx context.Context, reportData [64]byte) ([]byte, error)
 
 func (d *Device) ask(ctx context.Context, reportData [64]byte) ([]byte, error) {
 	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		quote, err := d.tsm.quote(reportData)
+		quote, _, err := d.tsm.Get(reportData[:], 0)
 		if err == nil {
 			return quote, check(quote, reportData)
 		}
