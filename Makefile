@@ -13,8 +13,8 @@ FUZZTIME ?= 10s
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## a key released to a TPM, refused to a tampered one, and checked by an auditor
-	@start=$$(date +%s); $(MAKE) --no-print-directory deps build && echo "set up and built in $$(($$(date +%s) - start)) s" && $(BIN)/openskr demo
+demo: ## a key released to a TPM, refused to a tampered one, checked by an auditor; TEE=snp, tdx, azure, nitro: simulated
+	@start=$$(date +%s); $(MAKE) --no-print-directory deps build && echo "set up and built in $$(($$(date +%s) - start)) s" && $(BIN)/openskr demo $(if $(TEE),--tee $(TEE))
 
 test: deps ## every test; needs Go and swtpm, no C compiler
 	$(GO) test ./...

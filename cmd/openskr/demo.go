@@ -7,36 +7,43 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/google/go-eventlog/testdata"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/openskr/openskr/internal/swtpm"
 )
 
-// demo is one run of the main job with real programs: a software TPM that booted
-// what a real machine booted, a broker, an agent, an operator and an auditor.
+// demo is one run of the main job with real programs: hardware, a broker, an agent, an
+// operator and an auditor.
 type demo struct {
-	out    io.Writer
-	json   bool
-	colour bool
-	dir    string
-	self   string // this program
-	agent  string // openskr-agent beside it
-	url    string
-	tpm    *swtpm.TPM
-	serve  *exec.Cmd
-	start  time.Time
-	step   int
+	out     io.Writer
+	json    bool
+	colour  bool
+	dir     string
+	self    string // this program
+	agent   string // openskr-agent beside it
+	url     string
+	tee     *demoTEE // nil: the machine has a TPM and nothing else
+	tpm     *swtpm.TPM
+	machine *exec.Cmd // that plays the hardware of tee
+	serve   *exec.Cmd
+	start   time.Time
+	step    int
+}
+
+// demoStep is one thing that happens, and what to show of it.
+type demoStep struct {
+	title string
+	run   func(context.Context) (string, error)
 }
 
 // demoResult is one line of `openskr demo --json`.
@@ -49,11 +56,13 @@ type demoResult struct {
 	Error  string `json:"error,omitempty"`
 }
 
-func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool) (err error) {
-	if err := swtpm.Available(); err != nil {
-		return err
+func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool, tee *demoTEE) (err error) {
+	d := &demo{out: out, json: asJSON, colour: colour, tee: tee, start: time.Now()}
+	if d.vTPM() {
+		if err := swtpm.Available(); err != nil {
+			return err
+		}
 	}
-	d := &demo{out: out, json: asJSON, colour: colour, start: time.Now()}
 	if d.self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -65,21 +74,11 @@ func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool) (err error
 		return err
 	}
 	defer d.cleanup()
-	for _, s := range []struct {
-		title string
-		run   func(context.Context) (string, error)
-	}{
-		{"A machine with a TPM boots; its firmware, loader and kernel are measured into the PCRs", d.bootMachine},
-		{"The operator sets up a deployment and starts the broker", d.startBroker},
-		{"The machine enrols: its EK certificate is checked, and it waits for approval", d.enroll},
-		{"The operator approves it", d.approve},
-		{"The operator encrypts a file; its key is released only to this boot state", d.encrypt},
-		{"The machine proves what it booted, gets the key, decrypts the file", d.decrypt},
-		{"An auditor verifies the log entry offline, with the pinned log key alone", d.audit},
-		{"Somebody tampers: one PCR changes. The machine is refused and learns nothing", d.tamper},
-		{"The operator sees why", d.explain},
-		{"Somebody edits a copy of the log; verification finds the entry", d.forge},
-	} {
+	steps := d.tpmSteps()
+	if tee != nil {
+		steps = d.teeSteps()
+	}
+	for _, s := range steps {
 		if err := d.do(ctx, s.title, s.run); err != nil {
 			return err
 		}
@@ -90,6 +89,9 @@ func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool) (err error
 	}
 	return nil
 }
+
+// vTPM says whether a software TPM belongs to the machine.
+func (d *demo) vTPM() bool { return d.tee == nil || d.tee.vTPM }
 
 func (d *demo) do(ctx context.Context, title string, run func(context.Context) (string, error)) error {
 	d.step++
@@ -141,104 +143,82 @@ func (d *demo) run(ctx context.Context, wantExit int, prog string, args ...strin
 	if err != nil && !errors.As(err, &exit) {
 		return "", err
 	}
-	text := d.paint("33", "$ "+filepath.Base(prog)+" "+strings.ReplaceAll(strings.Join(args, " "), d.dir, "…")) + "\n" + strings.ReplaceAll(b.String(), d.dir, "…")
+	text := d.typed(prog, args) + "\n" + d.shown(b.String())
 	if got := cmd.ProcessState.ExitCode(); got != wantExit {
 		return text, fmt.Errorf("%s exited %d, want %d", filepath.Base(prog), got, wantExit)
 	}
 	return text, nil
 }
 
-func (d *demo) cleanup() {
-	if d.serve != nil && d.serve.Process != nil {
-		_ = d.serve.Process.Signal(syscall.SIGTERM)
-		_ = d.serve.Wait()
+// typed is a command as one would type it.
+func (d *demo) typed(prog string, args []string) string {
+	return d.paint("33", "$ "+filepath.Base(prog)+" "+d.shown(strings.Join(args, " ")))
+}
+
+// shown is s without the name of the temporary folder.
+func (d *demo) shown(s string) string { return strings.ReplaceAll(s, d.dir, "…") }
+
+// ask runs one of our programs, which must succeed, and gives the command as typed and
+// what it printed.
+func (d *demo) ask(ctx context.Context, prog string, args ...string) (typed, printed string, err error) {
+	text, err := d.run(ctx, 0, prog, args...)
+	if err != nil {
+		return "", "", fmt.Errorf("%w\n%s", err, text)
 	}
+	typed, printed, _ = strings.Cut(text, "\n")
+	return typed, printed, nil
+}
+
+// background starts this program and lets it run.
+func (d *demo) background(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, d.self, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	return cmd
+}
+
+func stop(cmd *exec.Cmd) {
+	if cmd != nil && cmd.Process != nil {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}
+}
+
+func (d *demo) cleanup() {
+	stop(d.serve)
+	stop(d.machine)
 	if d.tpm != nil {
 		_ = d.tpm.Close()
 	}
 	_ = os.RemoveAll(d.dir)
 }
 
-func (d *demo) bootMachine(ctx context.Context) (string, error) {
-	var err error
-	if d.tpm, err = swtpm.Start(ctx, d.path("tpm")); err != nil {
-		return "", err
-	}
-	log := testdata.Rhel8EventLog
-	if err := d.tpm.Boot(log); err != nil {
-		return "", err
-	}
-	return "Event log of a real RHEL 8 machine with Secure Boot, replayed into a software TPM.\n",
-		errors.Join(os.WriteFile(d.path("eventlog"), log, 0o600), os.WriteFile(d.path("tpm-roots.pem"), d.tpm.Roots, 0o600))
-}
-
-func (d *demo) startBroker(ctx context.Context) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	d.url = "https://" + addr
-	text, err := d.run(ctx, 0, d.self, "init", "--data", d.path("broker"), "--kek", d.path("kek", "root.key"), "--listen", addr,
-		"--ek-roots", d.path("tpm-roots.pem"), "--admin-credential", d.path("admin.json"))
-	if err != nil {
-		return text, err
-	}
-	d.serve = exec.CommandContext(ctx, d.self, "serve", "--data", d.path("broker"))
-	d.serve.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	logFile, err := os.Create(d.path("broker.log"))
-	if err != nil {
-		return text, err
-	}
-	defer logFile.Close()
-	d.serve.Stdout, d.serve.Stderr = logFile, logFile
-	if err := d.serve.Start(); err != nil {
-		return text, err
-	}
-	text += d.paint("33", "$ openskr serve --data …/broker &") + "\n"
-	return text, d.ready(ctx)
-}
-
-// ready waits until the broker answers.
-func (d *demo) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	client, err := trustClient(d.path("broker", "agent.json"))
-	if err != nil {
-		return err
-	}
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := client.Do(req); err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			b, _ := os.ReadFile(d.path("broker.log"))
-			return fmt.Errorf("the broker did not become ready: %w\n%s", ctx.Err(), b)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 func newDemoCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var name string
+	names := slices.Sorted(maps.Keys(demoTEEs()))
+	cmd := &cobra.Command{
 		Use: "demo", Short: "Watch a key being released to a TPM, refused to a tampered one, and audited",
 		Long: `Run the main job in a temporary folder, with a software TPM (swtpm) that booted
 what a real machine booted, a broker, an agent and an auditor: real programs,
 real evidence, nothing simulated. It trusts the software TPM's own CA as a
-manufacturer. Everything is removed at the end.`,
-		Args: exactArgs(),
+manufacturer. Everything is removed at the end.
+
+With --tee it is a confidential machine whose hardware is simulated (openskr simulate),
+in a deployment that is a simulation and says so in every record. All else is as real.`,
+		Example: "  openskr demo\n  openskr demo --tee tdx",
+		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var tee *demoTEE
+			if name != "" {
+				t, ok := demoTEEs()[name]
+				if !ok {
+					return usagef("--tee %.32q: want %s", name, strings.Join(names, ", "))
+				}
+				tee = &t
+			}
 			f, ok := a.stdout.(*os.File)
-			return runDemo(cmd.Context(), a.stdout, a.json, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "")
+			return runDemo(cmd.Context(), a.stdout, a.json, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "", tee)
 		},
 	}
+	cmd.Flags().StringVar(&name, "tee", "", "simulated `HARDWARE` instead of the TPM: "+strings.Join(names, ", "))
+	return cmd
 }

@@ -6,13 +6,125 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"strings"
+	"time"
+
+	"github.com/google/go-eventlog/testdata"
+
+	"github.com/openskr/openskr/internal/swtpm"
 )
+
+// tpmSteps are a machine with a TPM, from its boot to the audit.
+func (d *demo) tpmSteps() []demoStep {
+	return append([]demoStep{
+		{"A machine with a TPM boots; its firmware, loader and kernel are measured into the PCRs", d.bootMachine},
+		{"The operator sets up a deployment and starts the broker", d.startBroker},
+		{"The machine enrols: its EK certificate is checked, and it waits for approval", d.enroll},
+		{"The operator approves it", d.approve},
+		{"The operator encrypts a file; its key is released only to this boot state", d.encrypt},
+	}, d.releaseSteps(demoStep{"Somebody tampers: one PCR changes. The machine is refused and learns nothing", d.tamper})...)
+}
+
+// releaseSteps are what every demo ends with; wrong brings the machine into a state
+// that gets no key.
+func (d *demo) releaseSteps(wrong demoStep) []demoStep {
+	return []demoStep{
+		{"The machine proves what it booted, gets the key, decrypts the file", d.decrypt},
+		{"An auditor verifies the log entry offline, with the pinned log key alone", d.audit},
+		wrong,
+		{"The operator sees why", d.explain},
+		{"Somebody edits a copy of the log; verification finds the entry", d.forge},
+	}
+}
+
+func (d *demo) bootMachine(ctx context.Context) (string, error) {
+	var err error
+	if d.tpm, err = swtpm.Start(ctx, d.path("tpm")); err != nil {
+		return "", err
+	}
+	log := testdata.Rhel8EventLog
+	if err := d.tpm.Boot(log); err != nil {
+		return "", err
+	}
+	return "Event log of a real RHEL 8 machine with Secure Boot, replayed into a software TPM.\n",
+		errors.Join(os.WriteFile(d.path("eventlog"), log, 0o600), os.WriteFile(d.path("tpm-roots.pem"), d.tpm.Roots, 0o600))
+}
+
+func (d *demo) startBroker(ctx context.Context) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	d.url = "https://" + addr
+	hardware := []string{"--simulation"}
+	if d.tee == nil {
+		hardware = []string{"--ek-roots", d.path("tpm-roots.pem")}
+	}
+	text, err := d.run(ctx, 0, d.self, append([]string{
+		"init", "--data", d.path("broker"), "--kek", d.path("kek", "root.key"), "--listen", addr, "--admin-credential", d.path("admin.json"),
+	}, hardware...)...)
+	if err != nil {
+		return text, err
+	}
+	d.serve = d.background(ctx, "serve", "--data", d.path("broker"))
+	logFile, err := os.Create(d.path("broker.log"))
+	if err != nil {
+		return text, err
+	}
+	defer logFile.Close()
+	d.serve.Stdout, d.serve.Stderr = logFile, logFile
+	if err := d.serve.Start(); err != nil {
+		return text, err
+	}
+	text += d.paint("33", "$ openskr serve --data …/broker &") + "\n"
+	return text, d.ready(ctx)
+}
+
+// ready waits until the broker answers.
+func (d *demo) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	client, err := trustClient(d.path("broker", "agent.json"))
+	if err != nil {
+		return err
+	}
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := client.Do(req); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			b, _ := os.ReadFile(d.path("broker.log"))
+			return fmt.Errorf("the broker did not become ready: %w\n%s", ctx.Err(), b)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
 
 // agentArgs are the flags every agent call of the demo needs.
 func (d *demo) agentArgs(verb ...string) []string {
-	return append(verb, "--config", d.path("broker", "agent.json"), "--tpm", d.tpm.Socket, "--eventlog", d.path("eventlog"), "--state", d.path("agent"))
+	args := append(verb, "--config", d.path("broker", agentFile))
+	if d.tee != nil {
+		args = append(args, "--platform", string(d.tee.platform), "--simulator", d.path(demoSocket))
+	} else {
+		args = append(args, "--state", d.path("agent"))
+	}
+	if d.vTPM() {
+		args = append(args, "--tpm", d.tpm.Socket, "--eventlog", d.path("eventlog"))
+	}
+	return args
 }
 
 const exitPending = 7 // openskr-agent: enrolled, waiting for approval
@@ -22,18 +134,17 @@ func (d *demo) enroll(ctx context.Context) (string, error) {
 }
 
 func (d *demo) approve(ctx context.Context) (string, error) {
-	list, err := d.run(ctx, 0, d.self, "machine", "list", "--json")
+	_, body, err := d.ask(ctx, d.self, "machine", "list", "--json")
 	if err != nil {
-		return list, err
+		return "", err
 	}
-	_, body, _ := strings.Cut(list, "\n")
 	var machines struct {
 		Value []struct {
 			ID string `json:"id"`
 		} `json:"value"`
 	}
 	if err := json.Unmarshal([]byte(body), &machines); err != nil || len(machines.Value) != 1 {
-		return list, fmt.Errorf("want one machine in %q: %w", body, err)
+		return "", fmt.Errorf("want one machine in %q: %w", body, err)
 	}
 	text, err := d.run(ctx, 0, d.self, "machine", "approve", machines.Value[0].ID)
 	if err != nil {
@@ -66,7 +177,11 @@ func (d *demo) encrypt(ctx context.Context) (string, error) {
 		return "", err
 	}
 	pcr := claims.TPM.PCRs.SHA256
-	policy := fmt.Sprintf(demoPolicy, claims.Boot.Cmdline, pcr["4"], pcr["7"], pcr["9"], 0)
+	return d.seal(ctx, fmt.Sprintf(demoPolicy, claims.Boot.Cmdline, pcr["4"], pcr["7"], pcr["9"], 0))
+}
+
+// seal encrypts the secret file under that release policy.
+func (d *demo) seal(ctx context.Context, policy string) (string, error) {
 	secret := []byte("The vault's combination is 18-33-7.\n")
 	if err := errors.Join(os.WriteFile(d.path("boot.rego"), []byte(policy), 0o600), os.WriteFile(d.path("secret.txt"), secret, 0o600)); err != nil {
 		return "", err
@@ -94,19 +209,16 @@ type demoClaims struct {
 
 // claims asks the verifier what this machine's evidence says.
 func (d *demo) claims(ctx context.Context) (*demoClaims, error) {
-	text, err := d.run(ctx, 0, d.agent, d.agentArgs("evidence")...)
+	_, body, err := d.ask(ctx, d.agent, d.agentArgs("evidence")...)
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, text)
+		return nil, err
 	}
-	_, body, _ := strings.Cut(text, "\n")
 	if err := os.WriteFile(d.path("evidence.json"), []byte(body), 0o600); err != nil {
 		return nil, err
 	}
-	text, err = d.run(ctx, 0, d.self, "evidence", "verify", "--json", "--type", "tpm", "--evidence", d.path("evidence.json"))
-	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, text)
+	if _, body, err = d.ask(ctx, d.self, "evidence", "verify", "--json", "--type", "tpm", "--evidence", d.path("evidence.json")); err != nil {
+		return nil, err
 	}
-	_, body, _ = strings.Cut(text, "\n")
 	var res struct {
 		Claims demoClaims `json:"claims"`
 	}
@@ -131,11 +243,10 @@ func (d *demo) decrypt(ctx context.Context) (string, error) {
 
 // lastRelease finds the index of the newest release record with that decision.
 func (d *demo) lastRelease(ctx context.Context, decision string) (string, error) {
-	text, err := d.run(ctx, 0, d.self, "log", "tail", "--json")
+	_, body, err := d.ask(ctx, d.self, "log", "tail", "--json")
 	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, text)
+		return "", err
 	}
-	_, body, _ := strings.Cut(text, "\n")
 	dec, found := json.NewDecoder(strings.NewReader(body)), int64(-1)
 	for dec.More() {
 		var e struct {
@@ -181,6 +292,10 @@ func (d *demo) tamper(ctx context.Context) (string, error) {
 	if err := d.tpm.Extend(9, []byte("another initrd")); err != nil {
 		return "", err
 	}
+	return d.decryptRefused(ctx)
+}
+
+func (d *demo) decryptRefused(ctx context.Context) (string, error) {
 	return d.run(ctx, exitRefused, d.agent, d.agentArgs("decrypt", d.path("secret.txt.skr"), "--out", d.path("stolen.txt"))...)
 }
 

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/openskr/openskr/internal/swtpm"
 )
 
-// TestDemo runs the main job whole, with real programs and a software TPM, and
-// looks at what each step must have shown.
+// TestDemo runs the main job whole, with real programs and a software TPM, and on each
+// kind of simulated hardware, and looks for the outcome that each step is there to show.
 func TestDemo(t *testing.T) {
 	self, err := exec.LookPath("openskr") // TestMain put this test binary there
 	if err != nil {
@@ -22,16 +24,46 @@ func TestDemo(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "demo", "--json")
-	cmd.Env = append(os.Environ(), "TMPDIR="+shortTemp(t))
+	t.Run("tpm", func(t *testing.T) {
+		t.Parallel()
+		watchDemo(t, self, swtpm.Available(), nil, []string{
+			"replayed into a software TPM", "Deployment skr-", "is pending", "is approved", "opens with key https://",
+			"combination is 18-33-7", "verified: entry", "policy_denied", `input.claims.tpm.pcrs.sha256["9"] ==`, "the log does not verify",
+		})
+	})
+	for tee, why := range map[string]string{
+		"snp":   `data.references.demo["snp-measurement"]`,
+		"tdx":   "data.references.demo.mrtd",
+		"azure": `data.references.demo["snp-measurement"]`,
+		"nitro": `data.references.demo["nitro-pcr0"]`,
+	} {
+		t.Run(tee, func(t *testing.T) {
+			t.Parallel()
+			var needs error
+			if tee == "azure" {
+				needs = swtpm.Available()
+			}
+			watchDemo(t, self, needs, []string{"--tee", tee}, []string{
+				"A SIMULATION, for ever", "simulated-" + tee, "known-good", "opens with key https://", "combination is 18-33-7",
+				"simulation     true", "policy_denied", why, "the log does not verify",
+			})
+		})
+	}
+}
+
+// watchDemo runs a demo and wants these texts in its steps.
+func watchDemo(t *testing.T, self string, needs error, args, want []string) {
+	t.Helper()
+	if needs != nil {
+		t.Skip(needs)
+	}
+	temp := shortTemp(t)
+	cmd := exec.CommandContext(t.Context(), self, append([]string{"demo", "--json"}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s%s", err, stdout.String(), stderr.String())
-	}
-	want := []string{
-		"replayed into a software TPM", "Deployment skr-", "is pending", "is approved", "opens with key https://",
-		"combination is 18-33-7", "verified: entry", "policy_denied", `input.claims.tpm.pcrs.sha256["9"] ==`, "the log does not verify",
 	}
 	dec := json.NewDecoder(&stdout)
 	for i, text := range want {
@@ -45,6 +77,9 @@ func TestDemo(t *testing.T) {
 	}
 	if dec.More() {
 		t.Error("more steps than this test knows")
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

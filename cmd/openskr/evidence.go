@@ -27,7 +27,7 @@ type evidenceFlags struct {
 	log, pcrs, report, ccel, hcl, tdQuote            string
 	document, token, jwks                            string
 	endorsements, collateral, roots                  []string
-	akRoots, at, nonce, runtimeData                  string
+	akRoots, at, nonce, runtimeData, simulation      string
 	chain, freshness, binding, revoked, resides, tcb bool
 }
 
@@ -83,7 +83,10 @@ Quote, signature and AK of a TPM may be raw structures or as tpm2-tools writes t
 (tpm2_quote -m, -s; tpm2_createak -u). --pcrs is {"sha256":{"0":"<hex>",…}}, one line of
 hex for each of PCR 0 to 23, or what tpm2_quote -o writes. --endorsement takes PEM or
 DER certificates in any order, or the certificate table of a SEV-SNP host. --collateral
-takes files or folders: what ` + "`openskr collateral fetch`" + ` wrote, or answers of the vendors.`,
+takes files or folders: what ` + "`openskr collateral fetch`" + ` wrote, or answers of the vendors.
+
+Evidence of simulated hardware (openskr simulate) proves nothing to anyone but a
+simulation; it is verified with --simulation, under roots made of that seed.`,
 		Example: `  openskr evidence verify --type tpm --attestation attestation.pb --nonce 9009
   openskr evidence verify --type snp --report report.bin --endorsement vcek.der
   openskr evidence verify --type tdx --quote quote.bin --collateral collateral/ --require-tcb`,
@@ -122,6 +125,7 @@ func (f *evidenceFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.at, "at", "", "judge certificates at this `TIME` (RFC 3339; default now)")
 	fl.StringVar(&f.nonce, "nonce", "", "`HEX` that the hardware must have signed: extraData of a TPM, report data (zeros may be left out), nonce")
 	fl.StringVar(&f.runtimeData, "runtime-data", "", "`FILE` whose SHA-256 the hardware must have signed")
+	fl.StringVar(&f.simulation, "simulation", "", "seed `FILE` of a deployment's simulated hardware, for evidence of type simulated-…")
 	fl.BoolVar(&f.chain, "require-chain", false, "refuse when the chain is not checked")
 	fl.BoolVar(&f.freshness, "require-freshness", false, "refuse when freshness is not checked")
 	fl.BoolVar(&f.binding, "require-binding", false, "refuse when binding to a recipient is not checked")

@@ -10,6 +10,7 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/token"
 	"github.com/openskr/openskr/internal/endorser"
+	"github.com/openskr/openskr/internal/simulate"
 	"github.com/openskr/openskr/internal/strict"
 )
 
@@ -24,6 +25,9 @@ func (a *app) offlineVerifier(f *evidenceFlags, ev *attest.Evidence) (attest.Ver
 		return nil, unreadable(err)
 	}
 	made, ok := v.Set[ev.Type]
+	if _, simulated := ev.Type.Base(); !ok && simulated {
+		return nil, usagef("evidence of type %.32q is of simulated hardware: only --simulation FILE, the seed of its deployment, verifies it", ev.Type)
+	}
 	if !ok {
 		return nil, usagef("evidence of type %.32q cannot be verified here", ev.Type)
 	}
@@ -31,6 +35,10 @@ func (a *app) offlineVerifier(f *evidenceFlags, ev *attest.Evidence) (attest.Ver
 }
 
 func (a *app) offlineTrust(f *evidenceFlags, ev *attest.Evidence) (c all.Config, err error) {
+	if f.simulation != "" {
+		c.Seed, err = simulated(f.simulation, ev.Type)
+		return c, err
+	}
 	if len(f.collateral) > 0 {
 		if c.Endorser, err = endorser.ReadCollateral(f.collateral); err != nil {
 			return c, unreadable(fmt.Errorf("--collateral: %w", err))
@@ -66,6 +74,18 @@ func (a *app) offlineTrust(f *evidenceFlags, ev *attest.Evidence) (c all.Config,
 		return c, unreadable(fmt.Errorf("--root: %w", err))
 	}
 	return c, nil
+}
+
+// simulated reads the seed that makes the roots of simulated hardware.
+func simulated(path string, t attest.Type) (*[simulate.SeedSize]byte, error) {
+	if _, ok := t.Base(); !ok {
+		return nil, usagef("--simulation is for evidence of simulated hardware, and this is of type %.32q", t)
+	}
+	seed, err := simulate.ReadSeed(path)
+	if err != nil {
+		return nil, unreadable(fmt.Errorf("--simulation: %w", err))
+	}
+	return &seed, nil
 }
 
 // tokenIssuer trusts the issuer that the token names, by the keys of --jwks: offline,

@@ -180,6 +180,9 @@ func (a *app) tellInit(dir string, f initFlags, cfg *Config, r *deployment.Resul
 	default:
 		p("Before the first key: openskr recovery drill --identity FILE, with one of the recovery identities.\n\n")
 	}
+	if f.simulation {
+		p("A SIMULATION, for ever: it believes simulated hardware, and every record says so.\n  openskr simulate snp --seed %s --socket PATH\n\n", filepath.Join(dir, simulate.SeedFile))
+	}
 	a.tellNext(f.data, cfg, f.credential)
 	return nil
 }

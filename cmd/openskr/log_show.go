@@ -178,6 +178,10 @@ func (a *app) explain(rec *receipt.Record, d *shownDecision) {
 func (a *app) printFailure(f policies.Failure) {
 	text := strings.TrimSpace(f.Text)
 	fmt.Fprintf(a.stdout, "  %s, line %d: %s\n", printable(f.Rule), f.Row, printable(text))
+	if known, got := lookup(text, f.Values); known != nil {
+		fmt.Fprintf(a.stdout, "      expected  %s\n      got       %s\n", printable(known.Got), printable(got))
+		return
+	}
 	for _, v := range f.Values {
 		name := printable(v.Name)
 		if want := expected(text, v.Name); want != "" {
@@ -186,6 +190,26 @@ func (a *app) printFailure(f policies.Failure) {
 		}
 		fmt.Fprintf(a.stdout, "      %s got %s\n", name, printable(v.Got))
 	}
+}
+
+// lookup reads a condition that is nothing but a look-up of one claim in reference
+// values, whose entry is missing: the values in force, and the claim's. nil: another one.
+func lookup(condition string, values []policies.Value) (known *policies.Value, got string) {
+	entry := false
+	for i, v := range values {
+		switch {
+		case v.Name == condition:
+			entry = true
+		case strings.HasPrefix(v.Got, "one of "):
+			known = &values[i]
+		default:
+			got = v.Got
+		}
+	}
+	if !entry || known == nil || got == "" || len(values) != 3 {
+		return nil, ""
+	}
+	return known, got
 }
 
 // expected is what a condition wanted name to be: the other side of an equation,

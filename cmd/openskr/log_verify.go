@@ -245,7 +245,11 @@ func (a *app) printRecord(r *receipt.Record) {
 			who += " (" + strings.Join(r.Caller.Roles, ", ") + ")"
 		}
 	}
-	a.fields("time", milliStamp(r.Time), "kind", r.Kind, "decision", r.Decision, "reason", r.Reason, "operation", r.Operation,
+	simulation := ""
+	if r.Simulation {
+		simulation = "true (simulated hardware proves nothing)"
+	}
+	a.fields("time", milliStamp(r.Time), "simulation", simulation, "kind", r.Kind, "decision", r.Decision, "reason", r.Reason, "operation", r.Operation,
 		"caller", who, "door", r.Door, "vault", r.Vault, "object", r.Object, "version", r.Version, "wrap", r.Enc,
 		"policy", digestText(r.Policy), "references", digestText(r.References), "input", digestText(r.Input), "recipient", digestText(r.Recipient), "nonce", digestText(r.Nonce),
 		"correlation", r.Correlation, "binary", r.Binary)

@@ -126,6 +126,29 @@ func TestExplainedWithOtherReferences(t *testing.T) {
 	}
 }
 
+// TestExplainedLookup: a value that no reference lists is shown beside those that do.
+func TestExplainedLookup(t *testing.T) {
+	const claim, table = "input.claims.tdx_mrtd", "data.references.web.mrtd"
+	entry := policies.Value{Name: table + "[" + claim + "]", Got: "(missing)"}
+	known, got := policies.Value{Name: table, Got: "one of 01… (good)"}, policies.Value{Name: claim, Got: `"02"`}
+	for _, c := range []struct {
+		values []policies.Value
+		want   string
+	}{
+		{[]policies.Value{got, entry, known}, "expected  one of 01… (good)\n      got       \"02\"\n"},
+		{[]policies.Value{{Name: claim, Got: `"one of x"`}, entry, known}, "expected  one of 01… (good)\n      got       \"one of x\"\n"},
+		{[]policies.Value{got, entry}, "got       (missing)\n"},
+		{[]policies.Value{got, got, entry, known}, "got       (missing)\n"},
+	} {
+		var out strings.Builder
+		a := &app{stdout: &out}
+		a.printFailure(policies.Failure{Rule: "allow", Row: 3, Text: entry.Name, Values: c.values})
+		if !strings.Contains(out.String(), c.want) {
+			t.Errorf("%v:\n%s", c.values, out.String())
+		}
+	}
+}
+
 // TestReloadReferences: a reload takes the file's sets, or none of them when one is
 // the broker's as well, and leaves no record of what it did not do.
 func TestReloadReferences(t *testing.T) {

@@ -54,6 +54,8 @@ func New(seed [32]byte) (*Platform, error) {
 		d := sha512.Sum384([]byte("openskr simulated nitro " + what))
 		p.PCRs[uint64(i)] = d[:]
 	}
+	signer := sha512.Sum384([]byte("openskr simulated nitro signer"))
+	p.PCRs[8] = signer[:]
 	for name, key := range map[string]**ecdsa.PrivateKey{"root": &p.rootKey, "intermediate": &p.intermediateKey, "leaf": &p.leafKey} {
 		raw, err := hkdf.Key(sha256.New, seed[:], nil, "openskr simulated nitro "+name, 48)
 		if err != nil {
