@@ -99,7 +99,7 @@ func (v *Verifier) Anchors() [][]byte {
 //     Google certifies its key, the quote the rest of its public area
 //   - the instance is not on the deny list
 //   - the hardware's report, where there is one, is genuine, not of a debug guest, and
-//     names the runtime data and this AK
+//     names the runtime data and this AK; for a release, one of SNP is of VMPL 0
 //
 // Once the AK's signature is proven, a Rejection carries the instance's identity.
 func (v *Verifier) Verify(ctx context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
@@ -128,7 +128,7 @@ func (v *Verifier) Verify(ctx context.Context, ev attest.Evidence, want attest.E
 	res.Claims["gce"] = cert.instance.claims()
 	rej = v.denied(res, &cert.instance)
 	if rej == nil {
-		rej = v.addHardware(ctx, res, body, ak, ev.Endorsements, signed, want.At)
+		rej = v.addHardware(ctx, res, body, ak, ev.Endorsements, signed, want)
 	}
 	if rej != nil {
 		rej.Identity = &id

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
@@ -14,7 +13,7 @@ import (
 
 // addHardware verifies the hardware's part, where there is one, and joins it to res.
 // A fact that either part denies is denied.
-func (v *Verifier) addHardware(ctx context.Context, res *attest.Result, body *format.Evidence, ak *tpm.AK, ends []attest.Endorsement, signed []byte, at time.Time) *attest.Rejection {
+func (v *Verifier) addHardware(ctx context.Context, res *attest.Result, body *format.Evidence, ak *tpm.AK, ends []attest.Endorsement, signed []byte, want attest.Expect) *attest.Rejection {
 	verifier, raw := v.cfg.SNP, body.SNPReport
 	if len(body.TDXQuote) > 0 {
 		verifier, raw = v.cfg.TDX, body.TDXQuote
@@ -25,7 +24,7 @@ func (v *Verifier) addHardware(ctx context.Context, res *attest.Result, body *fo
 	if verifier == nil {
 		return attest.Reject(attest.CheckTypeNotAllowed, "no verifier for this hardware here")
 	}
-	hw, reportData, rej := verifier.Appraise(ctx, raw, theirs(ends), at)
+	hw, reportData, rej := verifier.Appraise(ctx, raw, theirs(ends), want.At)
 	if rej == nil {
 		rej = linked(reportData, signed, ak)
 	}
@@ -39,7 +38,23 @@ func (v *Verifier) addHardware(ctx context.Context, res *attest.Result, body *fo
 	if hw.Facts.Debug {
 		return attest.Reject(attest.CheckDebug, "the machine runs in debug mode")
 	}
-	return join(res, hw)
+	if rej := join(res, hw); rej != nil {
+		return rej
+	}
+	if release := want.SignedData == nil && !want.Unbound; release && len(body.SNPReport) > 0 {
+		return privileged(hw.Claims)
+	}
+	return nil
+}
+
+// privileged refuses an SNP report that a program below the guest's kernel could have
+// asked for, naming the AK of a machine of its choice: keys go to level 0 alone.
+func privileged(claims attest.Claims) *attest.Rejection {
+	snp, _ := claims["snp"].(map[string]any)
+	if level, ok := snp["vmpl"].(int64); !ok || level != 0 {
+		return attest.Reject(attest.CheckVMPL, "the SNP report is of privilege level %v, which gets no keys here", snp["vmpl"])
+	}
+	return nil
 }
 
 // theirs leaves out the AK's certificate, which the hardware's verifiers do not know.

@@ -45,14 +45,18 @@ func TestHardwareRefused(t *testing.T) {
 		"claims what is the vTPM's": {nil, func(h *hardware) {
 			h.res.Claims = attest.Claims{"tpm": map[string]any{}}
 		}, attest.CheckInternal},
-		"of another machine":     {func([]byte) []byte { return other.report() }, nil, attest.CheckNotLinked},
-		"names no AK":            {func(b []byte) []byte { return append(b[:32:32], make([]byte, 32)...) }, nil, attest.CheckNotLinked},
-		"of another request":     {func(b []byte) []byte { b[0] ^= 1; return b }, nil, attest.CheckReportData},
-		"report data cut":        {func(b []byte) []byte { return b[:63] }, nil, attest.CheckReportData},
-		"AK first":               {func(b []byte) []byte { return append(b[32:64:64], b[:32]...) }, nil, attest.CheckNotLinked},
-		"report data of zeros":   {func(b []byte) []byte { return make([]byte, 64) }, nil, attest.CheckNotLinked},
-		"hash of the AK's name":  {func(b []byte) []byte { d := sha256.Sum256(akName(t, c)); return append(b[:32:32], d[:]...) }, nil, attest.CheckNotLinked},
-		"not of this data alone": {func(b []byte) []byte { d := sha256.Sum256([]byte("x")); return append(d[:], b[32:]...) }, nil, attest.CheckReportData},
+		"privilege level 1": {nil, func(h *hardware) {
+			h.res.Claims = attest.Claims{"snp": map[string]any{"vmpl": int64(1)}}
+		}, attest.CheckVMPL},
+		"privilege level not said": {nil, func(h *hardware) { h.res.Claims = attest.Claims{"snp": map[string]any{}} }, attest.CheckVMPL},
+		"of another machine":       {func([]byte) []byte { return other.report() }, nil, attest.CheckNotLinked},
+		"names no AK":              {func(b []byte) []byte { return append(b[:32:32], make([]byte, 32)...) }, nil, attest.CheckNotLinked},
+		"of another request":       {func(b []byte) []byte { b[0] ^= 1; return b }, nil, attest.CheckReportData},
+		"report data cut":          {func(b []byte) []byte { return b[:63] }, nil, attest.CheckReportData},
+		"AK first":                 {func(b []byte) []byte { return append(b[32:64:64], b[:32]...) }, nil, attest.CheckNotLinked},
+		"report data of zeros":     {func(b []byte) []byte { return make([]byte, 64) }, nil, attest.CheckNotLinked},
+		"hash of the AK's name":    {func(b []byte) []byte { d := sha256.Sum256(akName(t, c)); return append(b[:32:32], d[:]...) }, nil, attest.CheckNotLinked},
+		"not of this data alone":   {func(b []byte) []byte { d := sha256.Sum256([]byte("x")); return append(d[:], b[32:]...) }, nil, attest.CheckReportData},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, hw := c.config(), sound()
@@ -120,6 +124,19 @@ func TestHardwareUnbound(t *testing.T) {
 		} else if err != nil || res.Facts.Bound || res.Facts.Freshness != attest.NotChecked {
 			t.Errorf("%s: %+v, %v", name, res, err)
 		}
+	}
+}
+
+// TestLevelOffline: which privilege level a report is of matters to a release only.
+func TestLevelOffline(t *testing.T) {
+	c := newCloud(t)
+	cfg, hw := c.config(), sound()
+	hw.res.Claims = attest.Claims{"snp": map[string]any{"vmpl": int64(2)}}
+	cfg.SNP = hw
+	ev := c.evidence(t, func(e *format.Evidence) { e.SNPReport = c.report() })
+	ev.RuntimeData = nil
+	if _, err := verifier(t, cfg).Verify(t.Context(), ev, attest.Expect{At: now, Unbound: true}); err != nil {
+		t.Error(err)
 	}
 }
 
