@@ -21,6 +21,7 @@ test: deps ## every test; needs Go and swtpm, no C compiler
 
 bench: build ## measure a release against the cryptography it cannot do without
 	OPENSKR_BENCH=1 $(GO) test -count 1 -v -timeout 20m -run '^TestReport$$' ./cmd/openskr
+	$(GO) test -run '^$$' -bench Verify -benchtime 1s ./attest/snp ./attest/tdx
 
 build: ## the two programs, static, into bin/
 	$(BUILD) -o $(BIN)/ ./cmd/...

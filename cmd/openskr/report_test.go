@@ -51,6 +51,7 @@ func TestReport(b *testing.T) {
 	if os.Getenv("OPENSKR_TEST_PROFILE") != "" { // of the load above alone
 		return
 	}
+	reportPaths(b)
 	reportGroup(r)
 	reportGrowth(b, loaded)
 	reportAgent(b)

@@ -49,6 +49,8 @@ type rig struct {
 	machine *tpmtest.Machine
 	// endorsed is the machine's AK certificate, one for all its evidence.
 	endorsed []attest.Endorsement
+	// hardware, when set, makes the evidence instead of the machine's TPM.
+	hardware func(runtimeData []byte) (attest.Evidence, error)
 	child    *exec.Cmd
 	client   *http.Client
 }
@@ -70,11 +72,19 @@ allow if {
 // newRig makes the deployment; populate, when set, works on its opened broker.
 func newRig(tb testing.TB, populate func(ctx context.Context, b *broker)) *rig {
 	tb.Helper()
+	r := bareRig(tb, initFlags{})
+	r.populate(populate)
+	return r
+}
+
+// bareRig makes a deployment without machine and key.
+func bareRig(tb testing.TB, f initFlags) *rig {
+	tb.Helper()
 	r := &rig{tb: tb, dir: filepath.Join(tb.TempDir(), "d")}
-	listen := freeAddress(tb)
-	r.url = "https://" + listen
+	f.data, f.listen = r.dir, freeAddress(tb)
+	r.url = "https://" + f.listen
 	a := &app{stdout: io.Discard, stderr: io.Discard, json: true}
-	if err := a.init(tb.Context(), initFlags{data: r.dir, listen: listen}); err != nil {
+	if err := a.init(tb.Context(), f); err != nil {
 		tb.Fatal(err)
 	}
 	trust, err := readTrust(filepath.Join(r.dir, agentFile))
@@ -87,18 +97,17 @@ func newRig(tb testing.TB, populate func(ctx context.Context, b *broker)) *rig {
 	}
 	r.client.Transport.(*http.Transport).ForceAttemptHTTP2 = false
 	r.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 256
-	r.populate(populate)
 	return r
 }
 
-func (r *rig) populate(more func(ctx context.Context, b *broker)) {
+// withBroker works on the broker before it is served.
+func (r *rig) withBroker(work func(ctx context.Context, b *broker)) {
 	r.tb.Helper()
-	ctx := r.tb.Context()
 	cfg, err := loadConfig(r.dir, "")
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	b, err := openBroker(ctx, brokerOptions{Dir: r.dir, Config: cfg, Logger: slog.New(slog.DiscardHandler), Level: &slog.LevelVar{}, Now: time.Now})
+	b, err := openBroker(r.tb.Context(), brokerOptions{Dir: r.dir, Config: cfg, Logger: slog.New(slog.DiscardHandler), Level: &slog.LevelVar{}, Now: time.Now})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -107,6 +116,23 @@ func (r *rig) populate(more func(ctx context.Context, b *broker)) {
 			r.tb.Fatal(err)
 		}
 	}()
+	work(r.tb.Context(), b)
+}
+
+func (r *rig) populate(more func(ctx context.Context, b *broker)) {
+	r.tb.Helper()
+	r.withBroker(func(ctx context.Context, b *broker) {
+		r.enrolled(ctx, b)
+		if more != nil {
+			more(ctx, b)
+		}
+	})
+}
+
+// enrolled puts the approved machine and the key into the deployment.
+func (r *rig) enrolled(ctx context.Context, b *broker) {
+	r.tb.Helper()
+	var err error
 	if r.machine, err = tpmtest.New(time.Now()); err != nil {
 		r.tb.Fatal(err)
 	}
@@ -124,18 +150,19 @@ func (r *rig) populate(more func(ctx context.Context, b *broker)) {
 	if _, err := b.log.ChangeObject(ctx, rec, release.ObjectMachine, r.machine.ID, func(*release.Object) ([]byte, error) { return value, nil }); err != nil {
 		r.tb.Fatal(err)
 	}
+	r.key = r.makeKey(ctx, b, "bench", keyvault.CreateKey{Kty: keyvault.KtyRSA, Size: 2048}, r.policy())
+}
+
+// makeKey makes a key that is released to evidence alone, and gives its URL with version.
+func (r *rig) makeKey(ctx context.Context, b *broker, name string, k keyvault.CreateKey, policy []byte) string {
+	r.tb.Helper()
 	attested := true
-	row, err := b.keys.Create(ctx, keyvault.DefaultVault, "bench", keyvault.CreateKey{Kty: keyvault.KtyRSA, Size: 2048, Settings: keyvault.Settings{
-		AttestedOnly: &attested,
-		Policy:       &release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: r.policy()},
-	}})
+	k.AttestedOnly, k.Policy = &attested, &release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: policy}
+	row, err := b.keys.Create(ctx, keyvault.DefaultVault, name, k)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.key = r.url + "/keys/" + row.Name + "/" + row.Version
-	if more != nil {
-		more(ctx, b)
-	}
+	return r.url + "/keys/" + row.Name + "/" + row.Version
 }
 
 func (r *rig) policy() []byte {
@@ -231,41 +258,68 @@ type attempt struct {
 
 // prepare asks for a challenge and makes evidence for it.
 func (r *rig) prepare(ctx context.Context) (*attempt, error) {
-	var c binding.Challenge
-	if _, err := r.post(ctx, "/v1/challenge", binding.ChallengeRequest{Purpose: binding.PurposeRelease, Key: r.key}, &c); err != nil {
-		return nil, err
+	if r.hardware != nil {
+		private, err := hpke.MLKEM768P256().GenerateKey()
+		if err != nil {
+			return nil, err
+		}
+		return r.ask(ctx, r.key, private, r.hardware)
 	}
 	pq, err := mlkem.GenerateKey768()
 	if err != nil {
 		return nil, err
 	}
 	m := *r.machine
-	a := &attempt{nonce: c.Nonce}
-	if a.private, err = hpke.NewHybridPrivateKey(pq, ecdh.KeyExchanger(m.RecipientKey)); err != nil {
+	private, err := hpke.NewHybridPrivateKey(pq, ecdh.KeyExchanger(m.RecipientKey))
+	if err != nil {
 		return nil, err
 	}
+	return r.ask(ctx, r.key, private, func(runtime []byte) (attest.Evidence, error) {
+		body, err := m.Body(runtime)
+		if err != nil {
+			return attest.Evidence{}, err
+		}
+		ev, err := strict.Marshal(body)
+		return attest.Evidence{Body: ev, Endorsements: r.endorsed}, err
+	})
+}
+
+// ask asks for a challenge for a key and has evidence made for it.
+func (r *rig) ask(ctx context.Context, key string, private hpke.PrivateKey, collect func(runtime []byte) (attest.Evidence, error)) (*attempt, error) {
+	var c binding.Challenge
+	if _, err := r.post(ctx, "/v1/challenge", binding.ChallengeRequest{Purpose: binding.PurposeRelease, Key: key}, &c); err != nil {
+		return nil, err
+	}
+	a := &attempt{nonce: c.Nonce, private: private}
+	if err := a.write(r.trust.Deployment, key); err != nil {
+		return nil, err
+	}
+	ev, err := collect(a.runtime)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.with(ev)
+}
+
+// write makes the runtime data that names the attempt's recipient.
+func (a *attempt) write(deployment, key string) error {
 	jwk := fmt.Sprintf(`{"kty":"HPKE","kem":80,"kid":"r","pub":%q}`, base64.RawURLEncoding.EncodeToString(a.private.PublicKey().Bytes()))
 	parsed, err := wrap.ParseRecipient([]byte(jwk))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a.recipient = parsed.Thumbprint()
 	rd := &binding.RuntimeData{
-		Keys: []jsontext.Value{jsontext.Value(jwk)}, Nonce: c.Nonce, Audience: r.trust.Deployment, Purpose: binding.PurposeRelease, Key: r.key, Enc: wrap.EncHPKEMLKEM768P256,
+		Keys: []jsontext.Value{jsontext.Value(jwk)}, Nonce: a.nonce, Audience: deployment, Purpose: binding.PurposeRelease, Key: key, Enc: wrap.EncHPKEMLKEM768P256,
 	}
-	if a.runtime, err = rd.Encode(); err != nil {
-		return nil, err
-	}
-	body, err := m.Body(a.runtime)
-	if err != nil {
-		return nil, err
-	}
-	ev, err := strict.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	a.body, err = strict.Marshal(binding.ReleaseRequest{RuntimeData: a.runtime, Evidence: jsontext.Value(ev), Endorsements: r.endorsed})
-	return a, err
+	a.runtime, err = rd.Encode()
+	return err
+}
+
+// with makes the request's body of runtime data and evidence.
+func (a *attempt) with(ev attest.Evidence) (err error) {
+	a.body, err = strict.Marshal(binding.ReleaseRequest{RuntimeData: a.runtime, Evidence: jsontext.Value(ev.Body), Endorsements: ev.Endorsements})
+	return err
 }
 
 // send makes the attempt.

@@ -4,6 +4,7 @@
 package bench
 
 import (
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
@@ -12,7 +13,9 @@ import (
 	"crypto/hkdf"
 	"crypto/hpke"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"testing"
 )
 
@@ -29,9 +32,15 @@ type Member struct {
 // checkpoint's Ed25519 signature is shared by a commit and counted once.
 // eventLog is the size of the log in bytes.
 func TPM(eventLog int) []Member {
-	return []Member{
+	return append([]Member{
 		{"P-256 verify (quote, certify)", 2, benchP256Verify},
 		{"SHA-256 event log", 1, benchSHA256(eventLog)},
+	}, common()...)
+}
+
+// common is what every path has.
+func common() []Member {
+	return []Member{
 		{"SHA-256 request, evidence, runtime data, input, leaf", 5, benchSHA256(8 << 10)},
 		{"HKDF-SHA256 record key", 1, benchHKDF},
 		{"AES-256-GCM open 1218 B", 1, benchGCM},
@@ -41,12 +50,46 @@ func TPM(eventLog int) []Member {
 	}
 }
 
+// SNP is M of the path of a SEV-SNP guest whose chip's certificate is known: one
+// signature by the chip, and the rest as for a TPM.
+func SNP() []Member {
+	return append([]Member{{"P-384 verify (report)", 1, benchP384Verify}}, common()...)
+}
+
+// Token is M of the path of an attestation service's token: its signature, and the
+// rest as for a TPM.
+func Token() []Member {
+	return append([]Member{{"RSA-2048 verify (token)", 1, benchRSAVerify}}, common()...)
+}
+
 func benchP256Verify(b *testing.B) {
 	k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	h := sha256.Sum256([]byte("quote"))
 	sig, _ := ecdsa.SignASN1(rand.Reader, k, h[:])
 	for b.Loop() {
 		if !ecdsa.VerifyASN1(&k.PublicKey, h[:], sig) {
+			b.Fatal("signature")
+		}
+	}
+}
+
+func benchP384Verify(b *testing.B) {
+	k, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	h := sha512.Sum384(make([]byte, 0x2a0))
+	sig, _ := ecdsa.SignASN1(rand.Reader, k, h[:])
+	for b.Loop() {
+		if !ecdsa.VerifyASN1(&k.PublicKey, h[:], sig) {
+			b.Fatal("signature")
+		}
+	}
+}
+
+func benchRSAVerify(b *testing.B) {
+	k, _ := rsa.GenerateKey(rand.Reader, 2048)
+	h := sha256.Sum256([]byte("token"))
+	sig, _ := rsa.SignPKCS1v15(rand.Reader, k, crypto.SHA256, h[:])
+	for b.Loop() {
+		if rsa.VerifyPKCS1v15(&k.PublicKey, crypto.SHA256, h[:], sig) != nil {
 			b.Fatal("signature")
 		}
 	}
