@@ -29,7 +29,7 @@ func (a *app) offlineVerifier(f *evidenceFlags, ev *attest.Evidence) (attest.Ver
 		return nil, usagef("evidence of type %.32q is of simulated hardware: only --simulation FILE, the seed of its deployment, verifies it", ev.Type)
 	}
 	if !ok {
-		return nil, usagef("evidence of type %.32q cannot be verified here", ev.Type)
+		return attest.Set{}, nil // refuses it by name
 	}
 	return made, nil
 }

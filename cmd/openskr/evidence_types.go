@@ -33,8 +33,16 @@ func evidenceFiles() map[attest.Type][]string {
 		attest.TypeNitro:    {"document"},
 		attest.TypeGCE:      append([]string{"report", "td-quote", "endorsement"}, tpmFiles...),
 		attest.TypeToken:    {"token", "jwks"},
+		typeCCA:             {"token", "document", "report"},
+		typeNVGPU:           {"report", "endorsement"},
 	}
 }
+
+// Types that other verifiers know and this version refuses by name.
+const (
+	typeCCA   attest.Type = "cca"
+	typeNVGPU attest.Type = "nvgpu"
+)
 
 // fits refuses a type that does not exist, and files that are not part of it.
 func (f *evidenceFlags) fits(fl *pflag.FlagSet) (err error) {

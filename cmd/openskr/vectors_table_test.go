@@ -9,9 +9,9 @@ import (
 // vectorTable says what becomes of each folder.
 func vectorTable() map[string]func(*testing.T, string) {
 	table := map[string]func(*testing.T, string){
-		"cca-01-trustee":           unsupported("cca"),
-		"nvgpu-01-hopper-nvattest": unsupported("nvgpu"),
-		"nvgpu-02-hopper-trustee":  unsupported("nvgpu"),
+		"cca-01-trustee":           verify(vectorCase{args: "--type cca --token token.cbor", check: attest.CheckTypeUnsupported}),
+		"nvgpu-01-hopper-nvattest": verify(vectorCase{args: "--type nvgpu --report test_raw_gpu_attestation_report.dat", check: attest.CheckTypeUnsupported}),
+		"nvgpu-02-hopper-trustee":  verify(vectorCase{args: "--type nvgpu --report report.txt", check: attest.CheckTypeUnsupported}),
 	}
 	for _, part := range []map[string]func(*testing.T, string){snpVectors(), azureVectors(), intelVectors(), otherVectors(), logVectors()} {
 		for name, run := range part {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/openskr/openskr/attest"
 )
@@ -130,20 +129,6 @@ func compare(t *testing.T, what string, in, want map[string]any) {
 		}
 		if !reflect.DeepEqual(v, w) {
 			t.Errorf("%s: %s is %v, want %v", what, path, v, w)
-		}
-	}
-}
-
-// unsupported is evidence that this version has no verifier for.
-func unsupported(typ string) func(*testing.T, string) {
-	return func(t *testing.T, _ string) {
-		v := offline(t)
-		_, err := v.Verify(t.Context(), attest.Evidence{Type: attest.Type(typ)}, attest.Expect{At: time.Now(), Unbound: true})
-		if r := rejection(err); r == nil || r.Check != attest.CheckTypeUnsupported {
-			t.Errorf("%v", err)
-		}
-		if code, _, _ := call(t, "evidence", "verify", "--type", typ); code != codeUsage {
-			t.Errorf("--type %s: exit %d", typ, code)
 		}
 	}
 }
