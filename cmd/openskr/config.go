@@ -55,8 +55,9 @@ type Config struct {
 	// warns while it is on, and the setting is recorded.
 	OpenEnrolment bool `yaml:"open_enrolment" json:"open_enrolment"`
 	// PlatformDeny is a file of hardware that is refused whatever it proves, one id a
-	// line: SNP chip ids and TDX PPIDs in hex, Nitro module ids, cloud provider ids of
-	// VLEKs, subjects of token issuers. Reloaded on SIGHUP.
+	// line, in either case: SNP chip ids and TDX PPIDs in hex, Nitro module ids, cloud
+	// provider ids of VLEKs, vmUniqueIds of Azure, subjects of token issuers. Reloaded
+	// on SIGHUP.
 	PlatformDeny string `yaml:"platform_deny" json:"platform_deny,omitempty"`
 	// SNPRoots, IntelRoots, NitroRoots and GoogleRoots are PEM files or folders of CA
 	// certificates trusted besides those of AMD, Intel, AWS and Google, for private

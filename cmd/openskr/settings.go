@@ -25,8 +25,8 @@ type settings struct {
 	references map[string]any
 	deny       enroll.AllowList // hashes of EKs, by key or certificate: no enrolment, and their AK certificates count as revoked
 	enroll     *enroll.Service
-	platforms  map[string]bool // denied, platform_deny
-	trust      all.Config      // roots and issuers of the configuration
+	platforms  platforms  // denied, platform_deny
+	trust      all.Config // roots and issuers of the configuration
 	verifiers  *all.Verifiers
 	anchors    receipt.Digest // of everything the verifiers trust
 }

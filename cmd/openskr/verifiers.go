@@ -50,7 +50,7 @@ func (b *broker) verification(s *settings) error {
 		c.TPM.AKRoots = append(c.TPM.AKRoots, ca.Cert)
 	}
 	c.Endorser = b.endorser
-	c.Denied = func(id string) bool { return b.settings.Load().platforms[id] }
+	c.Denied = func(id string) bool { return b.settings.Load().platforms.has(id) }
 	if b.dep.Simulation {
 		seed, err := b.simulationSeed()
 		if err != nil {
@@ -170,9 +170,15 @@ func eachFile(paths []string, fn func(path string, b []byte) error) error {
 // maxPlatforms bounds the deny list of hardware in entries.
 const maxPlatforms = 1 << 20
 
+// platforms are ids of hardware in lower case: portals and tools write hex and GUIDs
+// in either, and a machine must not slip by for that.
+type platforms map[string]bool
+
+func (p platforms) has(id string) bool { return p[strings.ToLower(id)] }
+
 // platformList reads one id a line; # begins a comment.
-func platformList(path string) (map[string]bool, error) {
-	out := map[string]bool{}
+func platformList(path string) (platforms, error) {
+	out := platforms{}
 	if path == "" {
 		return out, nil
 	}
@@ -191,7 +197,7 @@ func platformList(path string) (map[string]bool, error) {
 		if strings.ContainsAny(text, " \t") || len(out) == maxPlatforms {
 			return nil, fmt.Errorf("%s: %.64q is not one id", path, text)
 		}
-		out[text] = true
+		out[strings.ToLower(text)] = true
 	}
 	return out, nil
 }
