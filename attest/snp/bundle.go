@@ -3,6 +3,7 @@ package snp
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
@@ -116,11 +117,23 @@ func parseCertificates(b []byte) ([]*x509.Certificate, error) {
 	if len(der) > maxCerts*maxCert {
 		return nil, fmt.Errorf("certificates of %d bytes, limit %d", len(der), maxCerts*maxCert)
 	}
-	certs, err := x509.ParseCertificates(der)
-	if err == nil && len(certs) == 0 {
-		err = errors.New("no certificate")
+	var certs []*x509.Certificate
+	for len(der) > 0 {
+		var one asn1.RawValue
+		if der, err = asn1.Unmarshal(der, &one); err != nil {
+			return nil, err
+		}
+		// A copy: a chain that is kept must not keep all that came beside it.
+		c, err := x509.ParseCertificate(bytes.Clone(one.FullBytes))
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
 	}
-	return certs, err
+	if len(certs) == 0 {
+		return nil, errors.New("no certificate")
+	}
+	return certs, nil
 }
 
 // ders turns PEM into DER and leaves DER as it is.
