@@ -92,7 +92,8 @@ func (r *report) claims(version uint16, a *dcap.Appraisal) attest.Claims {
 // Schema is the JSON schema of the claims of SGX evidence. docs/claims.md says what
 // each claim means.
 func Schema() map[string]any {
-	text := schema.Text()
+	text, tcb := schema.Text(), dcap.Schema()
+	delete(tcb["properties"].(map[string]any), "module_status") // of TDX alone
 	return schema.Object(map[string]any{
 		"x-ms-attestation-type": text, "x-ms-sgx-is-debuggable": schema.Bool(),
 		"x-ms-sgx-product-id": schema.Int(), "x-ms-sgx-svn": schema.Int(), "x-ms-sgx-config-svn": schema.Int(),
@@ -101,7 +102,7 @@ func Schema() map[string]any {
 		"sgx": schema.Object(map[string]any{
 			"version": schema.Int(), "cpu_svn": text, "attributes": text, "xfrm": text, "miscselect": schema.Int(),
 			"fmspc": text, "pceid": text, "ppid_hash": text,
-			"provision_key": schema.Bool(), "kss": schema.Bool(), "tcb": dcap.Schema(),
+			"provision_key": schema.Bool(), "kss": schema.Bool(), "tcb": tcb,
 		}),
 	})
 }
