@@ -11,6 +11,7 @@ package dcap
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"time"
@@ -28,8 +29,9 @@ type Config struct {
 	// Endorser gives TCB info, QE identities and CRLs. Nil: signatures and chain are
 	// verified, the TCB is unknown and revocation not checked.
 	Endorser attest.Endorser
-	// Denied is the deployment's deny list, asked in lower-case hex for PPID, platform
-	// instance id, FMSPC and the PCK certificate's serial number. Nil: none.
+	// Denied is the deployment's deny list, asked in lower-case hex for PPID and its
+	// SHA-256, which claims show, platform instance id, FMSPC and the PCK certificate's
+	// serial number. Nil: none.
 	Denied func(id string) bool
 }
 
@@ -143,7 +145,8 @@ func (e *Evaluator) denied(p *PCK) *attest.Rejection {
 	if e.cfg.Denied == nil {
 		return nil
 	}
-	for _, id := range [][]byte{p.PPID[:], p.InstanceID[:], p.FMSPC[:], p.Serial} {
+	ppid := sha256.Sum256(p.PPID[:]) // all that claims show of it
+	for _, id := range [][]byte{ppid[:], p.PPID[:], p.InstanceID[:], p.FMSPC[:], p.Serial} {
 		if !zero(id) && e.cfg.Denied(hex.EncodeToString(id)) {
 			return attest.Reject(attest.CheckPlatformDenied, "platform %x is on the deny list", id)
 		}

@@ -148,7 +148,7 @@ func TestDenied(t *testing.T) {
 		t.Fatal(rej)
 	}
 	module := hex.EncodeToString(p.Report([64]byte{})[16:64])
-	if len(asked) != 5 || !slices.Contains(asked, module) || !slices.Contains(asked, simulated.FMSPC()) {
+	if len(asked) != 6 || !slices.Contains(asked, module) || !slices.Contains(asked, simulated.FMSPC()) {
 		t.Errorf("asked for %v", asked)
 	}
 	for _, id := range asked {

@@ -55,7 +55,7 @@ type Config struct {
 	// warns while it is on, and the setting is recorded.
 	OpenEnrolment bool `yaml:"open_enrolment" json:"open_enrolment"`
 	// PlatformDeny is a file of hardware that is refused whatever it proves, one id a
-	// line, in either case: SNP chip ids and TDX PPIDs in hex, Nitro module ids, cloud
+	// line, in either case: SNP chip ids, TDX PPIDs or their hashes in hex, Nitro module ids, cloud
 	// provider ids of VLEKs, vmUniqueIds of Azure, subjects of token issuers. Reloaded
 	// on SIGHUP.
 	PlatformDeny string `yaml:"platform_deny" json:"platform_deny,omitempty"`

@@ -252,6 +252,7 @@ type attempt struct {
 	recipient [32]byte
 	private   hpke.PrivateKey
 	status    int
+	header    http.Header
 	answer    []byte
 	took      time.Duration
 }
@@ -338,7 +339,7 @@ func (r *rig) send(ctx context.Context, a *attempt) error {
 	if a.answer, err = io.ReadAll(resp.Body); err != nil {
 		return err
 	}
-	a.status, a.took = resp.StatusCode, time.Since(t)
+	a.status, a.header, a.took = resp.StatusCode, resp.Header, time.Since(t)
 	return nil
 }
 
