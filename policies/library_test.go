@@ -2,6 +2,7 @@ package policies
 
 import (
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,8 +11,15 @@ import (
 func TestLibrary(t *testing.T) {
 	sequential(t)
 	e := engine(t)
+	manual, err := os.ReadFile("../docs/policies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	files := map[string][]byte{}
 	for _, r := range Library() {
+		if !strings.Contains(string(manual), "| `"+r.Name+"` | "+r.Threat+" |") {
+			t.Errorf("docs/policies.md does not list %s", r.Name)
+		}
 		files[r.Name+".rego"], files[r.Name+testSuffix] = r.Source, r.Tests
 		warnings, err := e.Inspect(t.Context(), policy(string(r.Source)))
 		if err != nil || len(warnings) > 0 {

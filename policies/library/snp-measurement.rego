@@ -18,9 +18,9 @@ allow if {
 	firmware_is_recent
 }
 
-# Lists and TCB levels are worth what they say only when they were issued lately.
+# The age is that of AMD's revocation list, which is issued for a year.
 firmware_is_recent if {
-	input.evidence.collateral_age <= 30 * 24 * 60 * 60
+	input.evidence.collateral_age <= 366 * 24 * 60 * 60
 	every part, least in minimum {
 		input.claims.snp.tcb.reported[part] >= least
 	}

@@ -36,7 +36,7 @@ test_another_privilege_level if {
 }
 
 test_old_lists if {
-	not release.allow with input as good with input.evidence.collateral_age as 2592001 with data.references.web as web
+	not release.allow with input as good with input.evidence.collateral_age as 31622401 with data.references.web as web
 }
 
 test_each_component_counts if {
