@@ -254,7 +254,7 @@ func (a *app) printRecord(r *receipt.Record) {
 		"policy", digestText(r.Policy), "references", digestText(r.References), "input", digestText(r.Input), "recipient", digestText(r.Recipient), "nonce", digestText(r.Nonce),
 		"correlation", r.Correlation, "binary", r.Binary)
 	if e := r.Evidence; e != nil {
-		a.fields("evidence", e.Type, "authority", e.Authority, "freshness", e.Freshness, "evidence hash", digestText(e.Digest))
+		a.fields("evidence", e.Type, "authority", e.Authority, "freshness", e.Freshness, "evidence hash", digestText(e.Digest), "anchors", digestText(e.Anchors))
 	}
 	if len(r.Detail) > 0 {
 		b, err := json.Marshal(r.Detail)
