@@ -195,6 +195,8 @@ func (c *Config) complete() error {
 		return errors.New("requests_per_second: want 5 or more (0: 200): one login or release takes several requests, and machines behind one address share them")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return errors.New("tls_cert and tls_key go together")
+	case c.CollateralOffline && len(c.issuerURLs()) > 0:
+		return errors.New("token_issuers: with collateral_offline nobody fetches an issuer's keys: name a file as its jwks")
 	}
 	return nil
 }
@@ -255,6 +257,7 @@ func (c *Config) needRestart(old *Config) []string {
 		"nonce_ttl": c.NonceTTL != old.NonceTTL, "requests_per_second": c.RequestsPerSecond != old.RequestsPerSecond,
 		"collateral_offline": c.CollateralOffline != old.CollateralOffline,
 		"amd_kds":            !slices.Equal(c.AMDKDS, old.AMDKDS), "intel_pcs": !slices.Equal(c.IntelPCS, old.IntelPCS),
+		"token_issuers": c.asksMore(old),
 	} {
 		if differs {
 			out = append(out, name)
@@ -264,7 +267,34 @@ func (c *Config) needRestart(old *Config) []string {
 	return out
 }
 
-// keep takes over from old what needRestart names.
+// issuerURLs are where the keys of issuers are, for those whose keys are in no file.
+func (c *Config) issuerURLs() map[string]string {
+	out := map[string]string{}
+	for _, i := range c.TokenIssuers {
+		switch {
+		case i.fileJWKS():
+		case i.JWKS == "":
+			out[i.Issuer] = strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
+		default:
+			out[i.Issuer] = i.JWKS
+		}
+	}
+	return out
+}
+
+// asksMore says whether c has an issuer with a URL that old did not have.
+func (c *Config) asksMore(old *Config) bool {
+	known := old.issuerURLs()
+	for issuer, address := range c.issuerURLs() {
+		if known[issuer] != address {
+			return true
+		}
+	}
+	return false
+}
+
+// keep takes over from old what needRestart names, but for issuers: one that was
+// taken away is not believed any more.
 func (c *Config) keep(old *Config) {
 	c.Listen, c.Hosts, c.KEK, c.NonceTTL, c.RequestsPerSecond = old.Listen, old.Hosts, old.KEK, old.NonceTTL, old.RequestsPerSecond
 	c.CollateralOffline, c.AMDKDS, c.IntelPCS = old.CollateralOffline, old.AMDKDS, old.IntelPCS

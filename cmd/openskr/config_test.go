@@ -1,9 +1,14 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/openskr/openskr/attest/tpm/tpmtest"
 )
 
 func TestConfigRefuses(t *testing.T) {
@@ -93,6 +98,64 @@ func TestNeedRestart(t *testing.T) {
 	fresh = Config{KEK: "/b", Listen: "h:2", Hosts: []string{"i"}, NonceTTL: 2, RequestsPerSecond: 6}
 	if got := strings.Join(fresh.needRestart(&old), " "); got != "hosts kek listen nonce_ttl requests_per_second" {
 		t.Error(got)
+	}
+}
+
+// An issuer whose keys come from a URL that the endorser was not made with waits for
+// a restart; one that was taken away, or whose keys are in a file, does not.
+func TestNeedRestartForIssuers(t *testing.T) {
+	a, b := TokenIssuer{Issuer: "https://a.example"}, TokenIssuer{Issuer: "https://b.example", JWKS: "https://b.example/keys"}
+	file, moved := TokenIssuer{Issuer: "https://c.example", JWKS: "/keys.json"}, b
+	moved.JWKS += "/new"
+	old := Config{TokenIssuers: []TokenIssuer{a, b}}
+	for name, c := range map[string]struct {
+		issuers []TokenIssuer
+		restart bool
+	}{
+		"same": {[]TokenIssuer{b, a}, false}, "fewer": {[]TokenIssuer{a}, false}, "a file more": {[]TokenIssuer{a, b, file}, false},
+		"another URL": {[]TokenIssuer{a, moved}, true}, "one more": {[]TokenIssuer{a, b, {Issuer: "https://d.example"}}, true},
+	} {
+		fresh := Config{TokenIssuers: c.issuers}
+		if got := len(fresh.needRestart(&old)) > 0; got != c.restart {
+			t.Errorf("%s: restart %v", name, got)
+		}
+		fresh.keep(&old)
+		if len(fresh.TokenIssuers) != len(c.issuers) {
+			t.Errorf("%s: issuers of before are believed", name)
+		}
+	}
+}
+
+// TestConfigCheckIsServe: what serve would refuse for its roots, issuers and mirrors,
+// config check refuses.
+func TestConfigCheckIsServe(t *testing.T) {
+	ca, err := tpmtest.New(time.Now()) // its CA is on P-256
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	root, path := filepath.Join(dir, "root.der"), filepath.Join(dir, "openskr.yaml")
+	if err := os.WriteFile(root, ca.CA.Raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for member, code := range map[string]int{
+		"nitro_roots: [" + root + "]":                                                   codeUsage, // not P-384
+		"snp_roots: [" + root + "]":                                                     codeUsage,
+		"amd_kds: ['http://kds.example']":                                               codeUsage,
+		"intel_pcs: [pccs.example]":                                                     codeUsage,
+		"intel_pcs: ['https://pccs.example:8081']":                                      0,
+		"token_issuers: [{kind: jwt, issuer: 'https://a.b'}]":                           codeUsage,
+		"token_issuers: [{kind: ita, issuer: 'https://a.b'}]":                           0,
+		"token_issuers: [{kind: gcs, issuer: 'https://a.b'}]":                           codeUsage, // without audience
+		"collateral_offline: true":                                                      0,
+		"collateral_offline: true\ntoken_issuers: [{kind: ita, issuer: 'https://a.b'}]": codeUsage,
+	} {
+		if err := os.WriteFile(path, []byte(member+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, stderr := call(t, "config", "check", path); got != code {
+			t.Errorf("%s: exit %d, %s", member, got, stderr)
+		}
 	}
 }
 

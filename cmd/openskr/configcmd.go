@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/openskr/openskr/attest/all"
+	"github.com/openskr/openskr/internal/endorser"
 )
 
 func newConfigCmd(a *app) *cobra.Command {
@@ -28,11 +31,8 @@ func newConfigCmd(a *app) *cobra.Command {
 			if err != nil {
 				return unreadable(err)
 			}
-			if _, err := (&broker{}).loadSettings(c); err != nil {
+			if err := c.works(); err != nil {
 				return unreadable(err)
-			}
-			if _, err := certPool(c.EKRoots); err != nil {
-				return unreadable(fmt.Errorf("ek_roots: %w", err))
 			}
 			d, err := c.Digest()
 			if err != nil {
@@ -52,6 +52,22 @@ func newConfigCmd(a *app) *cobra.Command {
 	check.Flags().StringVar(&data, "data", "", "data `DIR` of a deployment, for its "+configName)
 	root.AddCommand(check)
 	return root
+}
+
+// works makes what serve makes of c, as far as that needs no deployment.
+func (c *Config) works() error {
+	s, err := (&broker{}).loadSettings(c)
+	if err != nil {
+		return err
+	}
+	if _, err := certPool(c.EKRoots); err != nil {
+		return fmt.Errorf("ek_roots: %w", err)
+	}
+	if s.trust.Endorser, err = endorser.New(endorser.Config{AMD: c.AMDKDS, Intel: c.IntelPCS, Issuers: c.issuerURLs()}); err != nil {
+		return err
+	}
+	_, err = all.New(s.trust)
+	return err
 }
 
 // maxArgs allows up to n arguments.

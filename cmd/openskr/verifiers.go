@@ -27,17 +27,8 @@ const collateralDir = "collateral"
 
 // newEndorser keeps collateral in the data folder.
 func (b *broker) newEndorser() (*endorser.Endorser, error) {
-	issuers := map[string]string{}
-	for _, i := range b.cfg.TokenIssuers {
-		if !i.fileJWKS() {
-			issuers[i.Issuer] = i.JWKS
-			if i.JWKS == "" {
-				issuers[i.Issuer] = strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
-			}
-		}
-	}
 	return endorser.New(endorser.Config{
-		Dir: filepath.Join(b.dir, collateralDir), AMD: b.cfg.AMDKDS, Intel: b.cfg.IntelPCS, Issuers: issuers,
+		Dir: filepath.Join(b.dir, collateralDir), AMD: b.cfg.AMDKDS, Intel: b.cfg.IntelPCS, Issuers: b.cfg.issuerURLs(),
 		Offline: b.cfg.CollateralOffline, Now: b.now, Logger: b.logger, Observe: b.metrics.Collateral, Waiting: api.Outside,
 	})
 }
