@@ -52,6 +52,13 @@ func (a anchors) verify(certs []*x509.Certificate, at time.Time) (root *x509.Cer
 	if err != nil {
 		return nil, from, end, attest.Reject(attest.CheckChainUntrusted, "%w", err)
 	}
+	// x509 tries a stranger's key, of any size, before it asks whose it is. Intel's are
+	// all on P-256.
+	for _, c := range certs[:len(certs)-1] {
+		if _, err := p256(c); err != nil {
+			return nil, from, end, attest.Reject(attest.CheckChainUntrusted, "%w", err)
+		}
+	}
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(root)
 	for _, c := range certs[1 : len(certs)-1] {
