@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/sha256"
 	"errors"
-	"hash"
 	"math"
 	"runtime/debug"
 	"time"
@@ -116,8 +114,6 @@ func publicKeys(list []*ecdsa.PrivateKey) []*ecdsa.PublicKey {
 	}
 	return out
 }
-
-func newAnchorHash() hash.Hash { return sha256.New() }
 
 // rateOf allows bursts of two seconds.
 func rateOf(perSecond int) api.Rate {

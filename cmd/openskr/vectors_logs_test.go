@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
-	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/eventlog"
 	"github.com/openskr/openskr/attest/tdx"
 	tdxformat "github.com/openskr/openskr/attest/tdx/format"
@@ -21,15 +20,6 @@ import (
 	"github.com/openskr/openskr/attest/tpm/tpmtest"
 	"github.com/openskr/openskr/internal/strict"
 )
-
-func offline(t *testing.T) attest.Verifier {
-	t.Helper()
-	v, err := all.New(all.Config{TPM: &tpm.Config{AllowUncertifiedAK: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
 
 // A log is nothing by itself, so a fake machine whose registers hold what the log
 // leads to presents it: what its claims say, or why it is refused.
