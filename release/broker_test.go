@@ -179,6 +179,13 @@ func fail(call string, r release.Reason) func(*rt.Ports) {
 	return func(p *rt.Ports) { p.Fail[call] = release.Refuse(r, "told to") }
 }
 
+// signed is a refusal of evidence whose signer had been proven.
+func signed(c attest.Check) func(*rt.Ports) {
+	r := attest.Reject(c, "no")
+	r.Identity = &attest.Identity{Kind: "tpm", ID: "m1"}
+	return func(p *rt.Ports) { p.Fail[rt.CallVerify] = r }
+}
+
 func refusals() []refusal {
 	check := func(c attest.Check) release.Reason { return release.Reason(c) }
 	stranger := []refusal{
@@ -194,6 +201,7 @@ func refusals() []refusal {
 		{name: "evidence", spoil: func(p *rt.Ports) {
 			p.Fail[rt.CallVerify] = attest.Reject(attest.CheckSignature, "no")
 		}, reason: check(attest.CheckSignature)},
+		{name: "no collateral, signer known", spoil: signed(attest.CheckCollateralUnavailable), reason: check(attest.CheckCollateralUnavailable)},
 		{name: "a verifier's bare error", spoil: func(p *rt.Ports) { p.Fail[rt.CallVerify] = errors.New("no") }, reason: release.ReasonInternal},
 		{name: "unknown key and bad evidence", spoil: func(p *rt.Ports) {
 			p.Fail[rt.CallFind] = release.Refuse(release.ReasonKeyUnavailable, "none")
@@ -201,11 +209,7 @@ func refusals() []refusal {
 		}, reason: check(attest.CheckSignature)},
 	}
 	known := []refusal{
-		{name: "evidence, signer known", spoil: func(p *rt.Ports) {
-			r := attest.Reject(attest.CheckEventLogReplay, "no")
-			r.Identity = &attest.Identity{Kind: "tpm", ID: "m1"}
-			p.Fail[rt.CallVerify] = r
-		}, reason: check(attest.CheckEventLogReplay)},
+		{name: "evidence, signer known", spoil: signed(attest.CheckEventLogReplay), reason: check(attest.CheckEventLogReplay)},
 		{name: "unknown machine", spoil: fail(rt.CallMachine, release.ReasonMachineUnknown), reason: release.ReasonMachineUnknown},
 		{name: "pending machine", spoil: func(p *rt.Ports) { p.Enrolled.Status = release.MachinePending }, reason: release.ReasonMachinePending},
 		{name: "denied machine", spoil: func(p *rt.Ports) { p.Enrolled.Status = release.MachineDenied }, reason: release.ReasonMachineDenied},

@@ -227,10 +227,11 @@ func unrecorded(text, err error) error {
 }
 
 // unverified records a refusal of evidence: in full when the signing identity had
-// been proven before the check failed, else folded.
+// been proven before the check failed, else folded. That collateral cannot be had says
+// nothing about the machine: it is counted, and the same request may come again.
 func (b *Broker) unverified(ctx context.Context, req Request, a *admission, why error) error {
 	var r *attest.Rejection
-	if !errors.As(why, &r) || r.Identity == nil {
+	if !errors.As(why, &r) || r.Identity == nil || ReasonOf(why).Class() == ClassUnavailable {
 		return b.stranger(req, why)
 	}
 	return b.deny(ctx, a.proven(b, req, &attest.Result{Type: req.Evidence.Type, Identity: *r.Identity}), why)

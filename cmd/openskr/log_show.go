@@ -121,7 +121,11 @@ func (a *app) printStranger(s *audit.Stranger) error {
 	if a.json {
 		return printJSON(a.stdout, map[string]any{"stranger": s})
 	}
-	fmt.Fprintf(a.stdout, "refused at %s, from %s, before any identity was proven; the log counts it only\n", milliStamp(s.Time.UnixMilli()), printable(s.Source))
+	when := "before any identity was proven"
+	if s.Check.Class() == release.ClassUnavailable {
+		when = "without a verdict about the machine"
+	}
+	fmt.Fprintf(a.stdout, "refused at %s, from %s, %s; the log counts it only\n", milliStamp(s.Time.UnixMilli()), printable(s.Source), when)
 	a.printRefusal(&s.Refusal)
 	return nil
 }

@@ -52,6 +52,7 @@ type rig struct {
 	// hardware, when set, makes the evidence instead of the machine's TPM.
 	hardware func(runtimeData []byte) (attest.Evidence, error)
 	child    *exec.Cmd
+	env      []string // of the child, besides this process's
 	client   *http.Client
 }
 
@@ -211,7 +212,7 @@ func (r *rig) start(s servedBroker) {
 		r.tb.Fatal(err)
 	}
 	r.child = exec.Command(os.Args[0])
-	r.child.Env = append(os.Environ(), serveEnv+"="+string(env))
+	r.child.Env = append(append(os.Environ(), r.env...), serveEnv+"="+string(env))
 	r.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log bytes.Buffer
 	r.child.Stderr = &log

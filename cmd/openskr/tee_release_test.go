@@ -60,16 +60,7 @@ func (r *teeRig) denyList(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "denied")
 	write(t, path, []byte("# none yet\n"))
-	file := filepath.Join(r.dir, configName)
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := strings.Replace(string(text), `platform_deny: ""`, "platform_deny: "+path, 1)
-	if named == string(text) {
-		t.Fatal("no platform_deny in the configuration")
-	}
-	write(t, file, []byte(named))
+	r.configure(t, `platform_deny: ""`, "platform_deny: "+path)
 	return path
 }
 

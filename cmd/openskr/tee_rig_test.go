@@ -209,6 +209,21 @@ func (r *teeRig) refusedAs(t *testing.T, a *attempt, reason release.Reason) stri
 	return out.Error.Correlation
 }
 
+// configure changes a line that init wrote.
+func (r *teeRig) configure(t *testing.T, line, into string) {
+	t.Helper()
+	file := filepath.Join(r.dir, configName)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), line, into, 1)
+	if changed == string(text) {
+		t.Fatalf("no line %s in the configuration", line)
+	}
+	write(t, file, []byte(changed))
+}
+
 // operator runs a command of the operator, which must succeed, and gives what it printed.
 func (r *teeRig) operator(t *testing.T, args ...string) string {
 	t.Helper()
