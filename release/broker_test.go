@@ -179,13 +179,6 @@ func fail(call string, r release.Reason) func(*rt.Ports) {
 	return func(p *rt.Ports) { p.Fail[call] = release.Refuse(r, "told to") }
 }
 
-// signed is a refusal of evidence whose signer had been proven.
-func signed(c attest.Check) func(*rt.Ports) {
-	r := attest.Reject(c, "no")
-	r.Identity = &attest.Identity{Kind: "tpm", ID: "m1"}
-	return func(p *rt.Ports) { p.Fail[rt.CallVerify] = r }
-}
-
 func refusals() []refusal {
 	check := func(c attest.Check) release.Reason { return release.Reason(c) }
 	stranger := []refusal{

@@ -204,3 +204,10 @@ func TestBadRecipientBurnsTheNonce(t *testing.T) {
 		t.Error("opened or recorded")
 	}
 }
+
+// signed is a refusal of evidence whose signer had been proven.
+func signed(c attest.Check) func(*rt.Ports) {
+	r := attest.Reject(c, "no")
+	r.Identity = &attest.Identity{Kind: "tpm", ID: "m1"}
+	return func(p *rt.Ports) { p.Fail[rt.CallVerify] = r }
+}
