@@ -32,7 +32,7 @@ func (e *Evaluator) judge(ctx context.Context, a *Appraisal, p *Proof, at time.T
 	}
 	a.Revocation = attest.Checked
 	a.TCB.dates(info, qe, rootList, pckList)
-	a.CollateralAge, a.TCB.Number = at.Sub(a.TCB.Issued), min(info.Number, qe.Number)
+	a.CollateralAge, a.TCB.Number = max(0, at.Sub(a.TCB.Issued)), min(info.Number, qe.Number)
 	return a.TCB.converge(info, qe, p)
 }
 

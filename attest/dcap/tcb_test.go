@@ -157,6 +157,25 @@ func TestEachDocument(t *testing.T) {
 	}
 }
 
+// TestSlowClock: a document that Intel issues while it is asked for is not of the
+// future because our clock is some minutes slow, and not younger than nothing.
+func TestSlowClock(t *testing.T) {
+	p := platform(t, 1, nil)
+	for after, good := range map[time.Duration]bool{time.Second: true, 10 * time.Minute: true, 10*time.Minute + time.Second: false} {
+		docs := all(t, platform(t, 1, issued(after)))
+		e := evaluator(t, dcap.Config{Roots: p.Roots(), Endorser: docs})
+		for range 2 { // from the cache too
+			a, rej := evaluate(t, e, tdQuote(t, p), at())
+			switch {
+			case good != (rej == nil), rej != nil && rej.Check != attest.CheckCollateralInvalid:
+				t.Errorf("issued in %v: %v", after, rej)
+			case a != nil && a.CollateralAge != 0:
+				t.Errorf("issued in %v: age %v", after, a.CollateralAge)
+			}
+		}
+	}
+}
+
 // TestCachedCollateralEnds: what was verified once is not good for ever, and a new
 // list counts at once.
 func TestCachedCollateralEnds(t *testing.T) {
