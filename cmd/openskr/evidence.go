@@ -219,6 +219,10 @@ func (v *verification) fill(res *attest.Result, want attest.Expect) {
 
 // require refuses what a --require flag asks for and nothing proved.
 func (f *evidenceFlags) require(v *verification) error {
+	tcb := "this type of evidence has no TCB status: compare the levels in its claims"
+	if v.TCB == attest.Unknown {
+		tcb = "the TCB status is unknown: give TCB info and QE identity with --collateral"
+	}
 	for _, r := range []struct {
 		asked bool
 		got   attest.Status
@@ -230,7 +234,7 @@ func (f *evidenceFlags) require(v *verification) error {
 		{f.binding, v.Binding, attest.CheckNoRecipient, "binding to a recipient is not checked: give --runtime-data"},
 		{f.resides, v.Residency, attest.CheckRecipientUnbound, "the recipient key is not proven to live in the TPM"},
 		{f.revoked, v.Revocation, attest.CheckCertRevoked, "revocation is not checked: give the CRLs with --collateral"},
-		{f.tcb, v.TCB, attest.CheckTCBUnknown, "the TCB status is unknown: give TCB info and QE identity with --collateral"},
+		{f.tcb, v.TCB, attest.CheckTCBUnknown, tcb},
 	} {
 		if r.asked && r.got != attest.Checked {
 			return attest.Reject(r.check, "%s", r.need)

@@ -35,6 +35,9 @@ func (a *app) offlineVerifier(f *evidenceFlags, ev *attest.Evidence) (attest.Ver
 }
 
 func (a *app) offlineTrust(f *evidenceFlags, ev *attest.Evidence) (c all.Config, err error) {
+	if err := f.trusts(ev.Type); err != nil {
+		return c, err
+	}
 	if f.simulation != "" {
 		c.Seed, err = simulated(f.simulation, ev.Type)
 		return c, err

@@ -23,9 +23,9 @@ import (
 
 // evidenceFiles says which raw files each type is made of.
 func evidenceFiles() map[attest.Type][]string {
-	tpmFiles := []string{"attestation", "quote", "signature", "ak", "pcrs", "eventlog", "ak-cert", "ak-roots"}
+	tpmFiles := []string{"attestation", "quote", "signature", "ak", "pcrs", "eventlog", "ak-cert"}
 	return map[attest.Type][]string{
-		attest.TypeTPM:      tpmFiles,
+		attest.TypeTPM:      append([]string{"ak-roots"}, tpmFiles...),
 		attest.TypeSNP:      {"report", "endorsement"},
 		attest.TypeTDX:      {"quote", "ccel"},
 		attest.TypeSGX:      {"quote"},
@@ -57,17 +57,37 @@ func (f *evidenceFlags) fits(fl *pflag.FlagSet) (err error) {
 			part = part || slices.Contains(names, g.Name)
 		}
 		switch {
-		case !part || slices.Contains(own, g.Name) || err != nil:
-		case f.typ == "":
-			if f.body != "" && (g.Name == "ak-cert" || g.Name == "ak-roots" || g.Name == "jwks" || g.Name == "endorsement") {
-				return
-			}
+		case err != nil:
+		case g.Value.Type() == "string" && g.Value.String() == "": // an unset variable of a script must not turn a check off
+			err = usagef("--%s is empty", g.Name)
+		case !part:
+		case f.body != "" && !slices.Contains([]string{"ak-cert", "ak-roots", "jwks", "endorsement"}, g.Name):
 			err = usagef("--evidence holds everything: do not give --%s too", g.Name)
-		default:
+		case f.typ != "" && !slices.Contains(own, g.Name):
 			err = usagef("--%s is not part of evidence of type %s", g.Name, f.typ)
 		}
 	})
 	return err
+}
+
+// trusts refuses what verifying evidence of type t would not look at.
+func (f *evidenceFlags) trusts(t attest.Type) error {
+	quoted := []attest.Type{attest.TypeSNP, attest.TypeTDX, attest.TypeSGX, attest.TypeGCE}
+	for _, g := range []struct {
+		name  string
+		given bool
+		types []attest.Type
+	}{
+		{"root", len(f.roots) > 0, append(quoted, attest.TypeNitro)},
+		{"collateral", len(f.collateral) > 0, append(quoted, attest.TypeAzureCVM)},
+		{"ak-roots", f.akRoots != "", []attest.Type{attest.TypeTPM}},
+		{"jwks", f.jwks != "", []attest.Type{attest.TypeToken}},
+	} {
+		if g.given && !slices.Contains(g.types, t) {
+			return usagef("--%s says nothing about evidence of type %.32q", g.name, t)
+		}
+	}
+	return nil
 }
 
 // parts makes the body of ev, whose type is not tpm, from raw files.
