@@ -80,7 +80,7 @@ func TestSuite(t *testing.T) {
 		attesttest.Run(t, attesttest.Case{
 			Verifier: trusting(t, p), Evidence: evidence(t, p), Expect: attest.Expect{At: at()}, Stride: stride,
 			Strangers: map[string]attest.Verifier{"another platform": trusting(t, platform(t, 2, nil))},
-			NotBefore: from, NotAfter: from.Add(simulated.Validity),
+			NotBefore: from.Add(-10 * time.Minute), NotAfter: from.Add(simulated.Validity),
 		})
 	}
 }
