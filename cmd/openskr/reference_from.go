@@ -130,8 +130,8 @@ func measurements(c attest.Claims) (out []taken) {
 	put("tpm_firmware", tpm["firmware_version"], false)
 	put("cmdline", object(c["boot"])["cmdline"], false)
 	banks := object(tpm["pcrs"])
-	for _, bank := range []string{"sha256", "sha384"} {
-		for i, v := range object(banks[bank]) {
+	for _, values := range []any{banks["sha256"], banks["sha384"], nitro["nitrotpm_pcrs"]} {
+		for i, v := range object(values) {
 			put("pcr"+i, v, slices.Contains([]string{"0", "2", "4", "7", "8", "9", "11", "12"}, i))
 		}
 	}

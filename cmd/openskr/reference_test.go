@@ -94,6 +94,10 @@ func TestMeasurements(t *testing.T) {
 	if got := strings.Join(usual, " "); got != "mrenclave=04 mrtd=01 nitro-pcr0=0a pcr4=08 rtmr1=02 snp-measurement=05" {
 		t.Error(got)
 	}
+	instance := measurements(attest.Claims{"nitro": map[string]any{"nitrotpm_pcrs": map[string]any{"4": "0c"}}})
+	if len(instance) != 1 || instance[0] != (taken{"pcr4", "0c", true}) {
+		t.Errorf("NitroTPM: %v", instance)
+	}
 	if got := strings.Join(named, " "); got != "chip=06 ek=07 nitro-pcr3=0b nitro-pcr8=00 pcr1=09 pcr12=00 rtmr3=03" {
 		t.Error(got)
 	}
