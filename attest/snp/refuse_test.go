@@ -194,7 +194,7 @@ func TestFacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !res.Facts.Migratable || res.Facts.Debug || res.Facts.CollateralAge != 90*time.Minute || res.Authority != "ARK-Milan" {
+	if !res.Facts.Migratable || res.Facts.Debug || res.Facts.CollateralAge != 90*time.Minute || res.Authority != `CN=ARK-Milan,O=OpenSKR simulation\, not AMD` {
 		t.Errorf("%+v", res)
 	}
 	if _, err := v.Verify(t.Context(), evidence(t, p, simulated.Chip{}), attest.Expect{At: now}); checkOf(err) != attest.CheckVMPL {

@@ -230,7 +230,7 @@ func (v *Verifier) judge(p *proven) (*attest.Result, *attest.Rejection) {
 		return nil, attest.Reject(attest.CheckTCBMismatch, "%w", err)
 	}
 	return &attest.Result{
-		Type: v.cfg.Type, Authority: p.chain.product.ARK.Subject.CommonName, Identity: v.identity(p), Claims: r.claims(p.chain, tcbs),
+		Type: v.cfg.Type, Authority: p.chain.product.ARK.Subject.String(), Identity: v.identity(p), Claims: r.claims(p.chain, tcbs),
 		Facts: attest.Facts{
 			Chain: true, Signature: true, Revocation: p.revocation, CollateralAge: p.age,
 			Migratable: r.policy&policyMigrateMA != 0,
