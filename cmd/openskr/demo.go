@@ -84,8 +84,11 @@ func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool, tee *demoT
 		}
 	}
 	if !d.json {
-		fmt.Fprintf(d.out, "\n%s in %.1f s. Next: README.md (three ways in), docs/operations.md (a real deployment), docs/policies.md.\n",
-			d.paint("32;1", "Done"), time.Since(d.start).Seconds())
+		next := "README.md (three ways in), docs/operations.md (a real deployment), docs/policies.md"
+		if tee != nil {
+			next = "docs/agent.md (real hardware), docs/references.md, policies/library (ready policies)"
+		}
+		fmt.Fprintf(d.out, "\n%s in %.1f s. Next: %s.\n", d.paint("32;1", "Done"), time.Since(d.start).Seconds(), next)
 	}
 	return nil
 }

@@ -125,7 +125,21 @@ func (c *teeRun) strangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	rebound := c.decision(t, c.refusedAs(t, stolen, release.Reason(attest.CheckReportData)))
-	for name, d := range map[string]decision{"replay": replayed, "rebound": rebound} {
+
+	// Evidence for one key, with the challenge of another.
+	crossed := c.attempt(t, c.key, collect)
+	unversioned := c.key[:strings.LastIndexByte(c.key, '/')]
+	if err := crossed.write(c.trust.Deployment, unversioned); err != nil {
+		t.Fatal(err)
+	}
+	if ev, err = collect(crossed.runtime); err == nil {
+		err = crossed.with(ev)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := c.decision(t, c.refusedAs(t, crossed, release.ReasonNonceScope))
+	for name, d := range map[string]decision{"replay": replayed, "rebound": rebound, "crossed": elsewhere} {
 		if d.Stranger == nil || d.Record != nil {
 			t.Errorf("%s: not counted as a stranger: %+v", name, d)
 		}
