@@ -54,6 +54,9 @@ type Deployment struct {
 	TokenKeys    []*ecdsa.PrivateKey
 	AKCAs        []CA
 	TLSCAs       []CA
+	// AttestationKeys sign tokens of the attestation service; none in the store of an
+	// earlier version, until [Deployment.Complete].
+	AttestationKeys []Certified
 
 	// 32 bytes each, for one use each.
 	NonceKey, EnrollKey, PseudonymKey, PageKey, ObjectKey []byte
@@ -262,6 +265,9 @@ func (d *Deployment) use(r *ring) (err error) {
 	if d.AKCAs, err = cas(r.AKCA); err != nil {
 		return err
 	}
-	d.TLSCAs, err = cas(r.TLSCA)
+	if d.TLSCAs, err = cas(r.TLSCA); err != nil {
+		return err
+	}
+	d.AttestationKeys, err = certifieds(r.Attestation)
 	return err
 }

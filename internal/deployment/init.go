@@ -233,6 +233,9 @@ func (d *Deployment) fingerprints() (map[string]string, error) {
 		}
 		out[string(kind)] = sum(der)
 	}
+	if len(d.AttestationKeys) > 0 {
+		out[string(KindAttestation)] = sum(d.AttestationKeys[0].Cert.Raw)
+	}
 	return out, nil
 }
 

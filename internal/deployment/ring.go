@@ -25,10 +25,15 @@ const (
 	KindToken    Kind = "token"    // P-256, signs access tokens
 	KindAKCA     Kind = "ak-ca"    // P-256, certifies attestation keys
 	KindTLSCA    Kind = "tls-ca"   // P-256, certifies the broker's TLS leaf
+	// KindAttestation is RSA of 2048 bits, since Azure's clients verify nothing else: it
+	// signs tokens of the attestation service.
+	KindAttestation Kind = "attestation"
 )
 
 // Kinds lists every kind.
-func Kinds() []Kind { return []Kind{KindLog, KindResponse, KindToken, KindAKCA, KindTLSCA} }
+func Kinds() []Kind {
+	return []Kind{KindLog, KindResponse, KindToken, KindAKCA, KindTLSCA, KindAttestation}
+}
 
 // ring is the deployment's private keys as they are sealed in "deployment/keys".
 // The first of a list signs; every one is accepted and listed in agent.json.
@@ -39,6 +44,9 @@ type ring struct {
 	Token    [][]byte    `json:"token"`    // PKCS#8
 	AKCA     []authority `json:"ak_ca"`
 	TLSCA    []authority `json:"tls_ca"`
+	// Attestation is absent from the stores of versions before the attestation service,
+	// until [Deployment.Complete].
+	Attestation []authority `json:"attestation,omitempty"`
 }
 
 // authority is a CA at rest: certificate DER and PKCS#8 key.
@@ -80,6 +88,10 @@ func (r *ring) add(k Kind, id, origin string, now time.Time) (err error) {
 		var a authority
 		a, err = newCA("OpenSKR TLS CA "+id, now, forTLS)
 		r.TLSCA = append(r.TLSCA, a)
+	case KindAttestation:
+		var a authority
+		a, err = newCertified("OpenSKR attestation "+id, now)
+		r.Attestation = append(r.Attestation, a)
 	default:
 		err = fmt.Errorf("no key of kind %q", k)
 	}

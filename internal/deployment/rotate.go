@@ -31,28 +31,55 @@ func (d *Deployment) Rotate(ctx context.Context, rec *release.Record, kind Kind,
 	if err := next.rotate(kind, step, d); err != nil {
 		return release.Refuse(release.ReasonConflict, "%s key: %w", kind, err)
 	}
-	plain, err := next.encode()
+	if _, err := d.replace(ctx, rec, &next, kind, step); err != nil {
+		return err
+	}
+	d.ring = &next
+	return nil
+}
+
+// Complete makes the keys that a store of an earlier version lacks, in a record each,
+// and takes them into use. rec makes the base record.
+func (d *Deployment) Complete(ctx context.Context, rec func() *release.Record) error {
+	d.rotating.Lock()
+	defer d.rotating.Unlock()
+	if len(d.ring.Attestation) > 0 {
+		return nil
+	}
+	next := *d.ring
+	if err := next.add(KindAttestation, d.ID, d.Origin, d.now()); err != nil {
+		return err
+	}
+	after, err := d.replace(ctx, rec(), &next, KindAttestation, "make")
 	if err != nil {
 		return err
+	}
+	d.ring, d.AttestationKeys = &next, after.AttestationKeys
+	return nil
+}
+
+// replace records a step and stores the ring that it leads to. It gives the deployment
+// as that ring has it.
+func (d *Deployment) replace(ctx context.Context, rec *release.Record, next *ring, kind Kind, step Step) (*Deployment, error) {
+	plain, err := next.encode()
+	if err != nil {
+		return nil, err
 	}
 	defer clear(plain)
 	sealed, err := d.Root.Seal(plain, aad(secretKeys, d.ID))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	after := &Deployment{Origin: d.Origin}
-	if err := after.use(&next); err != nil {
-		return err
+	if err := after.use(next); err != nil {
+		return nil, err
 	}
 	if rec.Detail, err = after.fingerprints(); err != nil {
-		return err
+		return nil, err
 	}
 	rec.Operation, rec.Detail["kind"], rec.Detail["step"] = "deployment/rotate", string(kind), string(step)
 	_, err = d.log.Change(ctx, rec, func(tx keyvault.Tx, _ int64) error { return tx.ReplaceSecret(secretKeys, sealed) })
-	if err == nil {
-		d.ring = &next
-	}
-	return err
+	return after, err
 }
 
 // rotate changes the lists of r, which share nothing with those of d afterwards.
@@ -68,6 +95,8 @@ func (r *ring) rotate(kind Kind, step Step, d *Deployment) (err error) {
 		r.AKCA, err = turn(r.AKCA, step)
 	case KindTLSCA:
 		r.TLSCA, err = turn(r.TLSCA, step)
+	case KindAttestation:
+		r.Attestation, err = turn(r.Attestation, step)
 	default:
 		return fmt.Errorf("no key of this kind rotates")
 	}
