@@ -189,11 +189,20 @@ its signature. Exit code 3 says that one is forged or past its next update.`,
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			docs, err := loadCollateral(dir)
+			if data != "" {
+				if _, err := os.Stat(filepath.Join(data, deployment.Database)); err != nil {
+					return unreadable(err)
+				}
+			}
+			trust, err := trustIn(data)
 			if err != nil {
 				return err
 			}
-			trust, err := trustIn(data)
+			if held, err := os.ReadDir(dir); data != "" && len(held) == 0 && (err == nil || errors.Is(err, os.ErrNotExist)) {
+				fmt.Fprintln(a.stderr, "nothing yet: the broker asks for documents when evidence needs them, or takes those of `openskr collateral import`")
+				return a.printDocuments([]documentLine{})
+			}
+			docs, err := loadCollateral(dir)
 			if err != nil {
 				return err
 			}
