@@ -33,7 +33,7 @@ func NewSeed(path string) error {
 func ReadSeed(path string) (seed [SeedSize]byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return seed, err
+		return seed, fmt.Errorf("%w; openskr init --simulation makes a seed, %s in its data folder", err, SeedFile)
 	}
 	defer f.Close()
 	fi, err := f.Stat()
