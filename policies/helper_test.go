@@ -52,7 +52,7 @@ func claimsSchema() map[string]any {
 			"measurement": str, "chip_id": str, "id_key_digest": str, "vmpl": num,
 			"tcb": object(map[string]any{"reported": object(map[string]any{"boot_loader": num, "tee": num, "snp": num, "microcode": num})}),
 		}),
-		"tdx_mrtd": str, "tdx_rtmr0": str, "tdx_rtmr1": str, "tdx_rtmr2": str,
+		"tdx_mrtd": str, "tdx_rtmr0": str, "tdx_rtmr1": str, "tdx_rtmr2": str, "tdx_td_attributes_septve_disable": boolean,
 		"nitro": object(map[string]any{"pcrs": object(pcrs)}), "gce": object(map[string]any{"project_id": str, "project_number": str}),
 		"unverified": object(map[string]any{"os_distro": str}), "attester_tcb_status": str,
 		// not of a TEE: for tests of the language

@@ -17,6 +17,7 @@ allow if {
 	known("rtmr0", input.claims.tdx_rtmr0)
 	known("rtmr1", input.claims.tdx_rtmr1)
 	known("rtmr2", input.claims.tdx_rtmr2)
+	input.claims.tdx_td_attributes_septve_disable == true # else the host may interrupt the machine's own accesses to memory
 }
 
 accepted := {"UpToDate", "SWHardeningNeeded"}

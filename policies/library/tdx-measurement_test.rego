@@ -9,7 +9,7 @@ web := {"mrtd": listed, "rtmr0": listed, "rtmr1": listed, "rtmr2": listed}
 good := {
 	"request": {"time": 1000},
 	"evidence": {"type": "tdx", "freshness": "nonce", "tcb_status": "UpToDate", "collateral_age": 3600},
-	"claims": {"tdx_mrtd": "aa", "tdx_rtmr0": "aa", "tdx_rtmr1": "aa", "tdx_rtmr2": "aa"},
+	"claims": {"tdx_mrtd": "aa", "tdx_rtmr0": "aa", "tdx_rtmr1": "aa", "tdx_rtmr2": "aa", "tdx_td_attributes_septve_disable": true},
 }
 
 test_known_launch_is_released if release.allow with input as good with data.references.web as web
@@ -41,6 +41,10 @@ test_each_register_counts if {
 		changed := {r: v | some r, m in good.claims; v := {true: "bb", false: m}[r == register]}
 		not release.allow with input as good with input.claims as changed with data.references.web as web
 	}
+}
+
+test_host_may_raise_exceptions if {
+	not release.allow with input as good with input.claims.tdx_td_attributes_septve_disable as false with data.references.web as web
 }
 
 test_without_references if not release.allow with input as good with data.references as {}
