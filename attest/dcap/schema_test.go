@@ -1,11 +1,11 @@
 package dcap_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/attesttest"
 	"github.com/openskr/openskr/attest/dcap"
 	"github.com/openskr/openskr/attest/schema"
 	"github.com/openskr/openskr/attest/sgx"
@@ -28,7 +28,7 @@ func TestSchemaHoldsEveryClaim(t *testing.T) {
 		if rej != nil {
 			t.Fatal(rej)
 		}
-		conforms(t, "tdx", map[string]any(res.Claims), tdx.Schema())
+		attesttest.Claims(t, res.Claims, tdx.Schema())
 		vs, err := sgx.New(sgx.Config{Roots: p.Roots(), Endorser: e})
 		if err != nil {
 			t.Fatal(err)
@@ -38,10 +38,10 @@ func TestSchemaHoldsEveryClaim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conforms(t, "sgx", map[string]any(enclave.Claims), sgx.Schema())
+		attesttest.Claims(t, enclave.Claims, sgx.Schema())
 	}
 	schema.Union(tdx.Schema(), sgx.Schema())
-	conforms(t, "tcb", (&dcap.TCB{Status: attest.TCBUnknown}).Claims(), dcap.Schema())
+	attesttest.Claims(t, (&dcap.TCB{Status: attest.TCBUnknown}).Claims(), dcap.Schema())
 }
 
 func text(t *testing.T, b attest.Bytes) string {
@@ -51,34 +51,4 @@ func text(t *testing.T, b attest.Bytes) string {
 		t.Fatal(err)
 	}
 	return string(s)
-}
-
-// conforms checks the keywords that schemas here use, and that a claim has one of the
-// types that attest.Claims allows.
-func conforms(t *testing.T, at string, v any, schema map[string]any) {
-	t.Helper()
-	switch v := v.(type) {
-	case map[string]any:
-		properties, _ := schema["properties"].(map[string]any)
-		for name, member := range v {
-			s, ok := properties[name].(map[string]any)
-			if !ok {
-				t.Errorf("%s.%s is not in the schema", at, name)
-				continue
-			}
-			conforms(t, at+"."+name, member, s)
-		}
-	case []any:
-		for i, item := range v {
-			conforms(t, fmt.Sprint(at, i), item, schema["items"].(map[string]any))
-		}
-	case string, bool, int64:
-		want := map[string]string{"string": "string", "bool": "boolean", "int64": "integer"}[fmt.Sprintf("%T", v)]
-		if schema["type"] != want {
-			j, _ := json.Marshal(schema)
-			t.Errorf("%s is %T, schema %s", at, v, j)
-		}
-	default:
-		t.Errorf("%s is %T", at, v)
-	}
 }

@@ -8,51 +8,11 @@ import (
 	"testing"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/attesttest"
 	"github.com/openskr/openskr/attest/schema"
 	"github.com/openskr/openskr/attest/token"
 	"github.com/openskr/openskr/attest/tpm"
 )
-
-// conforms holds claims against the schema, at every depth.
-func conforms(t *testing.T, claims attest.Claims) {
-	t.Helper()
-	check(t, "claims", map[string]any(claims), token.Schema())
-}
-
-func check(t *testing.T, path string, v any, s map[string]any) {
-	t.Helper()
-	kind := ""
-	switch v := v.(type) {
-	case string:
-		kind = "string"
-	case bool:
-		kind = "boolean"
-	case int64, uint64:
-		kind = "integer"
-	case []any:
-		kind = "array"
-		for _, e := range v {
-			if items, ok := s["items"].(map[string]any); ok {
-				check(t, path+"[]", e, items)
-			}
-		}
-	case map[string]any:
-		kind = "object"
-		properties, closed := s["properties"].(map[string]any)
-		for name, e := range v {
-			if p, ok := properties[name].(map[string]any); ok {
-				check(t, path+"."+name, e, p)
-			} else if closed {
-				t.Errorf("%s.%s is not in the schema", path, name)
-			}
-		}
-	default:
-		t.Errorf("%s: %T is no type of a claim", path, v)
-	}
-	if s["type"] != kind {
-		t.Errorf("%s is a %s, schema says %v", path, kind, s["type"])
-	}
-}
 
 func TestSchemaUnites(t *testing.T) {
 	united := schema.Union(token.Schema(), tpm.Schema())
@@ -155,7 +115,7 @@ func (s *service) judged(t *testing.T, v verdict) {
 	case v.check == attest.CheckDebug && r.Identity == nil:
 		t.Error("the proven machine has no identity")
 	case err == nil:
-		conforms(t, res.Claims)
+		attesttest.Claims(t, res.Claims, token.Schema())
 	}
 }
 
@@ -310,7 +270,7 @@ func TestClaims(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			conforms(t, res.Claims)
+			attesttest.Claims(t, res.Claims, token.Schema())
 			for path, want := range tt.want {
 				if got := get(res.Claims, strings.Split(path, "/")...); !reflect.DeepEqual(got, want) {
 					t.Errorf("%s is %v, want %v", path, got, want)
@@ -334,7 +294,7 @@ func TestVeraison(t *testing.T) {
 	s.merge(t, veraison)
 	s.payload["eat_nonce"] = digest()
 	res := accept(t, s.verifier(t), evidence(s.token(t)))
-	conforms(t, res.Claims)
+	attesttest.Claims(t, res.Claims, token.Schema())
 	sub := res.Claims["ear"].(map[string]any)["submods"].([]any)[0].(map[string]any)
 	if sub["name"] != "PSA_IOT" || sub["policy_id"] != "policy://psa/60a0068d" || sub["trustworthiness"].(map[string]any)["executables"] != int64(3) {
 		t.Errorf("%v", sub)

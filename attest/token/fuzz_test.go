@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/attesttest"
 	"github.com/openskr/openskr/attest/token"
 )
 
@@ -55,7 +56,7 @@ func FuzzClaims(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			conforms(t, res.Claims)
+			attesttest.Claims(t, res.Claims, token.Schema())
 			if res.Facts.Bound || res.Recipient != nil || res.Facts.Freshness != attest.NotChecked {
 				t.Fatalf("%+v", res.Facts)
 			}
