@@ -30,7 +30,7 @@ func snpVectors() map[string]func(*testing.T, string) {
 		"snp-02-milan-trustee": verify(
 			vectorCase{args: milan, claims: map[string]any{
 				"snp.version": 2, "snp.guest_svn": 4, "snp.policy.debug": false, "snp.policy.smt": true, "snp.provisional": true,
-				"snp.id_key_digest": "0356…", "x-ms-sevsnpvm-is-debuggable": false, "x-ms-attestation-type": "sevsnpvm",
+				"snp.id_key_digest": "0356…", "snp.tcb.committed.microcode": 0x73, "snp.tcb.current.microcode": 0xce, "x-ms-sevsnpvm-is-debuggable": false, "x-ms-attestation-type": "sevsnpvm",
 			}},
 			vectorCase{args: "--type snp --report report.bin --endorsement ask_ark_asvk.pem --endorsement vcek.der"},
 			vectorCase{args: "--type snp --report report.bin --endorsement negative-vcek-invalid-legacy.der", check: attest.CheckChainUntrusted},
@@ -40,6 +40,7 @@ func snpVectors() map[string]func(*testing.T, string) {
 		"snp-03-milan-vlek-trustee": verify(
 			vectorCase{at: "2025-06-01T00:00:00Z", args: "--type snp --report report.bin --endorsement vlek.der", claims: map[string]any{
 				"snp.version": 3, "snp.signer": "vlek", "snp.vmpl": 1, "snp.csp_id": "CN=cc-us-east-2.amazonaws.com",
+				"snp.tcb.reported.microcode": 0xd9, "snp.tcb.reported.snp": 0x18, "snp.tcb.current.microcode": 0xdc, "snp.chip_id": nil,
 			}},
 			vectorCase{args: "--type snp --report report.bin --endorsement vlek.der", check: attest.CheckChainExpired}),
 		"snp-04-milan-virtee": verify(vectorCase{args: milan, claims: map[string]any{
@@ -116,7 +117,7 @@ func intelVectors() map[string]func(*testing.T, string) {
 			vectorCase{args: tdx + " --require-tcb", check: attest.CheckTCBUnknown}),
 		"tdx-03-trustee-tdx_quote_4": verify(vectorCase{args: tdx, check: attest.CheckDebug}),
 		"tdx-04-trustee-tdx_quote_5": verify(
-			vectorCase{args: tdx, claims: map[string]any{"tdx.version": 5, "tdx.fmspc": "90c06f000000"}, top: unknown}),
+			vectorCase{args: tdx, claims: map[string]any{"tdx.version": 5, "tdx.fmspc": "90c06f000000", "tdx.mrservicetd": "383c87d3…"}, top: unknown}),
 		"tdx-06-phala": verify(
 			vectorCase{
 				at: "2025-06-20T00:00:00Z", args: tdx + " --collateral collateral.json --require-tcb --require-revocation",
@@ -124,7 +125,7 @@ func intelVectors() map[string]func(*testing.T, string) {
 			},
 			vectorCase{args: tdx + " --collateral collateral.json", check: attest.CheckCollateralStale}),
 		"tdx-07-phala-outdated": verify(
-			vectorCase{args: tdx, claims: map[string]any{"tdx.version": 5}, top: unknown},
+			vectorCase{args: tdx, claims: map[string]any{"tdx.version": 5, "tdx.tee_tcb_svn": "0701…", "tdx.tee_tcb_svn2": "0d01…"}, top: unknown},
 			vectorCase{at: outdatedDay, args: tdx + " --collateral collateral.json", check: attest.CheckTCBUnknown}),
 		"tdx-10-lunal-live": verify(
 			vectorCase{args: tdx + " --ccel ccel_live2.bin", claims: map[string]any{"tdx.eventlog.present": true}, top: unknown},
