@@ -87,7 +87,7 @@ func (v *Verifier) attestationKey(raw []byte, ends []attest.Endorsement, at time
 }
 
 func (v *Verifier) verify(der []byte, supplied []*x509.Certificate, at time.Time) (*certificate, *attest.Rejection) {
-	ak, rej := tpm.VerifyExternalAK(der, v.cfg.Roots, slices.Concat(v.cfg.Intermediates, supplied), at)
+	ak, rej := tpm.VerifyExternalAK(der, v.cfg.Roots, v.below(supplied), at)
 	if rej != nil {
 		return nil, rej
 	}
@@ -113,6 +113,22 @@ func (v *Verifier) verify(der []byte, supplied []*x509.Certificate, at time.Time
 		return nil, attest.Reject(attest.CheckDebug, "AK certificate: the vTPM is not of Google's production")
 	}
 	return c, nil
+}
+
+// below gives the intermediates: those configured, and of the supplied those that a
+// root leads to. A stranger's own would have x509 try a hundred paths between them.
+func (v *Verifier) below(supplied []*x509.Certificate) []*x509.Certificate {
+	known := slices.Concat(v.cfg.Roots, v.cfg.Intermediates)
+	for i := 0; i < len(known); i++ {
+		supplied = slices.DeleteFunc(slices.Clone(supplied), func(c *x509.Certificate) bool {
+			below := bytes.Equal(c.RawIssuer, known[i].RawSubject) && c.CheckSignatureFrom(known[i]) == nil
+			if below {
+				known = append(known, c)
+			}
+			return below
+		})
+	}
+	return known[len(v.cfg.Roots):]
 }
 
 // checkProfile tells a certificate for signatures of a vTPM from any other below the
