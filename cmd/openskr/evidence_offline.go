@@ -26,7 +26,7 @@ func (a *app) offlineVerifier(f *evidenceFlags, ev *attest.Evidence) (attest.Ver
 	}
 	made, ok := v.Set[ev.Type]
 	if _, simulated := ev.Type.Base(); !ok && simulated {
-		return nil, usagef("evidence of type %.32q is of simulated hardware: only --simulation FILE, the seed of its deployment, verifies it", ev.Type)
+		return nil, usagef("evidence of type %.32q is of simulated hardware, which only evidence verify --simulation FILE believes, with the seed of its deployment", ev.Type)
 	}
 	if !ok {
 		return attest.Set{}, nil // refuses it by name
