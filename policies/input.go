@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -36,7 +39,7 @@ func document(in *release.Input) (*ast.Term, error) {
 		"evidence": map[string]any{
 			"type": ev.Type, "authority": ev.Authority, "freshness": ev.Freshness, "tcb_status": ev.TCBStatus, "collateral_age": ev.CollateralAge,
 		},
-		"claims": absent(in.Claims),
+		"claims": absent(exact(in.Claims)),
 		"key":    map[string]any{"name": in.Key.Name, "tags": table(in.Key.Tags), "attributes": attributes(in.Key.Attributes)},
 	}
 	if in.Machine != nil {
@@ -84,6 +87,51 @@ func absent(c attest.Claims) any {
 		return nil
 	}
 	return map[string]any(c)
+}
+
+// exact gives claims that OPA converts without loss: it makes an int of a uint64,
+// and a negative number of one above 2^63. Copies only what holds such a one.
+func exact(c attest.Claims) attest.Claims {
+	if !huge(map[string]any(c)) {
+		return c
+	}
+	return convert(map[string]any(c)).(map[string]any)
+}
+
+func huge(v any) bool {
+	switch v := v.(type) {
+	case uint64:
+		return v > math.MaxInt64
+	case map[string]any:
+		for _, e := range v {
+			if huge(e) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, huge)
+	}
+	return false
+}
+
+func convert(v any) any {
+	switch v := v.(type) {
+	case uint64:
+		return json.Number(strconv.FormatUint(v, 10))
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			out[k] = convert(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = convert(e)
+		}
+		return out
+	}
+	return v
 }
 
 var errText = errors.New("text is not UTF-8")
