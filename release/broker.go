@@ -42,7 +42,10 @@ type Config struct {
 }
 
 // Broker releases keys.
-type Broker struct{ Config }
+type Broker struct {
+	Config
+	refusals budget // of hardware
+}
 
 // New checks that nothing is missing.
 func New(c Config) (*Broker, error) {
@@ -53,7 +56,7 @@ func New(c Config) (*Broker, error) {
 	if c.Fault == nil {
 		c.Fault = func(string) {}
 	}
-	return &Broker{c}, nil
+	return &Broker{Config: c}, nil
 }
 
 // Release is the product in one function: admit, find, verify, evaluate, append,

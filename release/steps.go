@@ -200,6 +200,14 @@ func (p *proven) entry() Entry {
 
 // deny records the refusal of a proven machine and gives it back as the error.
 func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
+	if !enrols(p.result.Type) {
+		if !b.refusals.record(p.adm.at, p.result.Identity.ID) {
+			return b.stranger(p.req, why)
+		}
+		if !b.refusals.input(len(p.input)) {
+			p.input = nil // its digest is in the record
+		}
+	}
 	p.record.Decision, p.record.Reason = receipt.Deny, string(ReasonOf(why))
 	e := Entry{
 		Record: p.record, Input: p.input, Refusal: RefusalOf(why),
