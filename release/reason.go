@@ -56,6 +56,9 @@ const (
 	ReasonKeyExpired       Reason = "key_expired"
 	ReasonNotExportable    Reason = "not_exportable"
 	ReasonAttestedOnly     Reason = "attested_only"
+	ReasonKeyOperation     Reason = "key_operation_not_permitted"
+	ReasonAlgorithm        Reason = "algorithm_not_allowed"
+	ReasonDecryption       Reason = "decryption_failed"
 	ReasonPolicyImmutable  Reason = "policy_immutable"
 	ReasonPolicyInvalid    Reason = "policy_invalid"
 	ReasonKeyInvalid       Reason = "key_invalid"
@@ -89,7 +92,8 @@ var reasons = map[Reason]Class{
 	ReasonNonceReplayed: ClassForbidden, ReasonNonceScope: ClassForbidden, ReasonAudience: ClassForbidden,
 	ReasonPurpose: ClassForbidden, ReasonWrapAlg: ClassBad, ReasonKeyUnavailable: ClassForbidden,
 	ReasonKeyDisabled: ClassForbidden, ReasonKeyNotYetValid: ClassForbidden, ReasonKeyExpired: ClassForbidden,
-	ReasonNotExportable: ClassForbidden, ReasonAttestedOnly: ClassForbidden, ReasonPolicyImmutable: ClassConflict,
+	ReasonNotExportable: ClassForbidden, ReasonAttestedOnly: ClassForbidden, ReasonKeyOperation: ClassForbidden,
+	ReasonAlgorithm: ClassBad, ReasonDecryption: ClassBad, ReasonPolicyImmutable: ClassConflict,
 	ReasonPolicyInvalid: ClassBad, ReasonKeyInvalid: ClassBad,
 	ReasonPolicyDenied: ClassForbidden, ReasonPolicyError: ClassForbidden, ReasonPolicyResource: ClassForbidden,
 	ReasonPolicyTimeout: ClassUnavailable, ReasonTCBNotNamed: ClassForbidden, ReasonFloor: ClassForbidden, ReasonStateChanged: ClassForbidden,

@@ -156,6 +156,7 @@ type Guard struct {
 	NonceExpires time.Time
 	Key          *Key // generation, policy digest; attributes are judged at commit time
 	Latest       bool // the request named no version: Key must still be the latest
+	Operation    bool // Key is used inside the vault and does not leave: it need not be exportable
 	Machine      *Machine
 	ResetCount   uint32 // of the evidence; below the highest seen is a rollback
 }
@@ -203,9 +204,15 @@ func (m *Machine) Standing() error {
 // Usable refuses a key version that may not be released at that time, whatever
 // its policy says. The append judges it again.
 func (k *Key) Usable(at time.Time) error {
-	switch now := at.Unix(); {
-	case !k.Attributes.Exportable:
+	if !k.Attributes.Exportable {
 		return Refuse(ReasonNotExportable, "key %s is not exportable", k.KID)
+	}
+	return k.Valid(at)
+}
+
+// Valid refuses a key version that has no use at that time, release or other.
+func (k *Key) Valid(at time.Time) error {
+	switch now := at.Unix(); {
 	case !k.Attributes.Enabled:
 		return Refuse(ReasonKeyDisabled, "key %s is disabled", k.KID)
 	case k.Attributes.NotBefore != 0 && now < k.Attributes.NotBefore:

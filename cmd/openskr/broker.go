@@ -171,10 +171,10 @@ func (b *broker) assemble() (err error) {
 	}); err != nil {
 		return err
 	}
-	urls := b.cfg.URLs()
+	urls, gate := b.cfg.URLs(), api.NewGate(0, 0)
 	if b.keys, err = keyvault.New(keyvault.Config{
 		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:],
-		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records,
+		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records, Log: gate.Log(b.log),
 	}); err != nil {
 		return err
 	}
@@ -184,7 +184,6 @@ func (b *broker) assemble() (err error) {
 	if err != nil {
 		return err
 	}
-	gate := api.NewGate(0, 0)
 	core, err := b.core(issuer, gate)
 	if err != nil {
 		return err

@@ -181,7 +181,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 			}
 			return nil
 		},
-		Ready: func(context.Context) error { return nil }, Now: h.store.Now, Record: record,
+		Ready: func(context.Context) error { return nil }, Now: h.store.Now, Record: record, Log: h.log,
 	})
 	h.must(err)
 	refs, err := reference.New(t.Context(), reference.Config{

@@ -114,6 +114,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		"ReferenceAdd": v1.ReferenceAdd{}, "ReferenceEntry": v1.ReferenceEntry{}, "ReferenceRetire": v1.ReferenceRetire{},
 		"Decision": v1.Decision{}, "DecisionPolicy": v1.Policy{}, "DrillBody": v1.DrillBody{}, "Ready": v1.Ready{}, "Discovery": v1.Discovery{},
 		"KeyBundle": apikeyvault.Bundle{}, "KeyItem": apikeyvault.Item{}, "KeyPage": apikeyvault.Page{}, "PublicJWK": apikeyvault.PublicJWK{},
+		"KeyOperationResult": apikeyvault.KeyOperationResult{}, "KeyVerifyResult": apikeyvault.KeyVerifyResult{}, "RandomBytes": apikeyvault.RandomBytes{},
 		"KeyAttributes": apikeyvault.Attributes{}, "ReleasePolicy": apikeyvault.Policy{}, "Token": identity.Token{},
 	} {
 		s, ok := d.Components.Schemas[name]

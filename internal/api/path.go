@@ -49,7 +49,7 @@ func normalize(escaped string) (string, error) {
 	if len(segments) == 0 {
 		return "/", nil
 	}
-	if first := strings.ToLower(segments[0]); first == "keys" || first == "deletedkeys" {
+	if first := strings.ToLower(segments[0]); first == "keys" || first == "deletedkeys" || first == "rng" {
 		segments[0] = first
 		for i := 2; i < len(segments); i++ { // 1 is a name
 			if word := strings.ToLower(segments[i]); reserved[word] {

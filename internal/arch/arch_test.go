@@ -41,7 +41,7 @@ var rules = []rule{
 	{"release/wrap", nil, "agent and broker share release/wrap; it knows neither"},
 	{"release/releasetest", []string{"release/...", "attest/..."}, "ports in memory stand in for every adapter"},
 	{"release/challenge", []string{"release", "release/receipt"}, "a port's implementation knows the port, not its neighbours"},
-	{"release/keyvault", []string{"release", "release/receipt"}, "a port's implementation knows the port, not its neighbours"},
+	{"release/keyvault", []string{"release", "release/receipt", "release/wrap"}, "a port's implementation knows the port, not its neighbours"},
 	{"release", []string{"attest", "attest/binding", "release/receipt"}, "the Relying Party decides; protocols, SQL and Rego come in as ports"},
 
 	{"policies", []string{"release", "attest"}, "an engine is a release.Policy and knows no adapter"},

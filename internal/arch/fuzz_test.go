@@ -85,6 +85,7 @@ var parsers = map[string]string{
 	"release/keyvault.unseal":           "release/keyvault.FuzzUnseal",
 	"release/wrap.ParseRecipient":       "release/wrap.FuzzParseRecipient",
 	"release/wrap.UnwrapKWP":            "release/wrap.FuzzUnwrapKWP",
+	"release/wrap.UnwrapKW":             "release/wrap.FuzzUnwrapKW",
 	"internal/seal.parse":               "internal/seal.FuzzKeyFile",
 	"internal/deployment.decodeRing":    "internal/deployment.FuzzDecode",
 	"internal/deployment.decodePublic":  "internal/deployment.FuzzDecode",

@@ -59,6 +59,11 @@ func (l *Log) Append(ctx context.Context, e release.Entry) (*release.Committed, 
 			return nil, release.Refuse(release.ReasonInternal, "an allow needs a guard with key and nonce")
 		}
 	}
+	if r.Kind == receipt.KindOperation && r.Decision != receipt.Deny {
+		if g := e.Guard; r.Decision != receipt.Allow || g == nil || g.Key == nil || !g.Operation {
+			return nil, release.Refuse(release.ReasonInternal, "an operation needs a guard with its key")
+		}
+	}
 	if len(e.Input) > maxInput {
 		return nil, release.Refuse(release.ReasonTooLarge, "input document of %d bytes, limit %d", len(e.Input), maxInput)
 	}

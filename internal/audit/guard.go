@@ -61,7 +61,11 @@ func (b *batch) key(g *release.Guard) error {
 	}
 	k := *g.Key
 	k.Attributes = now.Attributes
-	if err := k.Usable(time.UnixMilli(b.time())); err != nil {
+	usable := k.Usable
+	if g.Operation {
+		usable = k.Valid
+	}
+	if err := usable(time.UnixMilli(b.time())); err != nil {
 		return err
 	}
 	changed := func(what, read, found string) error {

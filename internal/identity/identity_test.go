@@ -269,7 +269,8 @@ func TestNobodyMay(t *testing.T) {
 // The administrator's roles together hold every action, and no role has one that is unknown.
 func TestRoles(t *testing.T) {
 	all := []Action{
-		KeysCreate, KeysImport, KeysRead, KeysUpdate, MachinesRead, MachinesWrite, ReferencesRead, ReferencesWrite, LogRead, DecisionsRead,
+		KeysCreate, KeysImport, KeysRead, KeysUpdate, KeysEncrypt, KeysDecrypt, KeysWrap, KeysUnwrap, KeysSign, KeysVerify, Random,
+		MachinesRead, MachinesWrite, ReferencesRead, ReferencesWrite, LogRead, DecisionsRead,
 		ClockAccept, RecoveryRead, RecoveryDrill, MetricsRead,
 	}
 	admin := &Caller{Roles: AdministratorRoles()}

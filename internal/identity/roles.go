@@ -11,6 +11,14 @@ const (
 	KeysRead   Action = "Microsoft.KeyVault/vaults/keys/read"
 	KeysUpdate Action = "Microsoft.KeyVault/vaults/keys/update/action"
 
+	KeysEncrypt Action = "Microsoft.KeyVault/vaults/keys/encrypt/action"
+	KeysDecrypt Action = "Microsoft.KeyVault/vaults/keys/decrypt/action"
+	KeysWrap    Action = "Microsoft.KeyVault/vaults/keys/wrap/action"
+	KeysUnwrap  Action = "Microsoft.KeyVault/vaults/keys/unwrap/action"
+	KeysSign    Action = "Microsoft.KeyVault/vaults/keys/sign/action"
+	KeysVerify  Action = "Microsoft.KeyVault/vaults/keys/verify/action"
+	Random      Action = "Microsoft.KeyVault/managedHsm/rng/action" // Azure has it on managed HSMs only
+
 	MachinesRead    Action = "OpenSKR/machines/read"
 	MachinesWrite   Action = "OpenSKR/machines/write" // approve, deny, label
 	ReferencesRead  Action = "OpenSKR/references/read"
@@ -28,6 +36,8 @@ const (
 const (
 	RoleAdministrator   = "Key Vault Administrator"
 	RoleCryptoOfficer   = "Key Vault Crypto Officer"
+	RoleCryptoUser      = "Key Vault Crypto User"
+	RoleEncryptionUser  = "Key Vault Crypto Service Encryption User"
 	RoleReader          = "Key Vault Reader"
 	RoleMachineOperator = "OpenSKR Machine Operator"
 	RoleAuditor         = "OpenSKR Auditor"
@@ -39,8 +49,15 @@ const (
 // what a good one runs, nor reads decisions: whoever owns keys and whoever vouches
 // for machines can be two people.
 var roles = map[string][]Action{
-	RoleAdministrator:   {KeysCreate, KeysImport, KeysRead, KeysUpdate, ClockAccept, RecoveryRead, RecoveryDrill, MetricsRead},
-	RoleCryptoOfficer:   {KeysCreate, KeysImport, KeysRead, KeysUpdate},
+	RoleAdministrator: {
+		KeysCreate, KeysImport, KeysRead, KeysUpdate, KeysEncrypt, KeysDecrypt, KeysWrap, KeysUnwrap, KeysSign, KeysVerify, Random,
+		ClockAccept, RecoveryRead, RecoveryDrill, MetricsRead,
+	},
+	RoleCryptoOfficer: {
+		KeysCreate, KeysImport, KeysRead, KeysUpdate, KeysEncrypt, KeysDecrypt, KeysWrap, KeysUnwrap, KeysSign, KeysVerify, Random,
+	},
+	RoleCryptoUser:      {KeysRead, KeysUpdate, KeysEncrypt, KeysDecrypt, KeysWrap, KeysUnwrap, KeysSign, KeysVerify, Random},
+	RoleEncryptionUser:  {KeysRead, KeysWrap, KeysUnwrap},
 	RoleReader:          {KeysRead},
 	RoleMachineOperator: {MachinesRead, MachinesWrite, ReferencesRead, ReferencesWrite},
 	RoleAuditor:         {KeysRead, MachinesRead, ReferencesRead, LogRead, DecisionsRead, RecoveryRead, MetricsRead},

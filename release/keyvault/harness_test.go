@@ -54,6 +54,31 @@ type lab struct {
 	reject   error                   // what Check answers
 	ready    error
 	now      time.Time
+	before   func()         // called once, before the next record of an operation
+	after    func()         // and after it
+	request  receipt.Digest // of every record
+}
+
+// log is the store's with the lab's hooks.
+func (l *lab) log() release.Log { return hooked{l.store, l} }
+
+type hooked struct {
+	*releasetest.Store
+	l *lab
+}
+
+func (h hooked) Append(ctx context.Context, e release.Entry) (*release.Committed, error) {
+	once(&h.l.before)
+	done, err := h.Store.Append(ctx, e)
+	once(&h.l.after)
+	return done, err
+}
+
+func once(f *func()) {
+	if hook := *f; hook != nil {
+		*f = nil
+		hook()
+	}
 }
 
 func newLab(t testing.TB) *lab {
@@ -76,9 +101,10 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 			return l.reject
 		},
 		Ready: func(context.Context) error { return l.ready },
+		Log:   l.log(),
 		Now:   func() time.Time { return l.now },
 		Record: func(_ context.Context, op string) *release.Record {
-			return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op}
+			return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op, Request: l.request}
 		},
 	})
 	if err != nil {

@@ -45,11 +45,16 @@ func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, e
 	if err != nil {
 		return nil, err
 	}
-	ref.Version = row.Version
+	return s.metadata(row), nil
+}
+
+// metadata is a row without what is sealed.
+func (s *Service) metadata(row *Row) *release.Key {
+	ref := release.KeyRef{Vault: row.Vault, Name: row.Name, Version: row.Version}
 	return &release.Key{
 		Ref: ref, KID: s.KID(ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
 		Attributes: row.Attributes, Tags: row.Tags, Policy: row.Policy, AttestedOnly: row.AttestedOnly,
-	}, nil
+	}
 }
 
 // Open implements [release.Keys]. The row is read again: what is opened is what
@@ -59,6 +64,11 @@ func (s *Service) Open(ctx context.Context, g *release.Grant) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.openAs(ctx, k)
+}
+
+// openAs opens the version that a record names, if it still is what the record says.
+func (s *Service) openAs(ctx context.Context, k *release.Key) ([]byte, error) {
 	row, err := s.Store.Row(ctx, k.Ref.Vault, k.Ref.Name, k.Ref.Version)
 	if errors.Is(err, ErrNotFound) {
 		return nil, release.Refuse(release.ReasonStateChanged, "key %s is gone", k.KID)

@@ -128,7 +128,7 @@ func (r *Row) Operable(op string) error {
 		return release.Refuse(release.ReasonAttestedOnly, "key %s is attested-only: it can be released and nothing else", r.Name)
 	}
 	if !slices.Contains(r.KeyOps, op) {
-		return release.Refuse(release.ReasonForbidden, "key_ops of key %s do not have %.32q", r.Name, op)
+		return release.Refuse(release.ReasonKeyOperation, "key_ops of key %s do not have %.32q", r.Name, op)
 	}
 	return nil
 }

@@ -236,7 +236,7 @@ func TestOperable(t *testing.T) {
 	l := newLab(t)
 	row := l.create(t, "k", keyvault.CreateKey{Kty: "EC"})
 	want(t, "sign", row.Operable("sign"), "")
-	want(t, "encrypt", row.Operable("encrypt"), release.ReasonForbidden)
+	want(t, "encrypt", row.Operable("encrypt"), release.ReasonKeyOperation)
 }
 
 func TestRecords(t *testing.T) {

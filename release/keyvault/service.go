@@ -2,9 +2,10 @@
 // the sealing hierarchy under which their material rests (docs/adr/0005-sealing.md).
 //
 // Metadata is given to anyone the caller lets in; material is opened only
-// against a [release.Grant]. A row is believed only when its commitment matches
-// every one of its columns, so one edited or moved in the database is refused by
-// reads as well as by releases.
+// against a [release.Grant], or, for an operation whose result alone leaves
+// (operate.go), against the durable record of that operation. A row is believed
+// only when its commitment matches every one of its columns, so one edited or
+// moved in the database is refused by reads as well as by releases.
 package keyvault
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/openskr/openskr/release"
 )
 
-// Config is what a Service stands on; every field but Aliases is required.
+// Config is what a Service stands on; every field but Aliases and Log is required.
 type Config struct {
 	Store      Store
 	Root       Root
@@ -32,6 +33,8 @@ type Config struct {
 	// Record makes the base of a record: caller, correlation and configuration as
 	// the door put them into ctx.
 	Record func(ctx context.Context, op string) *release.Record
+	// Log takes the record of each private-key operation. Without one there is none.
+	Log release.Log
 }
 
 // Root seals and opens the keys of vaults. It is the deployment key; it never

@@ -14,6 +14,8 @@ const (
 	KindRelease = "release" // a decision on a release, allowed or denied
 	KindChange  = "change"  // keys, policies, roles, machines, anchors, configuration
 	KindFolded  = "folded"  // counted refusals before an identity was proven
+	// KindOperation is one use of a private or secret key inside the vault.
+	KindOperation = "operation"
 )
 
 // Decisions.
@@ -33,7 +35,7 @@ type Record struct {
 	Kind       string `json:"kind"`
 	Decision   string `json:"decision,omitempty"`  // of a release, or deny for a refused change
 	Reason     string `json:"reason,omitempty"`    // code of docs/reasons.md, empty on allow
-	Operation  string `json:"operation,omitempty"` // of a change, e.g. "keys/create", "machines/approve"
+	Operation  string `json:"operation,omitempty"` // of a change or an operation, e.g. "keys/create", "machines/approve"
 	Door       string `json:"door,omitempty"`      // "native" or "keyvault"
 
 	Correlation string  `json:"correlation,omitempty"`
@@ -58,7 +60,7 @@ type Record struct {
 	Config Digest  `json:"config,omitzero"`  // SHA-256 of the effective configuration
 	Binary string  `json:"binary,omitempty"` // version of the broker
 	Folded *Folded `json:"folded,omitempty"`
-	// Detail of a change: names from a closed list, digests or enumerated values.
+	// Detail of a change or an operation: names from a closed list, digests or enumerated values.
 	Detail map[string]string `json:"detail,omitempty"`
 	// PrevObject is one more than the index of the previous record about ObjectID,
 	// so that one key can be audited without reading the whole log. 0: none.

@@ -179,7 +179,7 @@ func (s *Store) Append(_ context.Context, e release.Entry) (*release.Committed, 
 		rec.Decision, rec.Reason = receipt.Deny, string(why)
 	}
 	done, err := s.commit(&rec)
-	if err == nil && e.Guard != nil {
+	if err == nil && e.Guard != nil && e.Guard.Nonce != [32]byte{} {
 		s.nonces[e.Guard.Nonce] = true
 	}
 	return done, err
@@ -201,6 +201,11 @@ func (s *Store) guard(g *release.Guard) release.Reason {
 	r, err := find(s.Rows, g.Key.Ref.Vault, g.Key.Ref.Name, version)
 	if err != nil || r.Version != g.Key.Ref.Version || r.Generation != g.Key.Generation || r.ObjectID != g.Key.ObjectID {
 		return release.ReasonStateChanged
+	}
+	if g.Operation && s.Now != nil {
+		if err := g.Key.Valid(s.Now()); err != nil {
+			return release.ReasonOf(err)
+		}
 	}
 	return ""
 }

@@ -52,11 +52,12 @@ func FuzzFold(f *testing.F) {
 	for _, s := range []string{
 		`{"kty":"EC","Attributes":{"enabled":true}}`, `{"release_policy":{"data":"AA"},"x":[{"y":1}]}`, `{"relea\u017fe_policy":1}`,
 		`{"tags":{"a":"b","A":"c"}}`, `{"key":{"kty":"oct","k":"AA"},"Hsm":true}`,
+		`{"ALG":"A256GCM","value":"AA==","Iv":"+-","aad":null,"tag":""}`, `{"alg":"ES256","digest":"AA","Value":"AA","valeu":1}`, `{"count":1e2}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, s := range []*shape{shapeCreate(), shapeImport(), shapeUpdate()} {
+		for _, s := range []*shape{shapeCreate(), shapeImport(), shapeUpdate(), shapeOperation(), shapeRandom()} {
 			exact, err := fold(b, s)
 			if err != nil {
 				continue
@@ -65,6 +66,7 @@ func FuzzFold(f *testing.F) {
 			if err != nil || string(again) != string(exact) {
 				t.Fatalf("folded twice: %q, then %q, %v", exact, again, err)
 			}
+			operationReadsOnce(t, exact)
 			var ours createKey
 			var std struct {
 				Kty        string
@@ -80,6 +82,22 @@ func FuzzFold(f *testing.F) {
 			}
 		}
 	})
+}
+
+func operationReadsOnce(t *testing.T, exact []byte) {
+	t.Helper()
+	var ours keyOperation
+	if route.Decode(exact, len(exact), &ours) != nil {
+		return
+	}
+	var std keyOperation
+	if err := json.Unmarshal(exact, &std); err != nil || std != ours {
+		t.Fatalf("%q: %+v and %+v, %v", exact, ours, std, err)
+	}
+	in, err := ours.operation("decrypt")
+	if err == nil && len(in.Value) != len(strings.TrimRight(ours.Value, "="))*3/4 {
+		t.Fatalf("%q gives %d bytes", ours.Value, len(in.Value))
+	}
 }
 
 func FuzzAnyBase64(f *testing.F) {

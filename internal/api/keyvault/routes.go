@@ -3,10 +3,12 @@ package keyvault
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 )
 
 // maxBody bounds a body: a release policy of 64 KiB in base64 and a key.
@@ -33,6 +35,25 @@ func Routes(c Config) []*route.Route {
 		read("/keys/:name/versions", "keys/versions", d.versions),
 		read("/keys/:name/:version", "keys/get", d.get),
 	}
+	for _, o := range []struct {
+		op     string
+		action identity.Action
+	}{
+		{keyvault.OpEncrypt, identity.KeysEncrypt},
+		{keyvault.OpDecrypt, identity.KeysDecrypt},
+		{keyvault.OpWrap, identity.KeysWrap},
+		{keyvault.OpUnwrap, identity.KeysUnwrap},
+		{keyvault.OpSign, identity.KeysSign},
+		{keyvault.OpVerify, identity.KeysVerify},
+	} {
+		word, do := strings.ToLower(o.op), folded(shapeOperation(), d.operate(o.op))
+		for _, path := range []string{"/keys/:name/", "/keys/:name/:version/"} {
+			r := change(http.MethodPost, path+word, "keys/"+word, o.action, route.Deciding, do)
+			r.Secret = o.op == keyvault.OpEncrypt || o.op == keyvault.OpWrap
+			out = append(out, r)
+		}
+	}
+	out = append(out, change(http.MethodPost, "/rng", "rng", identity.Random, route.NoQueue, folded(shapeRandom(), d.random)))
 	out = append(out, notOffered()...)
 	for _, r := range out {
 		r.Door = release.DoorKeyVault
@@ -56,16 +77,13 @@ func notOffered() []*route.Route {
 	add(http.MethodPost, "keys/recover", "/deletedkeys/:name/recover")
 	add(http.MethodDelete, "keys/purge", "/deletedkeys/:name")
 	add(http.MethodPost, "keys/restore", "/keys/restore")
-	add(http.MethodPost, "keys/rng", "/rng")
 	add(http.MethodGet, "keys/attestation", "/keys/:name/attestation", "/keys/:name/:version/attestation")
 	add(http.MethodGet, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
 	add(http.MethodPut, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
 	for _, op := range []string{"backup", "rotate"} {
 		add(http.MethodPost, "keys/"+op, "/keys/:name/"+op)
 	}
-	for _, op := range []string{"encrypt", "decrypt", "wrapkey", "unwrapkey", "sign", "verify", "release"} {
-		add(http.MethodPost, "keys/"+op, "/keys/:name/"+op, "/keys/:name/:version/"+op)
-	}
+	add(http.MethodPost, "keys/release", "/keys/:name/release", "/keys/:name/:version/release")
 	return out
 }
 

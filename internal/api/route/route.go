@@ -60,6 +60,9 @@ type Route struct {
 	Body     Body
 	Optional bool // an empty body is allowed
 	Limit    int  // bytes of the body
+	// Secret says that the body may hold a secret that can be guessed: its digest is
+	// in no record, where everybody could try guesses on it.
+	Secret bool
 
 	Query []string // accepted parameters; the Key Vault door ignores others
 	// Cost is what one request takes from its source's rate limit; Public only.
@@ -85,7 +88,7 @@ type Call struct {
 	Params      map[string]string
 	Query       url.Values // one value each
 	Body        []byte
-	Digest      [32]byte // SHA-256 of Body, zero without one
+	Digest      [32]byte // SHA-256 of Body, zero without one or with Route.Secret
 }
 
 // Raw is an answer that is not JSON of ours.
