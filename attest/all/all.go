@@ -27,6 +27,7 @@ type Config struct {
 	Denied   func(id string) bool // deny list of hardware; nil: none, and a release refuses
 	// Products, Intel, AWS and Google are private roots of the kinds of the vendors'.
 	Products           []snp.Product
+	VMPLs              []uint32 // of SEV-SNP guests; nil: 0 alone
 	Intel, AWS, Google []*x509.Certificate
 	Issuers            []token.Issuer // of tokens; none: tokens are no evidence
 	Own                []string       // issuers that this deployment signs as
@@ -52,7 +53,7 @@ func New(c Config) (*Verifiers, error) {
 	google, below, err := gce.Google()
 	v.check(err)
 	intelRoots := append([]*x509.Certificate{intel}, c.Intel...)
-	s, err := snp.New(snp.Config{Products: append(amd, c.Products...), Endorser: c.Endorser, Denied: c.Denied})
+	s, err := snp.New(snp.Config{Products: append(amd, c.Products...), VMPLs: c.VMPLs, Endorser: c.Endorser, Denied: c.Denied})
 	v.check(err)
 	t, err := tdx.New(tdx.Config{Roots: intelRoots, Endorser: c.Endorser, Denied: c.Denied})
 	v.check(err)

@@ -67,6 +67,10 @@ type Config struct {
 	IntelRoots  []string `yaml:"intel_roots" json:"intel_roots,omitempty"`
 	NitroRoots  []string `yaml:"nitro_roots" json:"nitro_roots,omitempty"`
 	GoogleRoots []string `yaml:"google_roots" json:"google_roots,omitempty"`
+	// SNPVMPLs are the privilege levels of SEV-SNP guests that may have keys. Default: 0
+	// alone, the most privileged; others for guests below a service module (SVSM) that
+	// the policy pins. Reloaded on SIGHUP.
+	SNPVMPLs []uint32 `yaml:"snp_vmpls" json:"snp_vmpls,omitempty"`
 	// TokenIssuers are the attestation services whose tokens count as evidence, each
 	// with kind (maa, gcs, ita, ear), issuer (exactly as in its tokens), audience, jwks
 	// (file of its keys, or the URL to get them from; default: by discovery at issuer)
@@ -185,6 +189,8 @@ func (c *Config) complete() error {
 		c.Hosts = []string{net.JoinHostPort(host, port)}
 	}
 	switch {
+	case slices.ContainsFunc(c.SNPVMPLs, func(l uint32) bool { return l > 3 }):
+		return errors.New("snp_vmpls: levels are 0 to 3")
 	case c.NonceTTL < 5*time.Second || c.NonceTTL > 10*time.Minute:
 		return errors.New("nonce_ttl: want 5s to 10m")
 	case c.AKLife < time.Minute || c.AKLife > 24*time.Hour:

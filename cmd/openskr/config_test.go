@@ -26,6 +26,7 @@ func TestConfigRefuses(t *testing.T) {
 		"drain_timeout: -1s":                    "drain_timeout",
 		"requests_per_second: -1":               "requests_per_second",
 		"requests_per_second: 4":                "want 5 or more",
+		"snp_vmpls: [4]":                        "levels are 0 to 3",
 		"tls_cert: a.pem":                       "go together",
 		"log_level: loud":                       "log_level",
 		"listen: 127.0.0.1:1\n---\nlisten: x:1": "more than one",

@@ -24,7 +24,10 @@ func newMachineCmd(a *app) *cobra.Command {
 		Long: `A machine that enrols waits until it is approved: any genuine TPM on earth can enrol,
 so that somebody has to say which ones are yours. Compare the hash of its EK with what
 the machine, or whoever installed it, says. ID is the one of ` + "`openskr machine list`" + `, or the
-first 8 or more characters of it.`,
+first 8 or more characters of it.
+
+Confidential hardware does not enrol. Its id, whole, is the caller that ` + "`openskr log show`" + ` prints
+("snp-" and 64 digits): deny or label it by that, before or after it was listed here.`,
 	})
 	cmd.AddCommand(newMachineListCmd(a), newMachineShowCmd(a),
 		newMachineStatusCmd(a, "approve", "Let a machine have its AK certificate", release.MachineApproved),

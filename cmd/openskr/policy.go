@@ -218,7 +218,7 @@ func newPolicyListCmd(a *app) *cobra.Command {
 func newPolicyShowCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Print a ready policy, to use or to copy", Args: exactArgs("NAME"),
-		Example: "  openskr policy show measured-boot > boot.rego",
+		Example: "  openskr policy show tpm-secureboot-pcr > boot.rego",
 		RunE: func(_ *cobra.Command, args []string) error {
 			for _, p := range policies.Library() {
 				if p.Name != args[0] {

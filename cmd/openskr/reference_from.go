@@ -31,11 +31,14 @@ func newReferenceFromEvidenceCmd(a *app) *cobra.Command {
 ` + "`openskr evidence verify --json`" + ` printed, or what ` + "`openskr-agent evidence`" + ` printed, which
 is verified as that command does it: give --ak-roots for the chain of a TPM's key.
 
-Without --kinds: of a TPM the PCRs 0, 2, 4, 7, 8, 9, 11 and 12, as far as they are quoted;
-the launch measurement of SEV-SNP; MRTD and RTMR 0 to 2 of TDX; MRENCLAVE of SGX; PCR 0, 1,
-2 and 8 of a Nitro enclave. Others (firmware settings, IMA, chip) change from boot to
-boot or from machine to machine, and have to be named, and so has a register that is
-zero: into it nothing was measured, on this machine and on many others.`,
+Without --kinds, what the ready policies read: of a TPM the PCRs 0, 2, 4, 7, 8, 9, 11, 12 and
+14, as far as they are quoted; launch measurement, ID key and chip of SEV-SNP (no chip of an
+Azure machine, which moves between hosts); MRTD and RTMR 0 to 2 of TDX; MRENCLAVE of SGX;
+PCR 0, 1, 2 and 8 of a Nitro enclave. Others (firmware settings, IMA) change from boot to
+boot or from machine to machine, and have to be named, and so has a register that is zero,
+but for PCR 11, 12 and 14: into it nothing was measured, here and on many other machines.
+
+Evidence of simulated hardware: give the output of ` + "`openskr evidence verify --simulation`" + `.`,
 		Example: `  openskr-agent evidence > good.json    # on the machine
   openskr reference from-evidence good.json --set web --kinds pcr4,pcr7,pcr11 --label "image 42"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -111,8 +114,10 @@ type taken struct {
 func measurements(c attest.Claims) (out []taken) {
 	put := func(kind string, v any, usual bool) {
 		if s, ok := v.(string); ok && s != "" {
-			// Zero says that nothing was measured, which many another machine can say too.
-			out = append(out, taken{kind, s, usual && strings.Trim(s, "0") != ""})
+			// Zero says that nothing was measured, which many another machine can say too. Of
+			// PCR 11, 12 and 14 it is what policies ask for: no image, options or keys beside.
+			says := strings.Trim(s, "0") != "" || slices.Contains([]string{"pcr11", "pcr12", "pcr14"}, kind)
+			out = append(out, taken{kind, s, usual && says})
 		}
 	}
 	// Azure has the claims of the hardware below one of its own.
@@ -123,7 +128,8 @@ func measurements(c attest.Claims) (out []taken) {
 		for claim, kind := range namedClaims() {
 			put(kind, c[claim], false)
 		}
-		put("chip", object(c["snp"])["chip_id"], false)
+		_, moves := c["azure"] // from one host to the next
+		put("chip", object(c["snp"])["chip_id"], !moves)
 	}
 	tpm, nitro := object(c["tpm"]), object(c["nitro"])
 	put("ek", tpm["ek"], false)
@@ -132,7 +138,7 @@ func measurements(c attest.Claims) (out []taken) {
 	banks := object(tpm["pcrs"])
 	for _, values := range []any{banks["sha256"], banks["sha384"], nitro["nitrotpm_pcrs"]} {
 		for i, v := range object(values) {
-			put("pcr"+i, v, slices.Contains([]string{"0", "2", "4", "7", "8", "9", "11", "12"}, i))
+			put("pcr"+i, v, slices.Contains([]string{"0", "2", "4", "7", "8", "9", "11", "12", "14"}, i))
 		}
 	}
 	for i, v := range object(nitro["pcrs"]) {
@@ -146,14 +152,14 @@ func measurements(c attest.Claims) (out []taken) {
 func usualClaims() map[string]string {
 	return map[string]string{
 		"x-ms-sevsnpvm-launchmeasurement": "snp-measurement", "tdx_mrtd": "mrtd", "tdx_rtmr0": "rtmr0", "tdx_rtmr1": "rtmr1",
-		"tdx_rtmr2": "rtmr2", "x-ms-sgx-mrenclave": "mrenclave",
+		"tdx_rtmr2": "rtmr2", "x-ms-sgx-mrenclave": "mrenclave", "x-ms-sevsnpvm-idkeydigest": "snp-id-key",
 	}
 }
 
 // namedClaims say who vouched, or change from one machine to the next.
 func namedClaims() map[string]string {
 	return map[string]string{
-		"x-ms-sevsnpvm-hostdata": "snp-host-data", "x-ms-sevsnpvm-idkeydigest": "snp-id-key", "x-ms-sevsnpvm-authorkeydigest": "snp-author-key",
+		"x-ms-sevsnpvm-hostdata": "snp-host-data", "x-ms-sevsnpvm-authorkeydigest": "snp-author-key",
 		"tdx_rtmr3": "rtmr3", "tdx_mrseam": "mrseam", "tdx_mrsignerseam": "mrsignerseam", "tdx_mrconfigid": "mrconfigid", "tdx_mrowner": "mrowner",
 		"tdx_mrownerconfig": "mrownerconfig", "x-ms-sgx-mrsigner": "mrsigner",
 	}
