@@ -224,9 +224,13 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err := b.gauges(b.metrics, gate); err != nil {
 		return err
 	}
+	attestor, err := b.attestation(context.Background())
+	if err != nil {
+		return err
+	}
 	b.handler, err = api.New(api.Config{
 		Deployment: b.dep.ID, Hosts: hosts, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
-		Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep,
+		Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
 	})

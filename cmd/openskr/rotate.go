@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	rotating      = []string{string(deployment.KindLog), string(deployment.KindResponse), string(deployment.KindToken), string(deployment.KindAKCA), string(deployment.KindTLSCA)}
+	rotating      = []string{string(deployment.KindLog), string(deployment.KindResponse), string(deployment.KindToken), string(deployment.KindAKCA), string(deployment.KindTLSCA), string(deployment.KindAttestation)}
 	rotationSteps = []string{string(deployment.StepAnnounce), string(deployment.StepActivate), string(deployment.StepRetire)}
 )
 
@@ -27,8 +27,9 @@ func newRotateCmd(a *app) *cobra.Command {
 		Short: "Replace one of the deployment's own keys, with overlap",
 		Long: `Replace a key of the deployment in three steps, so that nobody is cut off. KIND is
 log (signs checkpoints), response (signs release responses), token (signs access
-tokens), ak-ca (certifies attestation keys) or tls-ca (certifies the broker's TLS
-certificate).
+tokens), ak-ca (certifies attestation keys), tls-ca (certifies the broker's TLS
+certificate) or attestation (signs the attestation service's tokens, which /certs
+lists with every key).
 
   announce   make the new key and list it in agent.json; the old one still signs.
              Start the broker, and give the new agent.json to images and agents

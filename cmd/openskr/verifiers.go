@@ -40,7 +40,7 @@ func (b *broker) verification(s *settings) error {
 	for _, ca := range b.dep.AKCAs {
 		c.TPM.AKRoots = append(c.TPM.AKRoots, ca.Cert)
 	}
-	c.Endorser = b.endorser
+	c.Endorser, c.Own = b.endorser, b.cfg.URLs()
 	c.Denied = func(id string) bool { return b.settings.Load().platforms.has(id) }
 	if b.dep.Simulation {
 		seed, err := b.simulationSeed()

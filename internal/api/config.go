@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/openskr/openskr/internal/api/attestation"
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	v1 "github.com/openskr/openskr/internal/api/v1"
 	"github.com/openskr/openskr/internal/identity"
@@ -45,6 +46,8 @@ type Config struct {
 	Identity   *identity.Service
 	Clock      v1.Clock
 	Recovery   v1.Recovery
+	// Attestation answers /attest/… and publishes its keys.
+	Attestation *attestation.Service
 	// Record makes the base of a record from the call in ctx: Records(base). The
 	// same function goes to keyvault.Config.Record.
 	Record   func(ctx context.Context, op string) *release.Record
@@ -81,7 +84,7 @@ var (
 
 func (c *Config) complete() error {
 	if c.Broker == nil || c.Keys == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.References == nil || c.Policies == nil ||
-		c.Identity == nil || c.Clock == nil || c.Recovery == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
+		c.Identity == nil || c.Clock == nil || c.Recovery == nil || c.Attestation == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
 		return errors.New("api: a part is missing")
 	}
 	if !deploymentForm.MatchString(c.Deployment) { // it is a path segment and stands in a header

@@ -192,8 +192,9 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 	h.config = Config{
 		Deployment: testDeployment, Hosts: []string{testHost}, Broker: h.broker, Keys: keys, Issuer: &fakeIssuer{}, Enroll: h.enroll,
 		Log: h.log, Objects: h.store, References: refs, Policies: fakePolicies{}, Identity: h.ids, Clock: sys, Recovery: sys, Record: record,
-		Warnings: func(context.Context) ([]string, error) { return []string{"simulation"}, nil },
-		Metrics:  telemetry.NewMetrics("test", Names()), Logger: telemetry.NewLogger(h.logged, slog.LevelDebug),
+		Attestation: h.attestation(),
+		Warnings:    func(context.Context) ([]string, error) { return []string{"simulation"}, nil },
+		Metrics:     telemetry.NewMetrics("test", Names()), Logger: telemetry.NewLogger(h.logged, slog.LevelDebug),
 		Rate: Rate{PerSecond: 1e6, Burst: 1e6}, Now: h.store.Now,
 	}
 	for _, f := range change {

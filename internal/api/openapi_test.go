@@ -13,10 +13,12 @@ import (
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/internal/api/attestation"
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	"github.com/openskr/openskr/internal/api/route"
 	v1 "github.com/openskr/openskr/internal/api/v1"
 	"github.com/openskr/openskr/internal/identity"
+	"github.com/openskr/openskr/internal/jose"
 	"github.com/openskr/openskr/internal/reference"
 )
 
@@ -116,6 +118,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		"KeyBundle": apikeyvault.Bundle{}, "KeyItem": apikeyvault.Item{}, "KeyPage": apikeyvault.Page{}, "PublicJWK": apikeyvault.PublicJWK{},
 		"KeyOperationResult": apikeyvault.KeyOperationResult{}, "KeyVerifyResult": apikeyvault.KeyVerifyResult{}, "RandomBytes": apikeyvault.RandomBytes{},
 		"KeyAttributes": apikeyvault.Attributes{}, "ReleasePolicy": apikeyvault.Policy{}, "Token": identity.Token{},
+		"AttestationDiscovery": attestation.Discovery{}, "AttestationKeys": jose.PublicKeySet{}, "AttestationKey": jose.PublicKey{}, "AttestationToken": attestation.Token{},
 	} {
 		s, ok := d.Components.Schemas[name]
 		if !ok {

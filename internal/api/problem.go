@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/internal/api/attestation"
 	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release"
@@ -72,6 +73,9 @@ func newProblem(c *route.Call, err error) problem {
 	p.class = p.reason.Class()
 	if codes[p.class] == "" {
 		p.class = release.ClassInternal
+	}
+	if p.class == release.ClassForbidden && strings.HasPrefix(c.Operation, attestation.Prefix) { // evidence refused is 400 there
+		p.class = release.ClassBad
 	}
 	var e *release.Error
 	if errors.As(err, &e) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/openskr/openskr/internal/api/attestation"
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	"github.com/openskr/openskr/internal/api/route"
 	v1 "github.com/openskr/openskr/internal/api/v1"
@@ -39,6 +40,11 @@ var publicRoutes = []string{
 	"POST /v1/release",
 	"POST /:deployment/oauth2/v2.0/token",
 	"POST /:deployment/oauth2/token",
+	"GET /.well-known/openid-configuration",
+	"GET /certs",
+	"POST /attest/SevSnpVm",
+	"POST /attest/TdxVm",
+	"POST /attest/SgxEnclave",
 }
 
 // publicLog are public as well when the configuration says so.
@@ -77,6 +83,7 @@ func (f *funnel) routes() []*route.Route {
 		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
 	})
 	out = append(out, apikeyvault.Routes(apikeyvault.Config{Service: f.Keys, PageKey: f.PageKey})...)
+	out = append(out, attestation.Routes(f.Attestation)...)
 	for _, path := range []string{"/:deployment/oauth2/v2.0/token", "/:deployment/oauth2/token"} {
 		out = append(out, &route.Route{
 			Method: http.MethodPost, Path: path, Name: opToken, Door: release.DoorNative, Access: route.Public, Cost: 5,
@@ -109,7 +116,7 @@ func refusing(op string, reason release.Reason, text string) *route.Route {
 // Names are the closed lists that the labels of the API's metrics come from.
 func Names() telemetry.Names {
 	n := telemetry.Names{Doors: []string{string(release.DoorNative), string(release.DoorKeyVault)}, Routes: []string{opToken, opUnknown}}
-	for _, r := range append(v1.Routes(v1.Config{}), apikeyvault.Routes(apikeyvault.Config{})...) {
+	for _, r := range slices.Concat(v1.Routes(v1.Config{}), apikeyvault.Routes(apikeyvault.Config{}), attestation.Routes(nil)) {
 		n.Routes = append(n.Routes, r.Name)
 	}
 	for r := range release.Reasons() {

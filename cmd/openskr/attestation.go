@@ -1,0 +1,24 @@
+package main
+
+import (
+	"context"
+
+	"github.com/openskr/openskr/internal/api/attestation"
+	"github.com/openskr/openskr/internal/jose"
+	"github.com/openskr/openskr/release"
+)
+
+// attestation builds the attestation service on the deployment's keys, which a store of
+// an earlier version gets now.
+func (b *broker) attestation(ctx context.Context) (*attestation.Service, error) {
+	if err := b.dep.Complete(ctx, func() *release.Record { return b.records(ctx, "deployment/rotate") }); err != nil {
+		return nil, err
+	}
+	keys := make([]jose.CertifiedKey, len(b.dep.AttestationKeys))
+	for i, k := range b.dep.AttestationKeys {
+		keys[i] = jose.CertifiedKey{Cert: k.Cert, Key: k.Key}
+	}
+	return attestation.New(attestation.Config{
+		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Verifier: currentVerifier{b}, Keys: keys, Now: b.now,
+	})
+}
