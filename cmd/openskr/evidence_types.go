@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -138,6 +139,9 @@ func (a *app) files(list ...rawFile) (err error) {
 			if *f.into, err = a.input(f.path); err != nil {
 				return err
 			}
+			if len(*f.into) == 0 {
+				return unreadable(fmt.Errorf("--%s %s is empty", f.flag, f.path))
+			}
 		case f.required:
 			return usagef("--%s FILE is missing", f.flag)
 		}
@@ -192,6 +196,17 @@ func (a *app) gceParts(f *evidenceFlags, ev *attest.Evidence) (*gce.Evidence, er
 	return b, strict.Unmarshal(part.Body, len(part.Body), &b.TPM)
 }
 
+// certificateTable says whether the first entry of b (GUID, offset, length) leads to
+// something in b.
+func certificateTable(b []byte) bool {
+	const entry = 16 + 4 + 4
+	if len(b) < 2*entry {
+		return false
+	}
+	offset, length := uint64(binary.LittleEndian.Uint32(b[16:])), uint64(binary.LittleEndian.Uint32(b[20:]))
+	return offset >= 2*entry && length > 0 && offset+length <= uint64(len(b))
+}
+
 // readEndorsements reads certificates of the hardware.
 func (a *app) readEndorsements(paths []string, ev *attest.Evidence) error {
 	for _, p := range paths {
@@ -199,9 +214,13 @@ func (a *app) readEndorsements(paths []string, ev *attest.Evidence) error {
 		if err != nil {
 			return err
 		}
-		kind := attest.EndorsementCertificateTable
-		if bytes.Contains(b, []byte("-----BEGIN ")) || bytes.HasPrefix(b, []byte{0x30}) {
-			kind = attest.EndorsementCertificate
+		kind := attest.EndorsementCertificate
+		switch {
+		case bytes.Contains(b, []byte("-----BEGIN ")) || bytes.HasPrefix(b, []byte{0x30}):
+		case certificateTable(b):
+			kind = attest.EndorsementCertificateTable
+		default:
+			return unreadable(fmt.Errorf("--endorsement %s is neither a certificate, PEM or DER, nor the certificate table of a SEV-SNP host", p))
 		}
 		ev.Endorsements = append(ev.Endorsements, attest.Endorsement{Type: kind, Data: b})
 	}

@@ -139,3 +139,30 @@ func rejection(err error) *attest.Rejection {
 }
 
 func hexNonce(text string) string { return fmt.Sprintf("--nonce %x", text) }
+
+// TestEvidenceUnreadable: files that are not what their flag says are no evidence.
+func TestEvidenceUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": "", "text": strings.Repeat("neither this nor that ", 10), "report": strings.Repeat("\x00", 1184)} {
+		write(t, filepath.Join(dir, name), []byte(content))
+	}
+	for _, args := range []string{
+		"--type snp --report empty --endorsement text",
+		"--type snp --report report --endorsement text",
+		"--type snp --report report --endorsement empty",
+		"--type tdx --quote report --ccel empty",
+		"--type nitro --document missing",
+		"--type snp",
+	} {
+		words := []string{"evidence", "verify"}
+		for _, w := range strings.Fields(args) {
+			if w == "empty" || w == "text" || w == "report" || w == "missing" {
+				w = filepath.Join(dir, w)
+			}
+			words = append(words, w)
+		}
+		if code, _, stderr := call(t, words...); code != codeUsage || stderr == "" {
+			t.Errorf("%s: exit %d %s", args, code, stderr)
+		}
+	}
+}
