@@ -158,6 +158,9 @@ func known(t *ast.Term) string {
 	if !ok {
 		return show(t.Value)
 	}
+	if o.Len() == 0 {
+		return "a value, and there is none"
+	}
 	var names []string
 	for _, k := range o.Keys() {
 		n := fmt.Sprintf("%.16s", strings.Trim(k.String(), `"`))
