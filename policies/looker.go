@@ -158,9 +158,6 @@ func known(t *ast.Term) string {
 	if !ok {
 		return show(t.Value)
 	}
-	if o.Len() == 0 {
-		return "a value, and there is none"
-	}
 	var names []string
 	for _, k := range o.Keys() {
 		n := fmt.Sprintf("%.16s", strings.Trim(k.String(), `"`))
@@ -175,7 +172,7 @@ func known(t *ast.Term) string {
 		}
 	}
 	if len(names) == 0 {
-		return "nothing"
+		return "an empty table"
 	}
 	return clean(strings.Join(names, ", "), maxValue-len("one of "))
 }
