@@ -34,11 +34,20 @@ func (e *Engine) Check(ctx context.Context, p release.ReleasePolicy) error {
 
 // Inspect is Check that also gives the warnings of a policy that passes.
 func (e *Engine) Inspect(ctx context.Context, p release.ReleasePolicy) ([]Diagnostic, error) {
-	if p.ContentType != release.ContentTypeRego {
-		return nil, verdict(tidy([]Diagnostic{{Code: "policy_type", Message: fmt.Sprintf(
-			"release policies of type %.64q are not supported by this version: upload Rego as %s", p.ContentType, release.ContentTypeRego)}}))
+	switch p.ContentType {
+	case release.ContentTypeRego:
+		return e.inspect(ctx, task{Claims: e.config.ClaimsSchema, Source: p.Data})
+	case release.ContentTypeJSON:
+		return e.inspectJSON(ctx, p.Data)
 	}
-	if found := checkSource(p.Data); len(found) > 0 { // nothing to compile: no child
+	return nil, verdict(tidy([]Diagnostic{{Code: "policy_type", Message: fmt.Sprintf(
+		"release policies of type %.64q are not known: upload Rego as %s, or Azure's JSON grammar as %s",
+		p.ContentType, release.ContentTypeRego, release.ContentTypeJSON)}}))
+}
+
+// inspect has t compiled in a child.
+func (e *Engine) inspect(ctx context.Context, t task) ([]Diagnostic, error) {
+	if found := checkSource(t.Source); len(found) > 0 { // nothing to compile: no child
 		return nil, verdict(tidy(found))
 	}
 	select {
@@ -47,7 +56,7 @@ func (e *Engine) Inspect(ctx context.Context, p release.ReleasePolicy) ([]Diagno
 	case <-ctx.Done():
 		return nil, release.Refuse(release.ReasonOverloaded, "policy compiler: %w", ctx.Err())
 	}
-	a, err := runChild(ctx, e.config.Compiler, task{Claims: e.config.ClaimsSchema, Source: p.Data}, checkWait)
+	a, err := runChild(ctx, e.config.Compiler, t, checkWait)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ type program struct {
 	deny     bool // the policy has deny rules
 	tcb      bool // the policy names the TCB status
 	warnings []Diagnostic
+	origin   *origin // nil: the policy was written in Rego
 }
 
 // inspect does what needs no compiler: text, syntax, language, lint. It is

@@ -75,10 +75,14 @@ func (p *program) decide(rs topdown.QueryResultSet) (release.Decision, error) {
 	return release.Decision{Reason: release.ReasonPolicyDenied, Messages: messages}, nil
 }
 
-// namesTCB says whether ref is the TCB status, as evidence or as a claim.
+// namesTCB says whether ref is the TCB status, as evidence or as a claim: of the
+// hardware itself, or of the hardware below an Azure guest.
 func namesTCB(ref ast.Ref) bool {
-	s := ref.String()
-	return s == "input.evidence.tcb_status" || s == "input.claims.attester_tcb_status"
+	switch ref.String() {
+	case "input.evidence.tcb_status", "input.claims.attester_tcb_status", `input.claims["x-ms-isolation-tee"].attester_tcb_status`:
+		return true
+	}
+	return false
 }
 
 // silentOnTCB refuses what p allows without a word about a platform whose TCB is not

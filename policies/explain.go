@@ -69,13 +69,18 @@ func (e *Engine) Explain(ctx context.Context, p release.ReleasePolicy, inputJSON
 	if x.Decision.Allow {
 		return x, nil
 	}
-	source, found := parse(policyFile, p.Data)
+	rego := p.Data
+	if prog.origin != nil {
+		rego = prog.origin.rego.Source
+	}
+	source, found := parse(policyFile, rego)
 	if source == nil {
 		return Explanation{}, release.Refuse(release.ReasonPolicyError, "release policy: %w", &CheckError{tidy(found)})
 	}
 	more := e.limits
 	more.steps, more.bytes, more.wall = 10*more.steps, 10*more.bytes, 10*more.wall
 	tr := newTracer(ast.NewTerm(e.references.Load().root), source)
+	tr.origin = prog.origin
 	_ = e.run(ctx, prog, doc, more, tr) // an error of it is the one above, or only of the larger work
 	x.Failures = tr.failures()
 	return x, nil

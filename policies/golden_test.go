@@ -35,8 +35,8 @@ func TestGolden(t *testing.T) {
 		Input json.RawMessage `json:"input"`
 	}
 	var refs map[string]any
-	readJSON(t, filepath.Join(dir, "inputs.json"), &inputs)
-	readJSON(t, filepath.Join(dir, "references.json"), &refs)
+	readFixture(t, filepath.Join(dir, "inputs.json"), &inputs)
+	readFixture(t, filepath.Join(dir, "references.json"), &refs)
 	e := engine(t)
 	if err := e.SetReferences(refs); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	want := map[string][]golden{}
-	readJSON(t, path, &want)
+	readFixture(t, path, &want)
 	compareGolden(t, got, want)
 }
 
@@ -126,7 +126,7 @@ func compareGolden(t *testing.T, got, want map[string][]golden) {
 	}
 }
 
-func readJSON(t *testing.T, path string, v any) {
+func readFixture(t *testing.T, path string, v any) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package policies evaluates release policies: Rego that a tenant wrote, run
-// inside the broker. It is the only importer of OPA.
+// Package policies evaluates release policies: Rego that a tenant wrote, or that
+// Azure's JSON grammar became (json.go), run inside the broker. It is the only
+// importer of OPA.
 //
 // A policy is untrusted code. Four fences stand around it:
 //
@@ -94,19 +95,22 @@ func (e *Engine) SetReferences(refs map[string]any) error {
 // program gives the compiled policy. Its source passed Check when it was
 // uploaded; nothing else is ever stored.
 func (e *Engine) program(p release.ReleasePolicy) (*program, error) {
-	if p.ContentType != release.ContentTypeRego {
-		return nil, fmt.Errorf("release policies of type %.64q cannot be evaluated by this version, only %s", p.ContentType, release.ContentTypeRego)
+	if p.ContentType != release.ContentTypeRego && p.ContentType != release.ContentTypeJSON {
+		return nil, fmt.Errorf("release policies of type %.64q cannot be evaluated, only %s and %s", p.ContentType, release.ContentTypeRego, release.ContentTypeJSON)
 	}
 	digest := sha256.Sum256(p.Data)
 	if digest != p.Digest {
 		return nil, fmt.Errorf("the policy's bytes have digest %x, its row says %x: the store was altered", digest, p.Digest)
 	}
-	return e.cache.get(digest, func() (prog *program, err error) {
+	return e.cache.get(cacheKey{p.ContentType, digest}, func() (prog *program, err error) {
 		defer func() {
 			if r := recover(); r != nil {
 				prog, err = nil, fmt.Errorf("the compiler panicked: %v", r)
 			}
 		}()
+		if p.ContentType == release.ContentTypeJSON {
+			return compileJSON(p.Data)
+		}
 		prog, found := compile(p.Data, e.config.ClaimsSchema)
 		if prog == nil {
 			return nil, &CheckError{tidy(found)}

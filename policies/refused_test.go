@@ -149,7 +149,7 @@ func TestMisspeltClaimHasAPlaceAndTheKnownNames(t *testing.T) {
 func TestContentTypes(t *testing.T) {
 	e := engine(t)
 	p := policy(`{"version":"1.0.0","anyOf":[]}`)
-	for _, ct := range []string{release.ContentTypeJSON, "", "text/plain", "APPLICATION/VND.OPENSKR.REGO"} {
+	for _, ct := range []string{"", "application/json", "text/plain", "APPLICATION/VND.OPENSKR.REGO"} {
 		p.ContentType = ct
 		if ds := diagnostics(t, e.Check(t.Context(), p)); ds[0].Code != "policy_type" {
 			t.Errorf("%q: %v", ct, ds)

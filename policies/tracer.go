@@ -19,6 +19,7 @@ type tracer struct {
 	queries map[uint64]*query
 	seen    map[string]bool
 	found   []Failure
+	origin  *origin // of a policy in JSON: the explanation is in its words
 }
 
 type place struct {
@@ -109,6 +110,12 @@ func (t *tracer) add(r *ast.Rule, at *ast.Location, ev topdown.Event) {
 	if at == nil || len(t.found) >= maxFailures {
 		return
 	}
+	if t.origin != nil {
+		if f, ok := t.origin.failure(at.Row, ev.Input()); ok {
+			t.keep(f)
+		}
+		return
+	}
 	f := Failure{file: at.File, Rule: name(r), Row: at.Row, Col: at.Col, Text: clean(strings.TrimSpace(firstLine(at.Text)), maxMessage)}
 	l := &looker{roots: map[ast.Var]*ast.Term{"input": ev.Input(), "data": t.data}, locals: map[ast.Var]ast.Value{}, seen: map[string]bool{}}
 	if ev.Locals != nil {
@@ -133,6 +140,10 @@ func (t *tracer) add(r *ast.Rule, at *ast.Location, ev topdown.Event) {
 		l.expr(src)
 	}
 	f.Values = l.values
+	t.keep(f)
+}
+
+func (t *tracer) keep(f Failure) {
 	if key := fmt.Sprint(f); !t.seen[key] {
 		t.seen[key] = true
 		t.found = append(t.found, f)

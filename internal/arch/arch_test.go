@@ -44,7 +44,8 @@ var rules = []rule{
 	{"release/keyvault", []string{"release", "release/receipt", "release/wrap"}, "a port's implementation knows the port, not its neighbours"},
 	{"release", []string{"attest", "attest/binding", "release/receipt"}, "the Relying Party decides; protocols, SQL and Rego come in as ports"},
 
-	{"policies", []string{"release", "attest"}, "an engine is a release.Policy and knows no adapter"},
+	{"policies/azure", nil, "the JSON grammar is read and translated without knowing who evaluates"},
+	{"policies", []string{"release", "attest", "policies/azure"}, "an engine is a release.Policy and knows no adapter"},
 	{"enclave-agent/file", nil, "the container of encrypted files is used by agent and operator alike"},
 	{"enclave-agent/agenttest", []string{"attest/binding", "attest/*/format", "release/receipt", "release/wrap"}, "a fake broker answers tests; it is no broker"},
 	{"enclave-agent", []string{"enclave-agent/file", "attest", "attest/binding", "attest/*/guest", "attest/*/format", "release/receipt", "release/wrap", "internal/strict"}, "what boots a machine carries no verifier, no broker and no adapter"},

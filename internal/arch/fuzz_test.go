@@ -99,6 +99,8 @@ var parsers = map[string]string{
 	"policies.Engine.Inspect": "policies.FuzzInspect",
 	"policies.serve":          "policies.FuzzServe",
 	"policies.readAnswer":     "policies.FuzzReadAnswer",
+	"policies.readJSON":       "policies.FuzzJSON",
+	"policies/azure.Parse":    "policies/azure.FuzzParse",
 
 	// what an auditor, an agent or an operator reads
 	"release/receipt.Decode":               "release/receipt.FuzzDecode",
