@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/openskr/openskr/release"
@@ -221,7 +222,7 @@ func TestSignEC(t *testing.T) {
 		for name, bad := range map[string][]byte{
 			"r is zero": append(make([]byte, n), sig[n:]...), "s is zero": append(bytes.Clone(sig[:n]), make([]byte, n)...),
 			"r is the order": append(bytes.Clone(order), sig[n:]...), "s is the order": append(bytes.Clone(sig[:n]), order...),
-			"DER": der(t, l, c.alg, digest),
+			"a zero before s": slices.Concat(sig[:n], []byte{0}, sig[n:]), "DER": der(t, l, c.alg, digest),
 		} {
 			if l.operate(t, "k", keyvault.Operation{Op: keyvault.OpVerify, Algorithm: c.alg, Digest: digest, Value: bad}).Valid {
 				t.Errorf("%s: %s is valid", c.alg, name)
