@@ -196,7 +196,10 @@ func (hardware) Appraise(_ context.Context, raw []byte, ends []attest.Endorsemen
 	if len(ends) != 1 || ends[0].Type != attest.EndorsementCertificateTable {
 		return nil, nil, attest.Reject(attest.CheckChainUntrusted, "endorsements %v", ends)
 	}
-	return &attest.Result{Type: attest.TypeSNP, Facts: attest.Facts{Chain: true, Signature: true, Revocation: attest.Checked}}, raw, nil
+	return &attest.Result{
+		Type: attest.TypeSNP, Claims: attest.Claims{"snp": map[string]any{"vmpl": int64(0)}},
+		Facts: attest.Facts{Chain: true, Signature: true, Revocation: attest.Checked},
+	}, raw, nil
 }
 
 func report(_ context.Context, reportData [64]byte) ([]byte, []attest.Endorsement, error) {
