@@ -33,11 +33,15 @@ type Diagnostic struct {
 }
 
 func (d Diagnostic) String() string {
-	at := fmt.Sprintf("%d:%d: ", d.Row, d.Col)
+	at := ""
+	if d.Row > 0 {
+		at = fmt.Sprintf("%d:%d:", d.Row, d.Col)
+	}
 	if d.File != "" {
 		at = d.File + ":" + at
-	} else if d.Row == 0 {
-		at = ""
+	}
+	if at != "" {
+		at += " "
 	}
 	if d.Severity == SeverityWarning {
 		at += "warning: "

@@ -80,7 +80,7 @@ type keyFlags struct {
 
 func (f *keyFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.policy, "policy", "", "release policy `FILE` in Rego (.rego)")
+	fl.StringVar(&f.policy, "policy", "", "release policy `FILE`: Rego (.rego) or Azure's grammar (.json)")
 	fl.BoolVar(&f.attestedOnly, "attested-only", true, "no use but release to evidence, for ever")
 	fl.BoolVar(&f.immutable, "immutable", false, "the release policy can never be changed")
 	fl.StringVar(&f.nbf, "nbf", "", "not released before `TIME` (RFC 3339)")
@@ -121,18 +121,14 @@ func (f *keyFlags) settings(a *app) (keySettings, error) {
 
 // readPolicy reads a policy file; its name says its language.
 func readPolicy(a *app, path string, immutable bool) (*keyPolicy, error) {
-	switch filepath.Ext(path) {
-	case ".rego":
-	case ".json":
-		return nil, usagef("%s: Key Vault's policy grammar is not supported yet: write it in Rego (openskr policy list has ready ones)", path)
-	default:
-		return nil, usagef("%s: a policy file ends in .rego", path)
+	if ext := filepath.Ext(path); ext != ".rego" && ext != ".json" {
+		return nil, usagef("%s: a policy file ends in .rego, or in .json when it is in Azure's grammar", path)
 	}
 	b, err := a.input(path)
 	if err != nil {
 		return nil, err
 	}
-	return &keyPolicy{ContentType: release.ContentTypeRego, Data: base64.RawURLEncoding.EncodeToString(b), Immutable: immutable}, nil
+	return &keyPolicy{ContentType: policyType(path, b), Data: base64.RawURLEncoding.EncodeToString(b), Immutable: immutable}, nil
 }
 
 func unixFlag(name, value string) (int64, error) {

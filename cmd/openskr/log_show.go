@@ -228,5 +228,10 @@ func expected(condition, name string) string {
 	if side, ok := strings.CutSuffix(condition, " == "+name); ok {
 		return side
 	}
+	for _, of := range []string{name + " equals ", name + " is "} { // Azure's grammar
+		if side, ok := strings.CutPrefix(condition, of); ok {
+			return side
+		}
+	}
 	return ""
 }

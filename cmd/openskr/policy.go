@@ -19,8 +19,8 @@ import (
 func newPolicyCmd(a *app) *cobra.Command {
 	cmd := parent(&cobra.Command{
 		Use: "policy", Short: "Check, test and read release policies",
-		Long: `Release policies are Rego (docs/policies.md). These commands need no broker: they
-run what the broker runs.`,
+		Long: `Release policies are Rego, or Azure's JSON grammar (docs/policies.md). These commands
+run what the broker runs, and need none, except for ` + "`policy show KEY`" + `.`,
 	})
 	cmd.AddCommand(newPolicyCheckCmd(a), newPolicyTestCmd(a), newPolicyListCmd(a), newPolicyShowCmd(a))
 	return cmd
@@ -53,6 +53,7 @@ func newPolicyCheckCmd(a *app) *cobra.Command {
 		Use: "check FILE", Short: "Say whether the broker would take a policy", Args: exactArgs("FILE"),
 		Long: `Compiles a policy as the broker does at upload: in a process of its own with bounded
 memory and time, against the schema of the input, so that a misspelt claim is found.
+A file that ends in .json, or begins with {, is in Azure's grammar.
 Remarks are printed as FILE:ROW:COLUMN: message [code].`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			src, err := a.input(args[0])
@@ -67,7 +68,7 @@ Remarks are printed as FILE:ROW:COLUMN: message [code].`,
 			if err != nil {
 				return err
 			}
-			remarks, err := e.Inspect(cmd.Context(), release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: src, Digest: sha256.Sum256(src)})
+			remarks, err := e.Inspect(cmd.Context(), release.ReleasePolicy{ContentType: policyType(args[0], src), Data: src, Digest: sha256.Sum256(src)})
 			return a.printCheck(args[0], remarks, err)
 		},
 	}
@@ -211,28 +212,6 @@ func newPolicyListCmd(a *app) *cobra.Command {
 				fmt.Fprintf(a.stdout, "%s\n    %s\n    answers: %s\n", i.Name, i.Title, i.Threat)
 			}
 			return nil
-		},
-	}
-}
-
-func newPolicyShowCmd(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "show NAME", Short: "Print a ready policy, to use or to copy", Args: exactArgs("NAME"),
-		Example: "  openskr policy show tpm-secureboot-pcr > boot.rego",
-		RunE: func(_ *cobra.Command, args []string) error {
-			for _, p := range policies.Library() {
-				if p.Name != args[0] {
-					continue
-				}
-				if a.json {
-					return printJSON(a.stdout, map[string]string{
-						"name": p.Name, "title": p.Title, "threat": p.Threat, "source": string(p.Source), "sha256": fmt.Sprintf("%x", p.Digest),
-					})
-				}
-				_, err := a.stdout.Write(p.Source)
-				return err
-			}
-			return usagef("no ready policy %q; see `openskr policy list`", args[0])
 		},
 	}
 }
