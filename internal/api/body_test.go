@@ -287,6 +287,14 @@ func FuzzBodies(f *testing.F) {
 	} {
 		f.Add(uint8(i), body)
 	}
+	h.create("k", `{"kty":"oct"}`) // concrete paths name it
+	for i, r := range routes {
+		if r.Queue == route.Deciding && r.Door == release.DoorKeyVault {
+			f.Add(uint8(i), `{"alg":"A256GCM","value":"AAAA","iv":"AAAAAAAAAAAAAAAA","tag":"AAAAAAAAAAAAAAAAAAAAAA","aad":"AA=="}`)
+			f.Add(uint8(i), `{"alg":"A256KW","Value":"AAAAAAAAAAAAAAAAAAAAAA","digest":null}`)
+			f.Add(uint8(i), `{"count":128}`)
+		}
+	}
 	all := h.token(identity.RoleAdministrator)
 	machines := h.token(identity.RoleMachineOperator)
 	f.Fuzz(func(t *testing.T, n uint8, body string) {
