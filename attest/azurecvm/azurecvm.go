@@ -139,7 +139,12 @@ func (v *Verifier) machine(ctx context.Context, body *format.Evidence, ends []at
 	if err != nil {
 		return nil, attest.Reject(attest.CheckMalformed, "%w", err)
 	}
-	hardware, reportData, rej := v.appraise(ctx, hcl, body.TDQuote, ends, at)
+	return v.prove(ctx, hcl, body.TDQuote, body.TPM.AK, ends, at)
+}
+
+// prove goes from the hardware's report to the AK. public may be empty.
+func (v *Verifier) prove(ctx context.Context, hcl *format.HCL, quote, public []byte, ends []attest.Endorsement, at time.Time) (*machine, *attest.Rejection) {
+	hardware, reportData, rej := v.appraise(ctx, hcl, quote, ends, at)
 	if rej != nil {
 		return nil, rej
 	}
@@ -148,10 +153,11 @@ func (v *Verifier) machine(ctx context.Context, body *format.Evidence, ends []at
 		return nil, rej
 	}
 	m := &machine{hcl: hcl, hardware: hardware}
+	var err error
 	if m.runtime, err = parseRuntime(hcl.Runtime); err != nil {
 		return nil, attest.Reject(attest.CheckMalformed, "%w", err)
 	}
-	if m.ak, rej = m.runtime.attestationKey(body.TPM.AK); rej != nil {
+	if m.ak, rej = m.runtime.attestationKey(public); rej != nil {
 		return nil, rej
 	}
 	spki, err := x509.MarshalPKIXPublicKey(m.ak.Public)

@@ -29,10 +29,11 @@ func (v *Verifier) appraise(ctx context.Context, hcl *format.HCL, quote []byte, 
 		rej.Identity = nil // of a chip whose tie to this request is not proven
 		return nil, nil, rej
 	}
-	if hcl.Kind == format.HCLTDX {
-		rej = linked(hcl.Report, quote)
-	} else {
+	switch {
+	case hcl.Kind == format.HCLSNP:
 		rej = paravisor(raw)
+	case hcl.Report != nil: // the guest client sends none: the quote itself names the runtime JSON
+		rej = linked(hcl.Report, quote)
 	}
 	if rej != nil {
 		return nil, nil, rej

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/azurecvm/format"
 	"github.com/openskr/openskr/internal/api/attestation"
 	"github.com/openskr/openskr/internal/jose"
 	"github.com/openskr/openskr/release"
@@ -33,6 +34,10 @@ func (fakeVerifier) Verify(_ context.Context, ev attest.Evidence, _ attest.Expec
 	return nil, attest.Reject(attest.CheckTypeUnsupported, "no verifier")
 }
 
+func (fakeVerifier) Guest(context.Context, *format.Guest, []attest.Endorsement, attest.Expect) (*attest.Result, *rsa.PublicKey, error) {
+	return nil, nil, attest.Reject(attest.CheckNotLinked, "another machine")
+}
+
 func (h *harness) attestation() *attestation.Service {
 	h.t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -43,7 +48,7 @@ func (h *harness) attestation() *attestation.Service {
 	cert, err := x509.ParseCertificate(der)
 	h.must(err)
 	s, err := attestation.New(attestation.Config{
-		Deployment: testDeployment, Verifier: fakeVerifier{}, Keys: []jose.CertifiedKey{{Cert: cert, Key: key}}, Now: func() time.Time { return h.now },
+		Deployment: testDeployment, Verifier: fakeVerifier{}, Guests: fakeVerifier{}, Keys: []jose.CertifiedKey{{Cert: cert, Key: key}}, Now: func() time.Time { return h.now },
 	})
 	h.must(err)
 	return s

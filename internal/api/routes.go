@@ -45,6 +45,7 @@ var publicRoutes = []string{
 	"POST /attest/SevSnpVm",
 	"POST /attest/TdxVm",
 	"POST /attest/SgxEnclave",
+	"POST /attest/AzureGuest",
 }
 
 // publicLog are public as well when the configuration says so.

@@ -67,6 +67,7 @@ var parsers = map[string]string{
 	"internal/api/keyvault.door.parseToken": "internal/api/keyvault.FuzzPageToken",
 	"internal/api/attestation.parseRequest": "internal/api/attestation.FuzzRequest",
 	"internal/api/attestation.parseReport":  "internal/api/attestation.FuzzReport",
+	"internal/api/attestation.parseGuest":   "internal/api/attestation.FuzzGuest",
 	"internal/api/attestation.decodeBinary": "internal/api/attestation.FuzzBinary",
 	"internal/api/attestation.parseData":    "internal/api/attestation.FuzzRequest",
 	"internal/api/attestation.parseNonce":   "internal/api/attestation.FuzzRequest",

@@ -118,26 +118,32 @@ func parseReport(evidence string) ([]byte, []attest.Endorsement, error) {
 
 // verify hands evidence to the verifier of its type. What it signed must be the hash
 // of the runtime data; without any, nothing is compared, and the token repeats nothing.
-//
-// In a simulation the simulated type is tried first: what other hardware made it knows
-// nothing of.
 func (s *Service) verify(ctx context.Context, t attest.Type, req *request, body func(attest.Type) any, ends ...attest.Endorsement) (*attest.Result, error) {
+	return s.try(t, func(t attest.Type, want attest.Expect) (*attest.Result, error) {
+		b, err := strict.Marshal(body(t))
+		if err != nil {
+			return nil, err
+		}
+		return s.Verifier.Verify(ctx, attest.Evidence{Type: t, Body: b, Endorsements: ends}, want)
+	}, req.runtime.bytes)
+}
+
+// try asks the verifiers that may know the evidence, and judges what one takes. In a
+// simulation the simulated type is tried first: what other hardware made it knows
+// nothing of.
+func (s *Service) try(t attest.Type, ask func(attest.Type, attest.Expect) (*attest.Result, error), runtimeData []byte) (*attest.Result, error) {
 	types := []attest.Type{t}
 	if s.Simulation {
 		types = []attest.Type{t.Simulated(), t}
 	}
 	want := attest.Expect{At: s.Now(), Unbound: true}
-	if req.runtime.bytes != nil {
-		sum := sha256.Sum256(req.runtime.bytes)
+	if runtimeData != nil {
+		sum := sha256.Sum256(runtimeData)
 		want.Unbound, want.SignedData = false, sum[:]
 	}
 	var first error
 	for _, t := range types {
-		b, err := strict.Marshal(body(t))
-		if err != nil {
-			return nil, err
-		}
-		res, err := s.Verifier.Verify(ctx, attest.Evidence{Type: t, Body: b, Endorsements: ends}, want)
+		res, err := ask(t, want)
 		if err == nil {
 			return res, accept(res)
 		}

@@ -36,6 +36,7 @@ type Config struct {
 	Simulation bool
 	// Verifier is those of all types; one that is missing refuses its type.
 	Verifier attest.Verifier
+	Guests   GuestVerifier       // as Verifier, for AzureGuest
 	Keys     []jose.CertifiedKey // the first signs, all are published
 	Now      func() time.Time
 }
@@ -49,7 +50,7 @@ type Service struct {
 
 // New makes a Service.
 func New(c Config) (*Service, error) {
-	if c.Deployment == "" || c.Verifier == nil || len(c.Keys) == 0 || c.Now == nil {
+	if c.Deployment == "" || c.Verifier == nil || c.Guests == nil || len(c.Keys) == 0 || c.Now == nil {
 		return nil, errors.New("attestation service: a part is missing")
 	}
 	s := &Service{Config: c}
@@ -78,6 +79,7 @@ func Routes(s *Service) []*route.Route {
 	for _, r := range []route.Route{
 		{Path: "/attest/SevSnpVm", Name: "attest/sevsnpvm", Limit: maxReport, Do: s.snp},
 		{Path: "/attest/TdxVm", Name: "attest/tdxvm", Limit: maxReport, Do: s.tdx},
+		{Path: "/attest/AzureGuest", Name: "attest/azureguest", Limit: maxGuest, Do: s.guest},
 		{Path: "/attest/SgxEnclave", Name: "attest/sgxenclave", Limit: maxReport, Do: s.sgx},
 	} {
 		r.Method, r.Door, r.Access, r.Cost, r.Body, r.Queue = http.MethodPost, release.DoorKeyVault, route.Public, 2, route.JSON, route.Deciding

@@ -47,16 +47,21 @@ func compliance(res *attest.Result) string {
 	if f.Debug || f.Migratable || f.Revocation != attest.Checked {
 		return ""
 	}
-	switch base, simulated := res.Type.Base(); base {
-	case attest.TypeSNP:
-		if res.Claims["x-ms-sevsnpvm-vmpl"] != int64(0) {
+	claims := map[string]any(res.Claims)
+	if tee, ok := claims["x-ms-isolation-tee"].(map[string]any); ok { // of an Azure guest, whose hardware is judged
+		claims = tee
+	}
+	_, simulated := res.Type.Base()
+	switch claims["x-ms-attestation-type"] {
+	case "sevsnpvm":
+		if claims["x-ms-sevsnpvm-vmpl"] != int64(0) {
 			return ""
 		}
-		if key, ok := res.Claims["x-ms-sevsnpvm-idkeydigest"].(string); ok && !simulated && slices.Contains(azureIDKeys, key) {
+		if key, ok := claims["x-ms-sevsnpvm-idkeydigest"].(string); ok && !simulated && slices.Contains(azureIDKeys, key) {
 			return compliantAzure
 		}
 		return compliant
-	case attest.TypeTDX:
+	case "tdxvm":
 		if slices.Contains(goodTCB, f.TCBStatus) {
 			return compliant
 		}

@@ -66,3 +66,21 @@ func FuzzBinary(f *testing.F) {
 		}
 	})
 }
+
+// FuzzGuest: the document of the guest client.
+func FuzzGuest(f *testing.F) {
+	f.Add(`{"AttestationProtocolVersion":"2.0","TpmInfo":{"PcrSet":[0],"PCRs":[{"Index":0,"Digest":"AA=="}]},"IsolationInfo":{"Type":"Tdx","Evidence":{"Proof":"AA==","RunTimeData":"e30="}}}`)
+	f.Add(`{"AttestationProtocolVersion":"2.0","ClientPayload":null,"IsolationInfo":{"Type":"SevSnp","Evidence":{"Proof":"e30="}}}`)
+	f.Fuzz(func(t *testing.T, doc string) {
+		r, err := parseGuest([]byte(`{"attestationinfo":"` + base64.RawURLEncoding.EncodeToString([]byte(doc)) + `"}`))
+		if err != nil {
+			if release.ReasonOf(err) == release.ReasonInternal {
+				t.Errorf("%q: %v", doc, err)
+			}
+			return
+		}
+		if len(r.evidence.TPM.PCRs) != 1 || len(r.evidence.TDQuote) > 0 && len(r.evidence.Report) > 0 {
+			t.Errorf("%q is read as %+v", doc, r.evidence)
+		}
+	})
+}

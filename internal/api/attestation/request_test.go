@@ -36,7 +36,7 @@ func (l listed) Verify(ctx context.Context, ev attest.Evidence, want attest.Expe
 type as struct{ facts attest.Facts }
 
 func (a as) Verify(context.Context, attest.Evidence, attest.Expect) (*attest.Result, error) {
-	return &attest.Result{Type: attest.TypeTDX, Claims: attest.Claims{}, Facts: a.facts}, nil
+	return &attest.Result{Type: attest.TypeTDX, Claims: attest.Claims{"x-ms-attestation-type": "tdxvm"}, Facts: a.facts}, nil
 }
 
 // Evidence for our own protocol never becomes a token, however it is labelled.
@@ -100,6 +100,7 @@ func TestBadRequests(t *testing.T) {
 		"spare bits":               {`{"quote":"AB"}`, bad},
 		"padding only":             {`{"quote":"===="}`, bad},
 		"padding of three":         {`{"quote":"A==="}`, bad},
+		"too little padding":       {`{"quote":"AA="}`, bad},
 		"padding in between":       {`{"quote":"AA==AA=="}`, bad},
 		"long quote":               {`{"quote":"` + strings.Repeat("A", 90<<10) + `"}`, release.ReasonTooLarge},
 		"draft policy":             {`{"quote":"AA","draftPolicyForAttestation":"version=1.0"}`, release.ReasonNotOffered},

@@ -70,7 +70,7 @@ func newService(t testing.TB, simulation bool, change ...func(*attestation.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := attestation.Config{Deployment: "d1", Simulation: simulation, Verifier: v, Keys: signingKeys(), Now: now}
+	c := attestation.Config{Deployment: "d1", Simulation: simulation, Verifier: v, Guests: v, Keys: signingKeys(), Now: now}
 	for _, f := range change {
 		f(&c)
 	}

@@ -12,16 +12,19 @@ import (
 
 // issue signs what was proven.
 func (s *Service) issue(c *route.Call, req *request, res *attest.Result) (any, error) {
-	claims := s.claims(c.Host, req, res)
-	payload, err := strict.Marshal(claims)
-	if err != nil {
-		return nil, err
-	}
-	token, err := s.signer.Sign(keySetURL(c.Host), payload)
+	token, err := s.sign(c, s.claims(c.Host, req, res))
 	if err != nil {
 		return nil, err
 	}
 	return Token{Token: token}, nil
+}
+
+func (s *Service) sign(c *route.Call, claims map[string]any) (string, error) {
+	payload, err := strict.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	return s.signer.Sign(keySetURL(c.Host), payload)
 }
 
 // claims are those of the verifier under Azure's names, those of the service, and what
