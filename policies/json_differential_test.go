@@ -125,6 +125,9 @@ func TestJSONDifferential(t *testing.T) {
 			}
 			if got {
 				allowed++
+				if x, err := e.Explain(t.Context(), policyJSON(string(src)), mustJSON(t, in)); err != nil || !x.Decision.Allow {
+					t.Fatalf("%s\n%v\na replay decides otherwise: %+v %v", src, in.Claims, x, err)
+				}
 				continue
 			}
 			if denied++; i%20 == 0 {

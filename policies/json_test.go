@@ -240,7 +240,7 @@ func TestJSONWarnings(t *testing.T) {
 		if err != nil || i < 0 {
 			t.Errorf("%s: %v %v", tt.condition, ds, err)
 		}
-		if n := len(ds); tt.code == "lint_no_measurement" && n != 1 {
+		if tt.code == "lint_no_measurement" && (len(ds) != 1 || ds[0].Row != 0) { // no place in the Rego, which nobody uploaded
 			t.Errorf("%s: %v", tt.condition, ds)
 		}
 	}
