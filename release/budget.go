@@ -10,10 +10,10 @@ import (
 // log, then the disk, and then nobody gets a key. What is beyond it is counted in
 // folded records, as refusals of strangers are (docs/audit-record.md).
 const (
-	refusalsOfOne   = 30      // records of one identity
-	refusalsOfAll   = 300     // records of all
-	refusalInputs   = 2 << 20 // bytes of kept inputs
-	refusalsMinute  = int64(60)
+	refusalsOfOne  = 30      // records of one identity
+	refusalsOfAll  = 300     // records of all
+	refusalInputs  = 2 << 20 // bytes of kept inputs
+	refusalsMinute = int64(60)
 )
 
 // budget counts the present minute.

@@ -121,15 +121,15 @@ func measurements(c attest.Claims) (out []taken) {
 		}
 	}
 	// Azure has the claims of the hardware below one of its own.
-	for _, c := range []map[string]any{c, object(c["x-ms-isolation-tee"])} {
+	_, moves := c["azure"] // from one host to the next
+	for i, c := range []map[string]any{c, object(c["x-ms-isolation-tee"])} {
 		for claim, kind := range usualClaims() {
 			put(kind, c[claim], true)
 		}
 		for claim, kind := range namedClaims() {
 			put(kind, c[claim], false)
 		}
-		_, moves := c["azure"] // from one host to the next
-		put("chip", object(c["snp"])["chip_id"], !moves)
+		put("chip", object(c["snp"])["chip_id"], i == 0 && !moves)
 	}
 	tpm, nitro := object(c["tpm"]), object(c["nitro"])
 	put("ek", tpm["ek"], false)
