@@ -197,3 +197,15 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestVMPLsReachTheVerifier: the setting does what it says.
+func TestVMPLsReachTheVerifier(t *testing.T) {
+	c, err := parseConfig([]byte("snp_vmpls: [0, 2]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := trustOf(c)
+	if err != nil || !reflect.DeepEqual(trust.VMPLs, []uint32{0, 2}) {
+		t.Errorf("%v, %v", trust.VMPLs, err)
+	}
+}

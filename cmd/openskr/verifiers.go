@@ -87,6 +87,7 @@ func (c currentVerifier) Verify(ctx context.Context, ev attest.Evidence, want at
 
 // trustOf reads the private roots and the issuers of a configuration.
 func trustOf(c *Config) (t all.Config, err error) {
+	t.VMPLs = c.SNPVMPLs
 	for _, r := range []struct {
 		name  string
 		paths []string
