@@ -125,6 +125,9 @@ func TestExpected(t *testing.T) {
 		{"input.a != 1", "input.a", ""},
 		{"input.ab == 1", "input.a", ""},
 		{"data.references.web[input.a]", "input.a", ""},
+		{`x-ms-attestation-type equals "sevsnpvm"`, "x-ms-attestation-type", `"sevsnpvm"`},
+		{"authority is https://a", "authority", "https://a"},
+		{`a notEquals "b"`, "a", ""},
 	} {
 		if got := expected(c[0], c[1]); got != c[2] {
 			t.Errorf("%s wants %s to be %q, said %q", c[0], c[1], c[2], got)
