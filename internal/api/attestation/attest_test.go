@@ -3,6 +3,7 @@ package attestation_test
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -161,7 +162,14 @@ func TestBaseline(t *testing.T) {
 	if v := status(s.domain("", func(p *tdxsim.Platform) { p.TD.Attributes |= 1 << 29 }), "TdxVm"); v != nil {
 		t.Errorf("migratable TD is %v", v)
 	}
-	_, err := s.attest("SevSnpVm", s.chip("", edit(10, 1<<3)))
+	azures, err := hex.DecodeString("942fd93ebde6ea7a96efadeafc60f1c6b3d10e703b1dafd7555b92f7f3d32d0e006767648cba5b102af3d65756af4177")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := status(s.chip("", snpsim.Chip{Report: func(r []byte) { copy(r[224:], azures) }}), "SevSnpVm"); v != "openskr-compliant-cvm" {
+		t.Errorf("simulated hardware with the ID key of Azure is %v", v)
+	}
+	_, err = s.attest("SevSnpVm", s.chip("", edit(10, 1<<3)))
 	s.refused("debug", err, release.Reason(attest.CheckDebug))
 	_, err = s.attest("TdxVm", s.domain("", func(p *tdxsim.Platform) { p.TD.Attributes |= 1 }))
 	s.refused("debug TD", err, release.Reason(attest.CheckDebug))

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,9 +17,11 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/all"
 	azure "github.com/openskr/openskr/attest/azurecvm/format"
 	azuresim "github.com/openskr/openskr/attest/azurecvm/simulated"
 	"github.com/openskr/openskr/attest/tpm/tpmtest"
+	"github.com/openskr/openskr/internal/api/attestation"
 	"github.com/openskr/openskr/release"
 )
 
@@ -276,6 +279,29 @@ func TestAzureGuestRefused(t *testing.T) {
 		c.change(t, g)
 		_, err := s.attestGuest(g.doc)
 		s.refused(name, err, release.Reason(c.want))
+	}
+}
+
+// A machine on the deny list gets no token, and its refusal names nobody: what it sent
+// may be a copy.
+func TestAzureGuestDenied(t *testing.T) {
+	s := newService(t, true)
+	g := newGuest(t, s, azure.HCLSNP)
+	answer, err := s.attestGuest(g.doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := claims(t, g.open(t, answer))["x-openskr"].(map[string]any)["machine"]
+	v, err := all.New(all.Config{Seed: &s.seed, Denied: func(id string) bool { return id == machine }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = newService(t, true, func(c *attestation.Config) { c.Guests = v })
+	_, err = s.attestGuest(g.doc)
+	s.refused("denied", err, release.Reason(attest.CheckPlatformDenied))
+	var rej *attest.Rejection
+	if errors.As(err, &rej) && rej.Identity != nil {
+		t.Errorf("refused as %v", rej.Identity)
 	}
 }
 
