@@ -96,7 +96,7 @@ func TestMeasurements(t *testing.T) {
 	}
 	for name, c := range map[string]attest.Claims{
 		"chip=06 snp-id-key=07 snp-measurement=05": {"x-ms-sevsnpvm-launchmeasurement": "05", "x-ms-sevsnpvm-idkeydigest": "07", "snp": map[string]any{"chip_id": "06"}},
-		"":                                         {"azure": map[string]any{}, "snp": map[string]any{"chip_id": "06"}}, // another host tomorrow
+		"": {"azure": map[string]any{}, "snp": map[string]any{"chip_id": "06"}}, // another host tomorrow
 	} {
 		var got []string
 		for _, m := range measurements(c) {
