@@ -41,7 +41,7 @@ type Config struct {
 	// have it: snp.chip_id (for Turin also its first 16 digits alone), snp.csp_id of a
 	// VLEK, snp.product. Nil: none.
 	Denied func(id string) bool
-	// VMPLs are the privilege levels to whose reports keys may be released; nil: 0 only.
+	// VMPLs are the privilege levels to whose reports keys may be released; none: 0 only.
 	// A program in a less privileged level of a guest can have reports made of its own
 	// level or a higher number, never of a lower.
 	VMPLs []uint32
@@ -84,7 +84,7 @@ func New(cfg Config) (*Verifier, error) {
 			return nil, err
 		}
 	}
-	if cfg.VMPLs == nil {
+	if len(cfg.VMPLs) == 0 {
 		cfg.VMPLs = []uint32{0}
 	}
 	return &Verifier{
