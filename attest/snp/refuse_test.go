@@ -202,6 +202,19 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// TestNoLevelsConfigured: a configuration file gives an empty list, which means level 0
+// alone as an absent one does.
+func TestNoLevelsConfigured(t *testing.T) {
+	p := platform(t, 1)
+	v := verifier(t, p, func(c *snp.Config) { c.VMPLs = []uint32{} })
+	for level, check := range map[byte]attest.Check{0: "", 1: attest.CheckVMPL} {
+		ev := evidence(t, p, simulated.Chip{Report: func(r []byte) { r[0x30] = level }})
+		if _, err := v.Verify(t.Context(), ev, attest.Expect{At: now}); checkOf(err) != check {
+			t.Errorf("level %d: %v", level, err)
+		}
+	}
+}
+
 // milanInName makes a certificate call its product Milan.
 func milanInName(c *x509.Certificate) {
 	replace(c, []int{2}, append([]byte{22, 5}, "Milan"...))
