@@ -9,12 +9,10 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// What compiling one policy may cost. An ordinary one takes a millisecond; the
-// broker compiles again what passed here, and cannot stop it there.
-const (
-	maxCompileTime  = 200 * time.Millisecond // of CPU
-	maxCompileAlloc = 64 << 20               // bytes allocated in all
-)
+// maxCompileAlloc is what compiling one policy may allocate in all, in bytes, beside
+// maxCompileTime. An ordinary one takes a millisecond; the broker compiles again what
+// passed here, and cannot stop it there.
+const maxCompileAlloc = 64 << 20
 
 // CompilerMain is the body of the hidden command `openskr policy-compiler`: it
 // confines its own process for good (memory, CPU, files, core), reads one task
