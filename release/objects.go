@@ -11,6 +11,8 @@ const (
 	ObjectPrincipal = "principal"
 	ObjectSetting   = "setting"
 	ObjectReference = "reference" // a reference value, named set/kind/value
+	ObjectVault     = "vault"     // a vault and its settings, named as in its URLs
+	ObjectRoles     = "roles"     // role assignments of one principal, named by its id
 )
 
 // Object is a small document without secrets: an enrolled machine, a principal, a

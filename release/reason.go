@@ -79,6 +79,12 @@ const (
 	ReasonLogUnavailable   Reason = "audit_unavailable"
 	ReasonIntegrity        Reason = "integrity_error"
 	ReasonRecoveryNotReady Reason = "recovery_not_drilled"
+	ReasonDeleted          Reason = "deleted" // the name belongs to an object that was deleted and can be recovered
+	ReasonPurgeProtected   Reason = "purge_protected"
+	ReasonBackupInvalid    Reason = "backup_invalid"
+	ReasonTokenReplayed    Reason = "token_replayed"
+	ReasonTokenUnusable    Reason = "token_unusable" // an attestation token that no key may be released on
+	ReasonNativeOnly       Reason = "native_door_required"
 )
 
 // reasons is the closed list. Checks of package attest are reasons too.
@@ -101,6 +107,8 @@ var reasons = map[Reason]Class{
 	ReasonTPMRollback: ClassForbidden, ReasonEKNotTrusted: ClassForbidden, ReasonEnrollState: ClassForbidden,
 	ReasonClockUntrusted: ClassUnavailable, ReasonLogUnavailable: ClassUnavailable, ReasonIntegrity: ClassUnavailable,
 	ReasonRecoveryNotReady: ClassConflict,
+	ReasonDeleted:          ClassConflict, ReasonPurgeProtected: ClassForbidden, ReasonBackupInvalid: ClassBad,
+	ReasonTokenReplayed: ClassForbidden, ReasonTokenUnusable: ClassForbidden, ReasonNativeOnly: ClassForbidden,
 
 	Reason(attest.CheckInternal):         ClassForbidden,
 	Reason(attest.CheckTypeUnsupported):  ClassForbidden,

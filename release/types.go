@@ -29,9 +29,19 @@ type KeyRef struct {
 	Version string // 32 lower-case hex digits, empty: latest at the append
 }
 
-// Key is a key version's metadata. It holds no secret.
+// Collection is a kind of objects in a vault, in the word of its URLs.
+type Collection string
+
+// The collections.
+const (
+	CollectionKeys    Collection = "keys"
+	CollectionSecrets Collection = "secrets"
+)
+
+// Key is a key version's metadata, or a secret version's. It holds no secret.
 type Key struct {
 	Ref          KeyRef // with the version resolved
+	Collection   Collection
 	KID          string // URL with version
 	ObjectID     string
 	Generation   int64 // grows with every change of the row
@@ -159,6 +169,14 @@ type Guard struct {
 	Operation    bool // Key is used inside the vault and does not leave: it need not be exportable
 	Machine      *Machine
 	ResetCount   uint32 // of the evidence; below the highest seen is a rollback
+	// Objects are those that gave the caller its right: principal, roles, vault.
+	Objects []ObjectState
+}
+
+// ObjectState is an object as it was read.
+type ObjectState struct {
+	Kind, Name string
+	Generation int64 // 0: there was none
 }
 
 // Entry is what the log takes: a record, the state to read again (nil when the

@@ -173,7 +173,7 @@ func (b *broker) assemble() (err error) {
 	}
 	urls, gate := b.cfg.URLs(), api.NewGate(0, 0)
 	if b.keys, err = keyvault.New(keyvault.Config{
-		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:],
+		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:], Suffixes: b.cfg.Suffixes(),
 		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records, Log: gate.Log(b.log),
 	}); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	}
 	hosts := stripScheme(b.cfg.URLs())
 	ids, err := identity.New(identity.Config{
-		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(hosts), Now: b.now,
+		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(b.cfg.resources()), Now: b.now,
 	})
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 		return err
 	}
 	b.handler, err = api.New(api.Config{
-		Deployment: b.dep.ID, Hosts: hosts, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
+		Deployment: b.dep.ID, Hosts: hosts, Suffixes: b.cfg.Suffixes(), Resource: b.cfg.Resource, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
 		Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,

@@ -32,6 +32,13 @@ type Config struct {
 	// HOST:PORT. Key URLs and the broker's certificate carry them; the first one is
 	// used in URLs that the broker makes. Default: the listen address.
 	Hosts []string `yaml:"hosts" json:"hosts"`
+	// VaultSuffixes are what the names of vaults end with, each NAME or NAME:PORT:
+	// vault kv1 is https://kv1.NAME:PORT. The certificate of the deployment's CA is
+	// good for them. Default: those of Hosts that are names and not addresses.
+	VaultSuffixes []string `yaml:"vault_suffixes" json:"vault_suffixes,omitempty"`
+	// Resource is what 401 answers tell clients of Key Vault to ask a token for.
+	// Default: the host that the client used, without the name of the vault.
+	Resource string `yaml:"resource" json:"resource,omitempty"`
 	// KEK is the file with the root key, 32 bytes, made by init. Without it and
 	// without a recovery identity every key is lost; with it and the database every
 	// key is readable. It must lie outside the data folder.
@@ -188,6 +195,9 @@ func (c *Config) complete() error {
 		}
 		c.Hosts = []string{net.JoinHostPort(host, port)}
 	}
+	if err := c.names(); err != nil {
+		return err
+	}
 	switch {
 	case slices.ContainsFunc(c.SNPVMPLs, func(l uint32) bool { return l > 3 }):
 		return errors.New("snp_vmpls: levels are 0 to 3")
@@ -260,6 +270,7 @@ func (c *Config) needRestart(old *Config) []string {
 	var out []string
 	for name, differs := range map[string]bool{
 		"kek": c.KEK != old.KEK, "listen": c.Listen != old.Listen, "hosts": !slices.Equal(c.Hosts, old.Hosts),
+		"vault_suffixes": !slices.Equal(c.VaultSuffixes, old.VaultSuffixes), "resource": c.Resource != old.Resource,
 		"nonce_ttl": c.NonceTTL != old.NonceTTL, "requests_per_second": c.RequestsPerSecond != old.RequestsPerSecond,
 		"collateral_offline": c.CollateralOffline != old.CollateralOffline,
 		"amd_kds":            !slices.Equal(c.AMDKDS, old.AMDKDS), "intel_pcs": !slices.Equal(c.IntelPCS, old.IntelPCS),
@@ -303,20 +314,8 @@ func (c *Config) asksMore(old *Config) bool {
 // taken away is not believed any more.
 func (c *Config) keep(old *Config) {
 	c.Listen, c.Hosts, c.KEK, c.NonceTTL, c.RequestsPerSecond = old.Listen, old.Hosts, old.KEK, old.NonceTTL, old.RequestsPerSecond
+	c.VaultSuffixes, c.Resource = old.VaultSuffixes, old.Resource
 	c.CollateralOffline, c.AMDKDS, c.IntelPCS = old.CollateralOffline, old.AMDKDS, old.IntelPCS
-}
-
-// URLs are the broker's base URLs, the first one for URLs that it makes itself.
-func (c *Config) URLs() []string {
-	_, port, _ := net.SplitHostPort(c.Listen)
-	out := make([]string, len(c.Hosts))
-	for i, h := range c.Hosts {
-		if _, _, err := net.SplitHostPort(h); err != nil && port != "443" {
-			h = net.JoinHostPort(h, port)
-		}
-		out[i] = "https://" + h
-	}
-	return out
 }
 
 // Digest is the hash that every record carries: of the effective values and of

@@ -190,7 +190,7 @@ func (b *broker) leaf(old *tls.Certificate) (*tls.Certificate, error) {
 	if old != nil && old.Leaf != nil && old.Leaf.Issuer.CommonName == b.dep.TLSCAs[0].Cert.Subject.CommonName && old.Leaf.NotAfter.Sub(b.now()) > renewBefore {
 		return old, nil
 	}
-	c, err := b.dep.TLSLeaf(stripScheme(b.cfg.URLs()), b.now())
+	c, err := b.dep.TLSLeaf(b.cfg.certified(), b.now())
 	return &c, err
 }
 

@@ -76,7 +76,7 @@ func (f *funnel) record(ctx context.Context, c *route.Call, err error) error {
 	rec := f.Record(c.With(ctx), c.Operation)
 	rec.Decision, rec.Reason = receipt.Deny, string(reason)
 	if name := c.Params["name"]; keyvault.ValidName(name) { // a record has no free text of a caller
-		rec.Vault, rec.Object = keyvault.DefaultVault, name
+		rec.Vault, rec.Object = c.Vault, name
 	}
 	if v := c.Params["version"]; keyvault.ValidVersion(v) {
 		rec.Version = v

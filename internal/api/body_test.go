@@ -56,7 +56,7 @@ func TestSizes(t *testing.T) {
 			req.ContentLength = length
 			req.Header.Set("Content-Type", typ)
 			for role := range identity.Roles() {
-				if (&identity.Caller{Roles: []string{role}}).May(r.Action) {
+				if (&identity.Caller{Assignments: []identity.Assignment{{Role: role, Scope: identity.Everywhere}}}).May(r.Action, identity.Everywhere) {
 					req.Header.Set("Authorization", "Bearer "+h.token(role))
 				}
 			}

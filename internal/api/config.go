@@ -31,6 +31,9 @@ type Config struct {
 	// URLs) under which this broker is reached. A request for another one is
 	// refused: every URL in an answer is made of these and nothing else.
 	Hosts []string
+	// Suffixes are what the authorities of vaults end with: "{vault}.{suffix}" is one,
+	// "vault.example:8443" a suffix. A host of Hosts itself is the default vault.
+	Suffixes []string
 	// Resource is the resource that 401 answers advertise. Default: made from the
 	// host that the client used (identity.Parent).
 	Resource string
@@ -96,6 +99,11 @@ func (c *Config) complete() error {
 	for i, h := range c.Hosts {
 		if c.Hosts[i] = strings.ToLower(h); !hostForm.MatchString(c.Hosts[i]) {
 			return fmt.Errorf("api: host %.128q: want name or name:port", h)
+		}
+	}
+	for i, s := range c.Suffixes {
+		if c.Suffixes[i] = strings.ToLower(s); !hostForm.MatchString(c.Suffixes[i]) {
+			return fmt.Errorf("api: vault suffix %.128q: want name or name:port", s)
 		}
 	}
 	if c.Gate == nil {

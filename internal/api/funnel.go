@@ -16,6 +16,7 @@ import (
 
 	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 )
 
 // funnel is what every request passes, in this order: correlation id, method,
@@ -103,13 +104,27 @@ func (f *funnel) admit(r *http.Request, c *route.Call) error {
 		c.Door = release.DoorKeyVault
 	}
 	c.Host = strings.ToLower(r.Host)
-	if !slices.Contains(f.Hosts, c.Host) {
+	if c.Vault = f.vault(c.Host); c.Vault == "" {
 		if !slices.Contains(probes, path) {
 			return release.Refuse(release.ReasonBadRequest, "host %.128q is not one of this broker's; see --host", r.Host)
 		}
-		c.Host = f.Hosts[0]
+		c.Host, c.Vault = f.Hosts[0], keyvault.DefaultVault
 	}
 	return nil
+}
+
+// vault is the one that an authority names, "" for none. Whether there is such a
+// vault is nothing that a stranger learns: only its form is judged here.
+func (f *funnel) vault(host string) string {
+	if slices.Contains(f.Hosts, host) {
+		return keyvault.DefaultVault
+	}
+	for _, s := range f.Suffixes {
+		if name, ok := strings.CutSuffix(host, "."+s); ok && keyvault.ValidVault(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // handle is the part of the funnel that knows the route.

@@ -40,8 +40,8 @@ func (f *funnel) authenticate(req *http.Request, r *route.Route, c *route.Call) 
 		return err
 	}
 	c.Caller = caller
-	if r.Access == route.Role && !caller.May(r.Action) {
-		return release.Refuse(release.ReasonForbidden, "principal %s (%s) has no role that allows %s", caller.ID, caller.Name, r.Action)
+	if scope := c.Scope(r); r.Access == route.Role && !caller.May(r.Action, scope) {
+		return release.Refuse(release.ReasonForbidden, "principal %s (%s) has no role that allows %s there", caller.ID, caller.Name, r.Action)
 	}
 	return nil
 }

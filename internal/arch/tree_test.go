@@ -61,6 +61,9 @@ func tree(t *testing.T) []file {
 			if name := d.Name(); rel != "." && (name == "testdata" || name == "tools" || name == "bin" || strings.HasPrefix(name, ".")) {
 				return filepath.SkipDir
 			}
+			if _, err := os.Stat(filepath.Join(p, "go.mod")); rel != "." && err == nil { // another module
+				return filepath.SkipDir
+			}
 			return nil
 		}
 		if !strings.HasSuffix(rel, ".go") {

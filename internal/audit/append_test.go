@@ -9,6 +9,7 @@ import (
 
 	"github.com/openskr/openskr/internal/store/sqlite"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -39,7 +40,7 @@ func TestEntriesThatAreRefused(t *testing.T) {
 	if _, err := b.log.Change(context.Background(), huge, func(tx Tx, _ int64) error { return tx.Insert(keyRow("x", "1", 1)) }); release.ReasonOf(err) != release.ReasonTooLarge {
 		t.Errorf("huge change: %v", err)
 	}
-	if _, err := b.st.Row(context.Background(), "v", "x", ""); err == nil {
+	if _, err := b.st.Row(context.Background(), "v", keyvault.Keys, "x", ""); err == nil {
 		t.Error("a change without a record left its row")
 	}
 	if b.log.Size() != size {

@@ -131,7 +131,7 @@ func TestKillChild(t *testing.T) {
 			}
 		}
 	})
-	row, err := b.st.Row(context.Background(), "v", "disk", "1")
+	row, err := b.st.Row(context.Background(), "v", keyvault.Keys, "disk", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func (b *bench) childStep(k *release.Key, m *release.Machine, g, i int) (*releas
 
 func keyOf(r *keyvault.Row) *release.Key {
 	return &release.Key{
-		Ref: release.KeyRef{Vault: r.Vault, Name: r.Name, Version: r.Version}, KID: r.Name, ObjectID: r.ObjectID,
+		Collection: keyvault.Keys, Ref: release.KeyRef{Vault: r.Vault, Name: r.Name, Version: r.Version}, KID: r.Name, ObjectID: r.ObjectID,
 		Generation: r.Generation, Attributes: r.Attributes, Policy: r.Policy,
 	}
 }

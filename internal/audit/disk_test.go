@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -108,7 +109,7 @@ func (b *bench) outage(k *release.Key, m *release.Machine, fail, repair func() e
 	if got := b.log.Size(); got != before+int64(acked) {
 		t.Errorf("%d entries after %d acknowledged", got-before, acked)
 	}
-	if _, err := b.log.Keys().Row(context.Background(), "v", "disk", ""); err != nil {
+	if _, err := b.log.Keys().Row(context.Background(), "v", keyvault.Keys, "disk", ""); err != nil {
 		t.Errorf("metadata is not readable meanwhile: %v", err)
 	}
 	if _, err := b.log.Append(context.Background(), b.allow(k, m)); err != nil && b.log.Trouble() == nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openskr/openskr/internal/store/sqlite"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -49,7 +50,7 @@ func TestFixtureV1(t *testing.T) {
 	if _, err := b.st.Secret(ctx, "deployment/test"); err != nil {
 		t.Error(err)
 	}
-	row, err := b.st.Row(ctx, "v", "disk", "")
+	row, err := b.st.Row(ctx, "v", keyvault.Keys, "disk", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
 	case b.distrusted():
 		return b.untimely(), nil
 	}
-	for _, check := range []func(*release.Guard) error{b.key, b.machine, b.reset} {
+	for _, check := range []func(*release.Guard) error{b.key, b.objects, b.machine, b.reset} {
 		if why := check(g); why != nil {
 			return why, b.tx.Err()
 		}
@@ -52,8 +52,8 @@ func (b *batch) key(g *release.Guard) error {
 	if g.Key == nil {
 		return nil
 	}
-	now, err := b.tx.KeyState(g.Key.Ref)
-	if errors.Is(err, store.ErrNotFound) {
+	now, err := b.tx.KeyState(g.Key.Collection, g.Key.Ref)
+	if errors.Is(err, store.ErrNotFound) || err == nil && now.Deleted {
 		return release.Refuse(release.ReasonStateChanged, "key %s is gone", g.Key.KID)
 	}
 	if err != nil {
@@ -80,6 +80,29 @@ func (b *batch) key(g *release.Guard) error {
 		return changed("the generation", strconv.FormatInt(k.Generation, 10), strconv.FormatInt(now.Generation, 10))
 	case g.Latest && !now.Latest:
 		return changed("the latest version", k.Ref.Version, "a newer one")
+	}
+	return nil
+}
+
+// objects refuses when what gave the caller its right is not what was read.
+func (b *batch) objects(g *release.Guard) error {
+	for _, was := range g.Objects {
+		o, err := b.tx.Object(was.Kind, was.Name)
+		generation := int64(0)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return err
+		default:
+			if err := b.l.genuine(o); err != nil {
+				return err
+			}
+			generation = o.Generation
+		}
+		if generation != was.Generation {
+			return release.Refuse(release.ReasonStateChanged, "%s %s changed since it was read", was.Kind, was.Name).
+				Compared("generation "+strconv.FormatInt(was.Generation, 10), "generation "+strconv.FormatInt(generation, 10))
+		}
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func (b *bench) genesis() {
 func keyRow(name, version string, seq int64) *keyvault.Row {
 	policy := []byte("package release")
 	return &keyvault.Row{
-		Vault: "v", Name: name, Version: version, ObjectID: "id-" + name, Seq: seq, Generation: 1, Kty: "oct", Size: 256,
+		Vault: "v", Collection: keyvault.Keys, Name: name, Version: version, ObjectID: "id-" + name, Seq: seq, Generation: 1, Kty: "oct", Size: 256,
 		KeyOps: []string{}, Attributes: release.Attributes{Enabled: true, Exportable: true}, Created: 1, Updated: 1,
 		Policy: release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: policy, Digest: sha256.Sum256(policy)},
 		Salt:   []byte("salt"), Commitment: []byte("commitment"), Sealed: []byte("sealed"), DEKEpoch: 1,
@@ -147,7 +147,7 @@ func (b *bench) key(name, version string, seq int64, edit ...func(*keyvault.Row)
 		b.t.Fatal(err)
 	}
 	return &release.Key{
-		Ref: release.KeyRef{Vault: "v", Name: name, Version: version}, KID: "https://v/keys/" + name, ObjectID: r.ObjectID,
+		Collection: keyvault.Keys, Ref: release.KeyRef{Vault: "v", Name: name, Version: version}, KID: "https://v/keys/" + name, ObjectID: r.ObjectID,
 		Generation: r.Generation, Attributes: r.Attributes, Policy: r.Policy,
 	}
 }

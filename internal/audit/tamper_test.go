@@ -11,6 +11,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -167,7 +168,7 @@ func TestOldRowsPutBack(t *testing.T) {
 	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
 	b.edit(`CREATE TABLE thief_keys AS SELECT * FROM keys`)
 	b.edit(`CREATE TABLE thief_objects AS SELECT * FROM objects`)
-	r, err := b.st.Row(ctx, "v", "disk", "1")
+	r, err := b.st.Row(ctx, "v", keyvault.Keys, "disk", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func TestOldRowsPutBack(t *testing.T) {
 	}
 	b.edit(`DELETE FROM keys WHERE name = 'disk'`)
 	b.edit(`INSERT INTO keys SELECT * FROM thief_keys`)
-	if _, err := b.st.Row(ctx, "v", "disk", ""); release.ReasonOf(err) != release.ReasonIntegrity {
+	if _, err := b.st.Row(ctx, "v", keyvault.Keys, "disk", ""); release.ReasonOf(err) != release.ReasonIntegrity {
 		t.Errorf("key: %v", err)
 	}
 	if c := b.append(b.allow(k, nil)); c.Record.Reason != string(release.ReasonIntegrity) {

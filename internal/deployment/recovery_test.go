@@ -201,7 +201,7 @@ func TestVerifyBackupFindsAlterations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	row, err := o.store.Row(t.Context(), "default", "disk", "")
+	row, err := o.store.Row(t.Context(), "default", keyvault.Keys, "disk", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,11 +251,11 @@ func TestRestore(t *testing.T) {
 	}
 	was, is := s.open(t), status(t, o.Deployment)
 	for _, name := range []string{"disk", "blob", "canary"} {
-		a, err := was.store.Row(t.Context(), "default", name, "")
+		a, err := was.store.Row(t.Context(), "default", keyvault.Keys, name, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := o.store.Row(t.Context(), "default", name, ""); err != nil || !bytes.Equal(a.Sealed, b.Sealed) {
+		if b, err := o.store.Row(t.Context(), "default", keyvault.Keys, name, ""); err != nil || !bytes.Equal(a.Sealed, b.Sealed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -26,8 +26,8 @@ type oneSecret struct {
 	sealed []byte
 }
 
-func (o oneSecret) Row(_ context.Context, vault, name, _ string) (*keyvault.Row, error) {
-	return &keyvault.Row{Vault: vault, Name: name, DEKEpoch: 1}, nil
+func (o oneSecret) Row(_ context.Context, vault string, _ keyvault.Collection, name, _ string) (*keyvault.Row, error) {
+	return &keyvault.Row{Vault: vault, Collection: keyvault.Keys, Name: name, DEKEpoch: 1}, nil
 }
 
 func (o oneSecret) Secret(context.Context, string) ([]byte, error) { return o.sealed, nil }

@@ -100,10 +100,10 @@ func (f *fixture) token(t *testing.T) string {
 func TestTokenRoundTrip(t *testing.T) {
 	f := newFixture(t)
 	c, err := f.Authenticate(t.Context(), f.token(t))
-	if err != nil || c.ID != f.p.ID || !slices.Equal(c.Roles, []string{RoleReader}) {
+	if err != nil || c.ID != f.p.ID || !slices.Equal(c.Roles(), []string{RoleReader}) {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if !c.May(KeysRead) || c.May(KeysCreate) {
+	if !c.May(KeysRead, Everywhere) || c.May(KeysCreate, Everywhere) {
 		t.Error("a reader's rights are wrong")
 	}
 }
@@ -115,7 +115,7 @@ func TestNow(t *testing.T) {
 	f.p.Roles = nil
 	f.objects.put(t, f.p)
 	c, err := f.Authenticate(t.Context(), tok)
-	if err != nil || c.May(KeysRead) {
+	if err != nil || c.May(KeysRead, Everywhere) {
 		t.Errorf("role removed: %+v, %v", c, err)
 	}
 	f.p.Enabled = false
@@ -248,7 +248,7 @@ func TestPrincipal(t *testing.T) {
 		if _, _, err := NewPrincipal("x", []string{role}, now); err == nil {
 			t.Errorf("role %q", role)
 		}
-		if (&Caller{Roles: []string{role}}).May(KeysRead) {
+		if (&Caller{Assignments: []Assignment{{Role: role, Scope: Everywhere}}}).May(KeysRead, Everywhere) {
 			t.Errorf("role %q allows something", role)
 		}
 	}
@@ -261,7 +261,7 @@ func TestPrincipal(t *testing.T) {
 
 func TestNobodyMay(t *testing.T) {
 	var c *Caller
-	if c.May(KeysRead) || (&Caller{Roles: []string{RoleAdministrator}}).May("") {
+	if c.May(KeysRead, Everywhere) || (&Caller{Assignments: []Assignment{{Role: RoleAdministrator, Scope: Everywhere}}}).May("", Everywhere) {
 		t.Error("allowed")
 	}
 }
@@ -273,9 +273,12 @@ func TestRoles(t *testing.T) {
 		MachinesRead, MachinesWrite, ReferencesRead, ReferencesWrite, LogRead, DecisionsRead,
 		ClockAccept, RecoveryRead, RecoveryDrill, MetricsRead,
 	}
-	admin := &Caller{Roles: AdministratorRoles()}
+	admin := &Caller{}
+	for _, r := range AdministratorRoles() {
+		admin.Assignments = append(admin.Assignments, Assignment{Role: r, Scope: Everywhere})
+	}
 	for _, a := range all {
-		if !admin.May(a) {
+		if !admin.May(a, Everywhere) {
 			t.Errorf("nobody may %s", a)
 		}
 	}

@@ -1,5 +1,11 @@
 package identity
 
+import (
+	"slices"
+
+	"github.com/openskr/openskr/release"
+)
+
 // Action is one thing a role can allow. Key Vault actions have Azure's names
 // (data actions of Microsoft.KeyVault), ours begin with OpenSKR.
 type Action string
@@ -80,20 +86,40 @@ func AdministratorRoles() []string {
 
 // Caller is an authenticated principal with its roles as they are now.
 type Caller struct {
-	ID, Name string
-	Roles    []string
+	ID, Name    string
+	Assignments []Assignment
+	// State is what the right of the caller rests on, read again by the append of
+	// whatever gives something away.
+	State []release.ObjectState
 }
 
-// May says whether one of the caller's roles allows a. An unknown role allows nothing.
-func (c *Caller) May(a Action) bool {
+// Assignment gives a principal a role at a scope and below.
+type Assignment struct {
+	ID    string `json:"id"` // UUID
+	Role  string `json:"role"`
+	Scope string `json:"scope"` // canonical, see Scope
+}
+
+// Roles lists the names of the caller's roles, once each, for records.
+func (c *Caller) Roles() []string {
+	var out []string
+	for _, a := range c.Assignments {
+		if !slices.Contains(out, a.Role) {
+			out = append(out, a.Role)
+		}
+	}
+	return out
+}
+
+// May says whether one of the caller's roles allows a at scope. An unknown role
+// allows nothing.
+func (c *Caller) May(a Action, scope string) bool {
 	if c == nil || a == "" {
 		return false
 	}
-	for _, r := range c.Roles {
-		for _, have := range roles[r] {
-			if have == a {
-				return true
-			}
+	for _, have := range c.Assignments {
+		if slices.Contains(roles[have.Role], a) && Covers(have.Scope, scope) {
+			return true
 		}
 	}
 	return false

@@ -77,7 +77,11 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (*Caller, err
 	if p == nil || !p.Enabled {
 		return nil, release.Refuse(release.ReasonUnauthorized, "principal %.64q is gone or disabled", claims.Subject)
 	}
-	return &Caller{ID: p.ID, Name: p.Name, Roles: p.Roles}, nil
+	c := &Caller{ID: p.ID, Name: p.Name}
+	for _, r := range p.Roles {
+		c.Assignments = append(c.Assignments, Assignment{Role: r, Scope: Everywhere})
+	}
+	return c, nil
 }
 
 // Issue makes a token for a proven principal.

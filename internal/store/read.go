@@ -50,30 +50,37 @@ func (q queries) row(query string, args ...any) *sql.Row {
 	return q.db.QueryRowContext(q.ctx, q.rebind(query), args...)
 }
 
-// Row gives a key version, or the latest one when version is "". ErrNotFound.
-func (s *Store) Row(ctx context.Context, vault, name, version string) (*keyvault.Row, error) {
-	return s.at(ctx).key(vault, name, version)
+// Row gives a version, or the latest one when version is "", deleted or not. ErrNotFound.
+func (s *Store) Row(ctx context.Context, vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
+	return s.at(ctx).key(vault, c, name, version)
 }
 
-func (q queries) key(vault, name, version string) (*keyvault.Row, error) {
-	const from = `SELECT ` + keyColumns + `, ` + keyGeneration + ` FROM keys k WHERE vault = ? AND name = ? `
+func (q queries) key(vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
+	const from = `SELECT ` + keyColumns + `, ` + keyGeneration + ` FROM keys k WHERE vault = ? AND collection = ? AND name = ? `
 	if version == "" {
-		return scanCurrentKey(q.row(from+`ORDER BY seq DESC LIMIT 1`, vault, name))
+		return scanCurrentKey(q.row(from+`ORDER BY seq DESC LIMIT 1`, vault, c, name))
 	}
-	return scanCurrentKey(q.row(from+`AND version = ?`, vault, name, version))
+	return scanCurrentKey(q.row(from+`AND version = ?`, vault, c, name, version))
 }
 
-// Latest lists the latest version of each key whose name sorts after `after`.
-func (s *Store) Latest(ctx context.Context, vault, after string, limit int) ([]*keyvault.Row, error) {
-	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys k WHERE vault = ? AND name > ? AND seq =
-		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND name = k.name) ORDER BY name LIMIT ?`, vault, after, limit)
+// Latest lists the latest version of each object whose name sorts after `after`:
+// the live ones, or the deleted ones.
+func (s *Store) Latest(ctx context.Context, vault string, c keyvault.Collection, deleted bool, after string, limit int) ([]*keyvault.Row, error) {
+	state := `deleted = 0`
+	if deleted {
+		state = `deleted > 0`
+	}
+	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys k WHERE vault = ? AND collection = ? AND name > ? AND `+state+` AND seq =
+		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY name LIMIT ?`,
+		vault, c, after, limit)
 }
 
-// Versions lists the versions of a key with Seq > after, oldest first.
-func (s *Store) Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*keyvault.Row, error) {
-	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys WHERE vault = ? AND name = ? AND seq > ? ORDER BY seq LIMIT ?`,
-		vault, name, after, limit)
+// Versions lists the versions of an object with Seq > after, oldest first.
+func (s *Store) Versions(ctx context.Context, vault string, c keyvault.Collection, name string, after int64, limit int) ([]*keyvault.Row, error) {
+	return s.at(ctx).keys(versionsOf, vault, c, name, after, limit)
 }
+
+const versionsOf = `SELECT ` + keyColumns + ` FROM keys WHERE vault = ? AND collection = ? AND name = ? AND seq > ? ORDER BY seq LIMIT ?`
 
 func (q queries) keys(query string, args ...any) ([]*keyvault.Row, error) {
 	rows, err := q.db.QueryContext(q.ctx, q.rebind(query), args...)

@@ -10,11 +10,11 @@ import (
 	"github.com/openskr/openskr/release/keyvault"
 )
 
-const keyColumns = `vault, name, version, object_id, seq, generation, kty, crv, size, key_ops, enabled, nbf, exp, exportable,
+const keyColumns = `vault, collection, name, version, object_id, seq, generation, kty, crv, size, key_ops, enabled, nbf, exp, exportable,
 	created, updated, tags, policy_type, policy_data, policy_immutable, policy_digest, attested_only, public,
-	created_index, dek_epoch, salt, commitment, sealed`
+	content_type, deleted, purge, created_index, dek_epoch, salt, commitment, sealed`
 
-const keyPlaces = `?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?`
+const keyPlaces = `?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?`
 
 // keyGeneration is the generation kept apart from the row of keys k.
 const keyGeneration = `(SELECT generation FROM generations WHERE id = 'key/' || k.object_id || '/' || k.version)`
@@ -54,10 +54,10 @@ func scanKey(s scanner) (*keyvault.Row, error) {
 		ops, tags, digest                        []byte
 		enabled, exportable, immutable, attested int64
 	)
-	err := s.Scan(&r.Vault, &r.Name, &r.Version, &r.ObjectID, &r.Seq, &r.Generation, &r.Kty, &r.Crv, &r.Size, &ops,
+	err := s.Scan(&r.Vault, &r.Collection, &r.Name, &r.Version, &r.ObjectID, &r.Seq, &r.Generation, &r.Kty, &r.Crv, &r.Size, &ops,
 		&enabled, &r.Attributes.NotBefore, &r.Attributes.Expires, &exportable, &r.Created, &r.Updated, &tags,
 		&r.Policy.ContentType, &r.Policy.Data, &immutable, &digest, &attested, &r.Public,
-		&r.CreatedIndex, &r.DEKEpoch, &r.Salt, &r.Commitment, &r.Sealed)
+		&r.ContentType, &r.Deleted, &r.Purge, &r.CreatedIndex, &r.DEKEpoch, &r.Salt, &r.Commitment, &r.Sealed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
@@ -85,10 +85,10 @@ func keyArgs(r *keyvault.Row) ([]any, error) {
 		return nil, err
 	}
 	return []any{
-		r.Vault, r.Name, r.Version, r.ObjectID, r.Seq, r.Generation, r.Kty, r.Crv, r.Size, string(ops),
+		r.Vault, r.Collection, r.Name, r.Version, r.ObjectID, r.Seq, r.Generation, r.Kty, r.Crv, r.Size, string(ops),
 		bit(r.Attributes.Enabled), r.Attributes.NotBefore, r.Attributes.Expires, bit(r.Attributes.Exportable),
 		r.Created, r.Updated, string(tags), r.Policy.ContentType, r.Policy.Data, bit(r.Policy.Immutable),
-		r.Policy.Digest[:], bit(r.AttestedOnly), r.Public, r.CreatedIndex, r.DEKEpoch, r.Salt, r.Commitment, r.Sealed,
+		r.Policy.Digest[:], bit(r.AttestedOnly), r.Public, r.ContentType, r.Deleted, r.Purge, r.CreatedIndex, r.DEKEpoch, r.Salt, r.Commitment, r.Sealed,
 	}, nil
 }
 

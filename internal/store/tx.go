@@ -24,8 +24,8 @@ func (tx *Tx) settle(err error) error {
 }
 
 // Row implements [keyvault.Tx].
-func (tx *Tx) Row(vault, name, version string) (*keyvault.Row, error) {
-	r, err := tx.read().key(vault, name, version)
+func (tx *Tx) Row(vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
+	r, err := tx.read().key(vault, c, name, version)
 	return r, tx.settle(err)
 }
 
@@ -64,7 +64,8 @@ func (tx *Tx) Update(r *keyvault.Row, from int64) error {
 		return err
 	}
 	n, err := tx.affected(`UPDATE keys SET (`+keyColumns+`) = (`+keyPlaces+`)
-		WHERE vault = ? AND name = ? AND version = ? AND generation = ?`, append(args, r.Vault, r.Name, r.Version, from)...)
+		WHERE vault = ? AND collection = ? AND name = ? AND version = ? AND generation = ?`,
+		append(args, r.Vault, r.Collection, r.Name, r.Version, from)...)
 	return tx.written(r, one(n, err, ErrConflict))
 }
 
@@ -94,21 +95,22 @@ type KeyState struct {
 	Generation int64
 	Policy     []byte // digest
 	Latest     bool
+	Deleted    bool
 }
 
 // KeyState reads it. ErrNotFound.
-func (tx *Tx) KeyState(ref release.KeyRef) (*KeyState, error) {
+func (tx *Tx) KeyState(c keyvault.Collection, ref release.KeyRef) (*KeyState, error) {
 	var s KeyState
-	var enabled, exportable, seq, last int64
+	var enabled, exportable, deleted, seq, last int64
 	var want sql.NullInt64
-	err := tx.read().row(`SELECT object_id, generation, policy_digest, enabled, nbf, exp, exportable, seq,
-		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND name = k.name), `+keyGeneration+`
-		FROM keys k WHERE vault = ? AND name = ? AND version = ?`, ref.Vault, ref.Name, ref.Version).
-		Scan(&s.ObjectID, &s.Generation, &s.Policy, &enabled, &s.Attributes.NotBefore, &s.Attributes.Expires, &exportable, &seq, &last, &want)
+	err := tx.read().row(`SELECT object_id, generation, policy_digest, enabled, nbf, exp, exportable, deleted, seq,
+		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name), `+keyGeneration+`
+		FROM keys k WHERE vault = ? AND collection = ? AND name = ? AND version = ?`, ref.Vault, c, ref.Name, ref.Version).
+		Scan(&s.ObjectID, &s.Generation, &s.Policy, &enabled, &s.Attributes.NotBefore, &s.Attributes.Expires, &exportable, &deleted, &seq, &last, &want)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
-	s.Attributes.Enabled, s.Attributes.Exportable, s.Latest = enabled == 1, exportable == 1, seq == last
+	s.Attributes.Enabled, s.Attributes.Exportable, s.Latest, s.Deleted = enabled == 1, exportable == 1, seq == last, deleted != 0
 	if err == nil && want.Int64 != s.Generation {
 		return nil, stale("key "+ref.Name, s.Generation, want)
 	}

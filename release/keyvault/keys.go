@@ -179,9 +179,12 @@ func (s *Service) tryUpdate(ctx context.Context, vault, name, version string, in
 	var row *Row
 	rec := s.Record(ctx, "keys/update")
 	_, err := s.Store.Change(ctx, rec, func(tx Tx, _ int64) error {
-		old, err := tx.Row(vault, name, version)
+		old, err := tx.Row(vault, Keys, name, version)
 		if err != nil {
 			return err
+		}
+		if old.Deleted != 0 {
+			return ErrNotFound
 		}
 		if row, err = s.revise(old, in); err != nil {
 			return err
@@ -197,7 +200,7 @@ func (s *Service) tryUpdate(ctx context.Context, vault, name, version string, in
 
 // previous gives the latest version of a key inside a transaction, nil when there is none.
 func (s *Service) previous(tx Tx, vault, name string) (*Row, error) {
-	last, err := tx.Row(vault, name, "")
+	last, err := tx.Row(vault, Keys, name, "")
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
@@ -209,7 +212,13 @@ func (s *Service) previous(tx Tx, vault, name string) (*Row, error) {
 		return nil, ErrConflict // made since warm; start over
 	}
 	defer clear(dek)
-	return last, genuine(dek, s.Deployment, last)
+	if err := genuine(dek, s.Deployment, last); err != nil {
+		return nil, err
+	}
+	if last.Deleted != 0 {
+		return nil, release.Refuse(release.ReasonDeleted, "%s %s is deleted: recover it, or purge it first", last.Collection, last.Name)
+	}
+	return last, nil
 }
 
 // reseal moves the payload of old under the columns of row.

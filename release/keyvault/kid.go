@@ -3,6 +3,7 @@ package keyvault
 import (
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/openskr/openskr/release"
@@ -19,7 +20,11 @@ var ErrKID = errors.New("not a key URL of this deployment, want https://HOST/key
 
 // KID gives the URL of a key or, with a version, of that version.
 func (s *Service) KID(ref release.KeyRef) string {
-	kid := s.BaseURL + "/keys/" + ref.Name
+	base := s.BaseURL
+	if ref.Vault != DefaultVault && len(s.Suffixes) > 0 {
+		base = "https://" + ref.Vault + "." + s.Suffixes[0]
+	}
+	kid := base + "/keys/" + ref.Name
 	if ref.Version != "" {
 		kid += "/" + ref.Version
 	}
@@ -30,15 +35,39 @@ func (s *Service) KID(ref release.KeyRef) string {
 // that it has one reading: a URL with another case of the host, an escape, a
 // query or a trailing slash names nothing.
 func (s *Service) ParseKID(url string) (release.KeyRef, error) {
-	rest, ok := strings.CutPrefix(url, s.BaseURL+"/keys/")
-	for i := 0; !ok && i < len(s.Aliases); i++ {
-		rest, ok = strings.CutPrefix(url, s.Aliases[i]+"/keys/")
-	}
-	name, version, versioned := strings.Cut(rest, "/")
-	if !ok || !ValidName(name) || versioned && !ValidVersion(version) {
+	base, path, ok := strings.Cut(url, "/keys/")
+	vault := s.vaultOf(base)
+	name, version, versioned := strings.Cut(path, "/")
+	if !ok || vault == "" || !ValidName(name) || versioned && !ValidVersion(version) {
 		return release.KeyRef{}, ErrKID
 	}
-	return release.KeyRef{Vault: DefaultVault, Name: name, Version: version}, nil
+	return release.KeyRef{Vault: vault, Name: name, Version: version}, nil
+}
+
+// vaultOf is the vault whose base URL is base, "" for none.
+func (s *Service) vaultOf(base string) string {
+	if base == s.BaseURL || slices.Contains(s.Aliases, base) {
+		return DefaultVault
+	}
+	host, _ := strings.CutPrefix(base, "https://")
+	for _, suffix := range s.Suffixes {
+		if name, ok := strings.CutSuffix(host, "."+suffix); ok && host != base && ValidVault(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// ValidVault tells whether s can name a vault: 3 to 24 lower-case letters, digits and
+// hyphens, beginning with a letter and ending with none, as Key Vault has it. It is a
+// label of a host name.
+func ValidVault(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && c != '-' {
+			return false
+		}
+	}
+	return len(s) >= 3 && len(s) <= 24 && s[0] >= 'a' && s[0] <= 'z' && s[len(s)-1] != '-'
 }
 
 // ValidName tells whether s can name a key: ^[0-9A-Za-z-]{1,127}$.

@@ -89,14 +89,14 @@ func TestOpenRefusesWhatChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"deleted": func(_ *testing.T, l *lab, row *keyvault.Row) { delete(l.store.Rows, "default/k/"+row.Version) },
+		"deleted": func(_ *testing.T, l *lab, row *keyvault.Row) { delete(l.store.Rows, "default/keys/k/"+row.Version) },
 		"other version in its place": func(t *testing.T, l *lab, row *keyvault.Row) {
 			other := l.create(t, "k", attested("oct"))
-			l.store.Rows["default/k/"+row.Version] = l.store.Rows["default/k/"+other.Version]
+			l.store.Rows["default/keys/k/"+row.Version] = l.store.Rows["default/keys/k/"+other.Version]
 		},
 		"other key in its place": func(t *testing.T, l *lab, row *keyvault.Row) {
 			other := l.create(t, "other", attested("oct"))
-			l.store.Rows["default/k/"+row.Version] = l.store.Rows["default/other/"+other.Version]
+			l.store.Rows["default/keys/k/"+row.Version] = l.store.Rows["default/keys/other/"+other.Version]
 		},
 		"too late": func(_ *testing.T, l *lab, _ *keyvault.Row) { l.now = l.now.Add(release.GrantLife + time.Second) },
 	} {
@@ -166,7 +166,7 @@ func TestEditedRowIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
 			row := l.create(t, "k", attested("EC"))
-			edit(l.store.Rows["default/k/"+row.Version])
+			edit(l.store.Rows["default/keys/k/"+row.Version])
 			_, err := l.Get(t.Context(), "default", "k", "")
 			want(t, "get", err, release.ReasonIntegrity)
 			_, err = l.List(t.Context(), "default", "", 10)
@@ -191,7 +191,7 @@ func TestEditedRowIsRefused(t *testing.T) {
 func TestMovedRowIsRefused(t *testing.T) {
 	l := newLab(t)
 	row, other := l.create(t, "k", attested("oct")), l.create(t, "other", attested("oct"))
-	l.store.Rows["default/k/"+row.Version] = l.store.Rows["default/other/"+other.Version]
+	l.store.Rows["default/keys/k/"+row.Version] = l.store.Rows["default/keys/other/"+other.Version]
 	_, err := l.Get(t.Context(), "default", "k", row.Version)
 	want(t, "get", err, release.ReasonIntegrity)
 	_, err = l.Find(t.Context(), release.KeyRef{Vault: "default", Name: "k", Version: row.Version})

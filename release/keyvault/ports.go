@@ -13,28 +13,41 @@ var ErrNotFound = errors.New("not found")
 // ErrConflict says that the row changed since it was read, or exists already.
 var ErrConflict = errors.New("conflict")
 
-// Row is one key version as stored. Sealed opens only with an AAD made of every
+// Collection is a kind of objects in a vault.
+type Collection = release.Collection
+
+// The collections.
+const (
+	Keys    = release.CollectionKeys
+	Secrets = release.CollectionSecrets
+)
+
+// Row is one version of a key or a secret as stored. Sealed opens only with an AAD made of every
 // other column (seal.go), so a row edited or moved in the database does not open.
 type Row struct {
-	Vault, Name, Version string
-	ObjectID             string // random, 32 hex digits, one per key (all versions)
-	Seq                  int64  // order of the versions of a key, from 1; the highest is the latest
-	Generation           int64  // from 1, grows with every change of this row
-	Kty                  string // "RSA", "EC", "oct"
-	Crv                  string // EC only: "P-256", "P-384", "P-521"
-	Size                 int    // bits
-	KeyOps               []string
-	Attributes           release.Attributes
-	Created, Updated     int64 // Unix seconds
-	Tags                 map[string]string
-	Policy               release.ReleasePolicy
-	AttestedOnly         bool
-	Public               []byte // public JWK members as JSON, nil for oct
-	CreatedIndex         int64  // log index of the record that made the version
-	DEKEpoch             int64
-	Salt                 []byte // 32 bytes
-	Commitment           []byte // 32 bytes
-	Sealed               []byte // nonce ‖ ciphertext ‖ tag
+	Vault            string
+	Collection       Collection
+	Name, Version    string // Name in the case of its first version
+	ObjectID         string // random, 32 hex digits, one per key or secret (all versions)
+	Seq              int64  // order of the versions of a key, from 1; the highest is the latest
+	Generation       int64  // from 1, grows with every change of this row
+	Kty              string // "RSA", "EC", "oct"; "" for a secret
+	Crv              string // EC only: "P-256", "P-384", "P-521"
+	Size             int    // bits
+	KeyOps           []string
+	Attributes       release.Attributes
+	Created, Updated int64 // Unix seconds
+	Tags             map[string]string
+	Policy           release.ReleasePolicy
+	AttestedOnly     bool
+	Public           []byte // public JWK members as JSON, nil for oct
+	ContentType      string // of a secret, as its owner said
+	Deleted, Purge   int64  // Unix seconds: when it was deleted, and when it may be purged; 0: live
+	CreatedIndex     int64  // log index of the record that made the version
+	DEKEpoch         int64
+	Salt             []byte // 32 bytes
+	Commitment       []byte // 32 bytes
+	Sealed           []byte // nonce ‖ ciphertext ‖ tag
 }
 
 // Store keeps rows. Every change goes through Change and therefore has a record
@@ -42,12 +55,14 @@ type Row struct {
 // internal/store for SQLite (and PostgreSQL later); releasetest has one in
 // memory; internal/store/storetest is the suite that both must pass.
 type Store interface {
-	// Row gives a version, or the latest one when version is "". ErrNotFound.
-	Row(ctx context.Context, vault, name, version string) (*Row, error)
-	// Latest lists the latest version of each key whose name sorts after `after`, in name order.
-	Latest(ctx context.Context, vault, after string, limit int) ([]*Row, error)
-	// Versions lists the versions of a key with Seq > after, oldest first.
-	Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*Row, error)
+	// Row gives a version, or the latest one when version is "", deleted or not.
+	// Names compare without case. ErrNotFound.
+	Row(ctx context.Context, vault string, c Collection, name, version string) (*Row, error)
+	// Latest lists the latest version of each object whose name sorts after `after`,
+	// in name order: the live ones, or the deleted ones.
+	Latest(ctx context.Context, vault string, c Collection, deleted bool, after string, limit int) ([]*Row, error)
+	// Versions lists the versions of an object with Seq > after, oldest first, deleted or not.
+	Versions(ctx context.Context, vault string, c Collection, name string, after int64, limit int) ([]*Row, error)
 	// Secret reads a sealed deployment value ("dek/<vault>/<epoch>", "deployment/…"). ErrNotFound.
 	Secret(ctx context.Context, name string) ([]byte, error)
 	// Change appends rec and runs fn in the same transaction. fn gets the index
@@ -59,7 +74,7 @@ type Store interface {
 
 // Tx is the inside of a Change.
 type Tx interface {
-	Row(vault, name, version string) (*Row, error)
+	Row(vault string, c Collection, name, version string) (*Row, error)
 	// Insert adds a version. ErrConflict when it exists.
 	Insert(r *Row) error
 	// Update replaces the row whose generation is from. ErrConflict when it changed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/openskr/openskr/release"
 )
@@ -19,7 +20,7 @@ func (s *Service) Get(ctx context.Context, vault, name, version string) (*Row, e
 
 // List gives the latest version of each key whose name sorts after `after`.
 func (s *Service) List(ctx context.Context, vault, after string, limit int) ([]*Row, error) {
-	rows, err := s.Store.Latest(ctx, vault, after, limit)
+	rows, err := s.Store.Latest(ctx, vault, Keys, false, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +30,7 @@ func (s *Service) List(ctx context.Context, vault, after string, limit int) ([]*
 // Versions gives the versions of a key with Seq > after, oldest first; none when
 // there is no such key.
 func (s *Service) Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*Row, error) {
-	rows, err := s.Store.Versions(ctx, vault, name, after, limit)
+	rows, err := s.Store.Versions(ctx, vault, Keys, name, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +40,7 @@ func (s *Service) Versions(ctx context.Context, vault, name string, after int64,
 // Find implements [release.Keys].
 func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, error) {
 	row, err := s.row(ctx, ref)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || err == nil && row.Name != ref.Name { // a key URL has one spelling
 		return nil, release.Refuse(release.ReasonKeyUnavailable, "no key %.127q version %.32q in vault %.64q", ref.Name, ref.Version, ref.Vault)
 	}
 	if err != nil {
@@ -52,7 +53,7 @@ func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, e
 func (s *Service) metadata(row *Row) *release.Key {
 	ref := release.KeyRef{Vault: row.Vault, Name: row.Name, Version: row.Version}
 	return &release.Key{
-		Ref: ref, KID: s.KID(ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
+		Ref: ref, Collection: row.Collection, KID: s.KID(ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
 		Attributes: row.Attributes, Tags: row.Tags, Policy: row.Policy, AttestedOnly: row.AttestedOnly,
 	}
 }
@@ -69,15 +70,15 @@ func (s *Service) Open(ctx context.Context, g *release.Grant) ([]byte, error) {
 
 // openAs opens the version that a record names, if it still is what the record says.
 func (s *Service) openAs(ctx context.Context, k *release.Key) ([]byte, error) {
-	row, err := s.Store.Row(ctx, k.Ref.Vault, k.Ref.Name, k.Ref.Version)
+	row, err := s.Store.Row(ctx, k.Ref.Vault, k.Collection, k.Ref.Name, k.Ref.Version)
 	if errors.Is(err, ErrNotFound) {
 		return nil, release.Refuse(release.ReasonStateChanged, "key %s is gone", k.KID)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if row.Vault != k.Ref.Vault || row.Name != k.Ref.Name || row.Version != k.Ref.Version ||
-		row.ObjectID != k.ObjectID || row.Generation != k.Generation {
+	if row.Vault != k.Ref.Vault || row.Collection != k.Collection || row.Name != k.Ref.Name || row.Version != k.Ref.Version ||
+		row.ObjectID != k.ObjectID || row.Generation != k.Generation || row.Deleted != 0 {
 		return nil, release.Refuse(release.ReasonStateChanged, "key %s changed after the decision", k.KID)
 	}
 	return s.open(ctx, row)
@@ -95,7 +96,7 @@ func (s *Service) Verify(ctx context.Context, vault string) (Count, error) {
 	var n Count
 	const page = 256
 	for after := ""; ; {
-		latest, err := s.Store.Latest(ctx, vault, after, page)
+		latest, err := s.Store.Latest(ctx, vault, Keys, false, after, page)
 		if err != nil || len(latest) == 0 {
 			return n, err
 		}
@@ -112,7 +113,7 @@ func (s *Service) Verify(ctx context.Context, vault string) (Count, error) {
 func (s *Service) verifyKey(ctx context.Context, latest *Row) (n int, err error) {
 	const page = 256
 	for seq := int64(0); ; {
-		rows, err := s.Store.Versions(ctx, latest.Vault, latest.Name, seq, page)
+		rows, err := s.Store.Versions(ctx, latest.Vault, latest.Collection, latest.Name, seq, page)
 		if err != nil {
 			return n, err
 		}
@@ -136,14 +137,20 @@ func (s *Service) verifyKey(ctx context.Context, latest *Row) (n int, err error)
 
 // row reads a version and checks that it is genuine and the one asked for.
 func (s *Service) row(ctx context.Context, ref release.KeyRef) (*Row, error) {
-	row, err := s.Store.Row(ctx, ref.Vault, ref.Name, ref.Version)
+	row, err := s.Store.Row(ctx, ref.Vault, Keys, ref.Name, ref.Version)
 	if err != nil {
 		return nil, err
 	}
-	if row.Vault != ref.Vault || row.Name != ref.Name || ref.Version != "" && row.Version != ref.Version {
+	if row.Vault != ref.Vault || row.Collection != Keys || !strings.EqualFold(row.Name, ref.Name) || ref.Version != "" && row.Version != ref.Version {
 		return nil, broken(row, errIntegrity)
 	}
-	return row, s.genuineAll(ctx, []*Row{row})
+	if err := s.genuineAll(ctx, []*Row{row}); err != nil {
+		return nil, err
+	}
+	if row.Deleted != 0 {
+		return nil, ErrNotFound
+	}
+	return row, nil
 }
 
 func (s *Service) genuineAll(ctx context.Context, rows []*Row) error {
@@ -190,7 +197,7 @@ func (s *Service) rowDEK(ctx context.Context, row *Row) ([]byte, error) {
 
 // warm opens, outside any transaction, the vault key that a change will need.
 func (s *Service) warm(ctx context.Context, vault, name, version string) error {
-	row, err := s.Store.Row(ctx, vault, name, version)
+	row, err := s.Store.Row(ctx, vault, Keys, name, version)
 	if err != nil {
 		return err
 	}

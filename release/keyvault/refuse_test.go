@@ -263,7 +263,7 @@ func TestLogDown(t *testing.T) {
 func TestOperationRefusesEditedRows(t *testing.T) {
 	l := newLab(t)
 	row := l.create(t, "k", keyvault.CreateKey{Kty: "EC", Settings: keyvault.Settings{KeyOps: []string{"verify"}}})
-	l.store.Rows["default/k/"+row.Version].KeyOps = []string{"sign", "verify"}
+	l.store.Rows["default/keys/k/"+row.Version].KeyOps = []string{"sign", "verify"}
 	for _, in := range []keyvault.Operation{sign, {Op: "verify", Algorithm: "ES256", Digest: make([]byte, 32), Value: make([]byte, 64)}} {
 		if got := l.refused(t, "k", in); got != release.ReasonIntegrity {
 			t.Errorf("%s: %s", in.Op, got)

@@ -25,12 +25,12 @@ var ErrExportableFixed = errors.New("exportable state of a key cannot be modifie
 func (s *Service) draft(last *Row, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
 	now := s.Now().Unix()
 	row := &Row{
-		Vault: vault, Name: name, Version: randomID(), ObjectID: randomID(), Seq: 1, Generation: 1,
+		Vault: vault, Collection: Keys, Name: name, Version: randomID(), ObjectID: randomID(), Seq: 1, Generation: 1,
 		Kty: m.kty, Crv: m.crv, Size: m.size, Public: m.public, KeyOps: defaultOps(m.kty),
 		Attributes: release.Attributes{Enabled: true}, Created: now, Updated: now, DEKEpoch: firstEpoch,
 	}
 	if last != nil {
-		row.ObjectID, row.Seq = last.ObjectID, last.Seq+1
+		row.Name, row.ObjectID, row.Seq = last.Name, last.ObjectID, last.Seq+1
 		row.Policy, row.AttestedOnly = last.Policy, last.AttestedOnly
 		row.Attributes.Exportable = last.Attributes.Exportable
 		row.Tags = maps.Clone(last.Tags)

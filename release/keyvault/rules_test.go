@@ -209,7 +209,7 @@ func TestUpdate(t *testing.T) {
 	if err != nil || string(again) != string(key) {
 		t.Errorf("the key changed with its attributes: %v", err)
 	}
-	if old := l.store.Rows["default/k/"+first.Version]; string(old.Salt) == string(first.Salt) {
+	if old := l.store.Rows["default/keys/k/"+first.Version]; string(old.Salt) == string(first.Salt) {
 		t.Error("not sealed again")
 	}
 	_, err = l.Update(t.Context(), "default", "none", "", keyvault.UpdateKey{})

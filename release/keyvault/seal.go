@@ -30,7 +30,17 @@ var errIntegrity = errors.New("row does not match its commitment: it was changed
 // column must be added here; a test goes over the fields of Row.
 func aad(deployment string, r *Row) []byte {
 	b := make(canonical, 0, 512)
-	b.str("openskr/key/v1")
+	// Live keys keep the form that they had before there was anything else in a vault,
+	// so that older stores open. No row has both forms.
+	if r.Collection == Keys && r.ContentType == "" && r.Deleted == 0 && r.Purge == 0 {
+		b.str("openskr/key/v1")
+	} else {
+		b.str("openskr/version/v2")
+		b.str(string(r.Collection))
+		b.str(r.ContentType)
+		b.num(r.Deleted)
+		b.num(r.Purge)
+	}
 	b.str(deployment)
 	b.str(r.Vault)
 	b.str(r.ObjectID)

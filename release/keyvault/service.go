@@ -24,6 +24,7 @@ type Config struct {
 	Deployment string   // id, in the AAD of every row
 	BaseURL    string   // "https://host:port", the start of every key URL that is made here
 	Aliases    []string // further base URLs that are accepted in key URLs
+	Suffixes   []string // "host:port": https://{vault}.{suffix} is the base URL of a vault
 	// Check judges a release policy at upload: syntax, types, resource limits.
 	Check func(ctx context.Context, p release.ReleasePolicy) error
 	// Ready refuses the first key until a recovery drill succeeded

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // Rows and Secrets may be edited by tests, which is what a database administrator
 // could do; take no lock, so not while the Store is in use.
 type Store struct {
-	Rows    map[string]*keyvault.Row // by vault/name/version
+	Rows    map[string]*keyvault.Row // by vault/collection/name/version
 	Secrets map[string][]byte
 	Docs    map[string]*release.Object // by kind/name
 	Leaves  []*release.Record
@@ -50,32 +51,34 @@ func NewStore() *Store {
 }
 
 // Row implements keyvault.Store.
-func (s *Store) Row(_ context.Context, vault, name, version string) (*keyvault.Row, error) {
+func (s *Store) Row(_ context.Context, vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return find(s.Rows, vault, name, version)
+	return find(s.Rows, vault, c, name, version)
 }
 
-func find(rows map[string]*keyvault.Row, vault, name, version string) (*keyvault.Row, error) {
+func find(rows map[string]*keyvault.Row, vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
 	if version != "" {
-		if r := rows[rowKey(vault, name, version)]; r != nil {
+		if r := rows[rowKey(vault, c, name, version)]; r != nil {
 			return copyRow(r), nil
 		}
 		return nil, keyvault.ErrNotFound
 	}
-	all := versions(rows, vault, name, 0)
+	all := versions(rows, vault, c, name, 0)
 	if len(all) == 0 {
 		return nil, keyvault.ErrNotFound
 	}
 	return copyRow(all[len(all)-1]), nil
 }
 
-func rowKey(vault, name, version string) string { return vault + "/" + name + "/" + version }
+func rowKey(vault string, c keyvault.Collection, name, version string) string {
+	return vault + "/" + string(c) + "/" + strings.ToLower(name) + "/" + version
+}
 
-func versions(rows map[string]*keyvault.Row, vault, name string, after int64) []*keyvault.Row {
+func versions(rows map[string]*keyvault.Row, vault string, c keyvault.Collection, name string, after int64) []*keyvault.Row {
 	var out []*keyvault.Row
 	for _, r := range rows {
-		if r.Vault == vault && r.Name == name && r.Seq > after {
+		if r.Vault == vault && r.Collection == c && strings.EqualFold(r.Name, name) && r.Seq > after {
 			out = append(out, r)
 		}
 	}
@@ -92,12 +95,12 @@ func copyRow(r *keyvault.Row) *keyvault.Row {
 }
 
 // Latest implements keyvault.Store.
-func (s *Store) Latest(_ context.Context, vault, after string, limit int) ([]*keyvault.Row, error) {
+func (s *Store) Latest(_ context.Context, vault string, c keyvault.Collection, deleted bool, after string, limit int) ([]*keyvault.Row, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	latest := map[string]*keyvault.Row{}
 	for _, r := range s.Rows {
-		if old := latest[r.Name]; r.Vault == vault && r.Name > after && (old == nil || r.Seq > old.Seq) {
+		if old := latest[r.Name]; r.Vault == vault && r.Collection == c && (r.Deleted != 0) == deleted && r.Name > after && (old == nil || r.Seq > old.Seq) {
 			latest[r.Name] = r
 		}
 	}
@@ -111,11 +114,11 @@ func (s *Store) Latest(_ context.Context, vault, after string, limit int) ([]*ke
 }
 
 // Versions implements keyvault.Store.
-func (s *Store) Versions(_ context.Context, vault, name string, after int64, limit int) ([]*keyvault.Row, error) {
+func (s *Store) Versions(_ context.Context, vault string, c keyvault.Collection, name string, after int64, limit int) ([]*keyvault.Row, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []*keyvault.Row
-	for _, r := range versions(s.Rows, vault, name, after) {
+	for _, r := range versions(s.Rows, vault, c, name, after) {
 		if len(out) < limit {
 			out = append(out, copyRow(r))
 		}
@@ -198,9 +201,18 @@ func (s *Store) guard(g *release.Guard) release.Reason {
 	if g.Latest {
 		version = ""
 	}
-	r, err := find(s.Rows, g.Key.Ref.Vault, g.Key.Ref.Name, version)
+	r, err := find(s.Rows, g.Key.Ref.Vault, g.Key.Collection, g.Key.Ref.Name, version)
 	if err != nil || r.Version != g.Key.Ref.Version || r.Generation != g.Key.Generation || r.ObjectID != g.Key.ObjectID {
 		return release.ReasonStateChanged
+	}
+	for _, was := range g.Objects {
+		generation := int64(0)
+		if o := s.Docs[was.Kind+"/"+was.Name]; o != nil {
+			generation = o.Generation
+		}
+		if generation != was.Generation {
+			return release.ReasonStateChanged
+		}
 	}
 	if g.Operation && s.Now != nil {
 		if err := g.Key.Valid(s.Now()); err != nil {
@@ -275,13 +287,13 @@ type storeTx struct {
 	secrets map[string][]byte
 }
 
-func (tx *storeTx) Row(vault, name, version string) (*keyvault.Row, error) {
-	return find(tx.rows, vault, name, version)
+func (tx *storeTx) Row(vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
+	return find(tx.rows, vault, c, name, version)
 }
 
 func (tx *storeTx) Insert(r *keyvault.Row) error {
-	k := rowKey(r.Vault, r.Name, r.Version)
-	for _, old := range versions(tx.rows, r.Vault, r.Name, 0) {
+	k := rowKey(r.Vault, r.Collection, r.Name, r.Version)
+	for _, old := range versions(tx.rows, r.Vault, r.Collection, r.Name, 0) {
 		if old.Version == r.Version || old.Seq == r.Seq {
 			return fmt.Errorf("%w: version %s exists", keyvault.ErrConflict, k)
 		}
@@ -291,7 +303,7 @@ func (tx *storeTx) Insert(r *keyvault.Row) error {
 }
 
 func (tx *storeTx) Update(r *keyvault.Row, from int64) error {
-	k := rowKey(r.Vault, r.Name, r.Version)
+	k := rowKey(r.Vault, r.Collection, r.Name, r.Version)
 	if old := tx.rows[k]; old == nil || old.Generation != from {
 		return fmt.Errorf("%w: version %s changed", keyvault.ErrConflict, k)
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
 )
@@ -57,10 +58,10 @@ type Policy struct {
 	Immutable   bool         `json:"immutable"`
 }
 
-func (d *door) bundle(row *keyvault.Row) (*Bundle, error) {
+func (d *door) bundle(c *route.Call, row *keyvault.Row) (*Bundle, error) {
 	b := &Bundle{
 		Attributes: attributesOf(row), Tags: row.Tags, AttestedOnly: row.AttestedOnly,
-		Key: PublicJWK{KID: d.kid(row, true), Kty: row.Kty, Crv: row.Crv, KeyOps: row.KeyOps},
+		Key: PublicJWK{KID: kid(c, row, true), Kty: row.Kty, Crv: row.Crv, KeyOps: row.KeyOps},
 	}
 	if b.Key.KeyOps == nil {
 		b.Key.KeyOps = []string{}
@@ -76,16 +77,18 @@ func (d *door) bundle(row *keyvault.Row) (*Bundle, error) {
 	return b, nil
 }
 
-func (d *door) item(row *keyvault.Row, versioned bool) Item {
-	return Item{KID: d.kid(row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
+func (d *door) item(c *route.Call, row *keyvault.Row, versioned bool) Item {
+	return Item{KID: kid(c, row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
 }
 
-func (d *door) kid(row *keyvault.Row, versioned bool) string {
-	ref := release.KeyRef{Vault: row.Vault, Name: row.Name}
+// kid names a key under the host that the client used: it takes it apart again to
+// find the vault.
+func kid(c *route.Call, row *keyvault.Row, versioned bool) string {
+	url := "https://" + c.Host + "/keys/" + row.Name
 	if versioned {
-		ref.Version = row.Version
+		url += "/" + row.Version
 	}
-	return d.Service.KID(ref)
+	return url
 }
 
 func attributesOf(row *keyvault.Row) Attributes {

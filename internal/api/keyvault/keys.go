@@ -23,8 +23,8 @@ func (d *door) create(ctx context.Context, c *route.Call, req *createKey) (any, 
 		return nil, err
 	}
 	in.KeyOps, in.Tags, in.AttestedOnly = req.KeyOps, req.Tags, req.AttestedOnly
-	row, err := d.Service.Create(ctx, keyvault.DefaultVault, name, in)
-	return d.answer(row, err)
+	row, err := d.Service.Create(ctx, c.Vault, name, in)
+	return d.answer(c, row, err)
 }
 
 func (d *door) importKey(ctx context.Context, c *route.Call, req *importKey) (any, error) {
@@ -49,8 +49,8 @@ func (d *door) importKey(ctx context.Context, c *route.Call, req *importKey) (an
 	if err != nil {
 		return nil, err
 	}
-	row, err := d.Service.Import(ctx, keyvault.DefaultVault, name, in)
-	return d.answer(row, err)
+	row, err := d.Service.Import(ctx, c.Vault, name, in)
+	return d.answer(c, row, err)
 }
 
 func (d *door) update(ctx context.Context, c *route.Call, req *updateKey) (any, error) {
@@ -63,8 +63,8 @@ func (d *door) update(ctx context.Context, c *route.Call, req *updateKey) (any, 
 		return nil, err
 	}
 	in.KeyOps, in.Tags, in.AttestedOnly = req.KeyOps, req.Tags, req.AttestedOnly
-	row, err := d.Service.Update(ctx, keyvault.DefaultVault, name, version, in)
-	return d.answer(row, err)
+	row, err := d.Service.Update(ctx, c.Vault, name, version, in)
+	return d.answer(c, row, err)
 }
 
 func (d *door) get(ctx context.Context, c *route.Call) (any, error) {
@@ -72,15 +72,15 @@ func (d *door) get(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	row, err := d.Service.Get(ctx, keyvault.DefaultVault, name, version)
-	return d.answer(row, err)
+	row, err := d.Service.Get(ctx, c.Vault, name, version)
+	return d.answer(c, row, err)
 }
 
-func (d *door) answer(row *keyvault.Row, err error) (any, error) {
+func (d *door) answer(c *route.Call, row *keyvault.Row, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.bundle(row)
+	return d.bundle(c, row)
 }
 
 // target takes name and version from the path and from nowhere else.

@@ -56,7 +56,7 @@ func (d *door) operate(op string) func(context.Context, *route.Call, *keyOperati
 		if err != nil {
 			return nil, err
 		}
-		out, err := d.Service.Operate(ctx, keyvault.DefaultVault, name, version, in)
+		out, err := d.Service.Operate(ctx, c.Vault, name, version, in)
 		if errors.Is(err, keyvault.ErrRecorded) {
 			err = route.Recorded(err)
 		}
@@ -66,7 +66,7 @@ func (d *door) operate(op string) func(context.Context, *route.Call, *keyOperati
 		if op == keyvault.OpVerify {
 			return KeyVerifyResult{Value: out.Valid}, nil
 		}
-		return KeyOperationResult{KID: d.kid(out.Row, true), Value: out.Value, IV: out.IV, Tag: out.Tag, AAD: aadOf(in, out)}, nil
+		return KeyOperationResult{KID: kid(c, out.Row, true), Value: out.Value, IV: out.IV, Tag: out.Tag, AAD: aadOf(in, out)}, nil
 	}
 }
 

@@ -29,7 +29,7 @@ func (d *door) list(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := d.Service.List(ctx, keyvault.DefaultVault, after, limit+1)
+	rows, err := d.Service.List(ctx, c.Vault, after, limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (d *door) versions(ctx context.Context, c *route.Call) (any, error) {
 			return nil, errToken()
 		}
 	}
-	rows, err := d.Service.Versions(ctx, keyvault.DefaultVault, name, after, limit+1)
+	rows, err := d.Service.Versions(ctx, c.Vault, name, after, limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (d *door) page(c *route.Call, rows []*keyvault.Row, limit int, versioned bo
 			p.NextLink = &next
 			break
 		}
-		p.Value = append(p.Value, d.item(r, versioned))
+		p.Value = append(p.Value, d.item(c, r, versioned))
 	}
 	return p
 }
@@ -124,7 +124,7 @@ func errToken() error {
 func (d *door) mac(c *route.Call, cursor string) []byte {
 	h := hmac.New(sha256.New, d.PageKey[:])
 	h.Write([]byte("openskr/page/v1"))
-	for _, s := range []string{keyvault.DefaultVault, c.Operation, c.Params["name"], c.Caller.ID, cursor} {
+	for _, s := range []string{c.Vault, c.Operation, c.Params["name"], c.Caller.ID, cursor} {
 		var n [4]byte
 		binary.BigEndian.PutUint32(n[:], uint32(len(s)))
 		h.Write(n[:])

@@ -20,7 +20,6 @@ type Service interface {
 	List(ctx context.Context, vault, after string, limit int) ([]*keyvault.Row, error)
 	Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*keyvault.Row, error)
 	Operate(ctx context.Context, vault, name, version string, in keyvault.Operation) (*keyvault.Outcome, error)
-	KID(ref release.KeyRef) string
 	ParseKID(url string) (release.KeyRef, error)
 }
 

@@ -56,7 +56,10 @@ func Routes(c Config) []*route.Route {
 	out = append(out, change(http.MethodPost, "/rng", "rng", identity.Random, route.NoQueue, folded(shapeRandom(), d.random)))
 	out = append(out, notOffered()...)
 	for _, r := range out {
-		r.Door = release.DoorKeyVault
+		r.Door, r.InVault = release.DoorKeyVault, true
+		if strings.HasPrefix(r.Path, "/keys") || strings.HasPrefix(r.Path, "/deletedkeys") {
+			r.Collection = string(keyvault.Keys)
+		}
 	}
 	return out
 }

@@ -56,6 +56,10 @@ type Route struct {
 
 	Access Access
 	Action identity.Action // of Role
+	// Collection of the object that Params["name"] names: the Action is asked for at its
+	// scope. "" with InVault: at the vault's. Neither: at the deployment's.
+	Collection string
+	InVault    bool
 
 	Body     Body
 	Optional bool // an empty body is allowed
@@ -85,6 +89,7 @@ type Call struct {
 	Operation   string
 	Caller      *identity.Caller // nil on public routes
 	Host        string           // authority the client used, one of the configured
+	Vault       string           // that Host names
 	Params      map[string]string
 	Query       url.Values // one value each
 	Body        []byte
@@ -96,6 +101,17 @@ type Raw struct {
 	Status int // 0: 200
 	Type   string
 	Body   []byte
+}
+
+// Scope is where the caller of r needs its right.
+func (c *Call) Scope(r *Route) string {
+	switch {
+	case r.Collection != "":
+		return identity.Scope(c.Vault, r.Collection, c.Params["name"])
+	case r.InVault:
+		return identity.Scope(c.Vault, "", "")
+	}
+	return identity.Everywhere
 }
 
 type callKey struct{}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -205,18 +206,29 @@ func TestReadersCannotWrite(t *testing.T) {
 	}
 }
 
-// version2 is a next schema; bad makes its last statement fail.
-func version2(t *testing.T, bad bool) fs.FS {
+// nextVersion is a schema after the present one, whose number it gives too; bad makes
+// its last statement fail.
+func nextVersion(t *testing.T, bad bool) (fs.FS, int) {
 	t.Helper()
-	one, err := embedded.ReadFile("migrations/00001_store.sql")
+	out := fstest.MapFS{}
+	present, err := fs.Glob(embedded, "migrations/*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	two := "-- +goose Up\nALTER TABLE secrets ADD COLUMN note TEXT;\nCREATE TABLE more (x INTEGER);\nUPDATE secrets SET note = name;\n"
-	if bad {
-		two += "INSERT INTO no_such_table VALUES (1);\n"
+	for _, name := range present {
+		b, err := embedded.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[filepath.Base(name)] = &fstest.MapFile{Data: b}
 	}
-	return fstest.MapFS{"00001_store.sql": {Data: one}, "00002_more.sql": {Data: []byte(two)}}
+	next := "-- +goose Up\nALTER TABLE secrets ADD COLUMN note TEXT;\nCREATE TABLE more (x INTEGER);\nUPDATE secrets SET note = name;\n"
+	if bad {
+		next += "INSERT INTO no_such_table VALUES (1);\n"
+	}
+	n := len(present) + 1
+	out[fmt.Sprintf("%05d_more.sql", n)] = &fstest.MapFile{Data: []byte(next)}
+	return out, n
 }
 
 // TestMigration goes to a next version: a copy first, all or nothing, and no way back.
@@ -228,15 +240,17 @@ func TestMigration(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // fails as often as it is tried, and leaves version 1
-		if _, err := open(ctx, path, Options{}, version2(t, true)); err == nil {
+	broken, _ := nextVersion(t, true)
+	for range 2 { // fails as often as it is tried, and leaves the version there is
+		if _, err := open(ctx, path, Options{}, broken); err == nil {
 			t.Fatal("a broken migration passes")
 		}
 	}
 	if err := mustOpen(t, path).Close(); err != nil {
 		t.Fatalf("after a broken migration, the older program: %v", err)
 	}
-	s, err := open(ctx, path, Options{}, version2(t, false))
+	next, n := nextVersion(t, false)
+	s, err := open(ctx, path, Options{}, next)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +264,7 @@ func TestMigration(t *testing.T) {
 	if _, err := Open(ctx, path, Options{}); !errors.Is(err, store.ErrNewer) {
 		t.Errorf("older program on the newer store: %v", err)
 	}
-	old := path + ".before-v2"
+	old := fmt.Sprintf("%s.before-v%d", path, n)
 	if fi, err := os.Stat(old); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Fatalf("copy before the migration: %v, %v", fi, err)
 	}

@@ -252,7 +252,7 @@ func (s *suite) reopen() {
 	e := s.allow(metadata(r), m)
 	before := s.append(e)
 	s.Subject = s.Reopen(s.T)
-	got, err := s.Keys.Row(s.ctx, "v", "k", "")
+	got, err := s.Keys.Row(s.ctx, "v", keyvault.Keys, "k", "")
 	s.must(err)
 	if got.ObjectID != r.ObjectID {
 		s.Errorf("another key: %+v", got)

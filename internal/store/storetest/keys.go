@@ -14,28 +14,28 @@ var errStop = errors.New("stop")
 
 func (s *suite) keysRoundTrip() {
 	full := s.insert(row("full", 1))
-	bare := s.insert(&keyvault.Row{Vault: "v", Name: "bare", Version: "1", ObjectID: "o", Seq: 1, Generation: 1, Kty: "oct", Size: 128})
+	bare := s.insert(&keyvault.Row{Vault: "v", Collection: keyvault.Keys, Name: "bare", Version: "1", ObjectID: "o", Seq: 1, Generation: 1, Kty: "oct", Size: 128})
 	for _, want := range []*keyvault.Row{full, bare} {
-		got, err := s.Keys.Row(s.ctx, "v", want.Name, want.Version)
+		got, err := s.Keys.Row(s.ctx, "v", keyvault.Keys, want.Name, want.Version)
 		s.must(err)
 		if !reflect.DeepEqual(got, want) {
 			s.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
-	_, err := s.Keys.Row(s.ctx, "v", "full", "no such version")
+	_, err := s.Keys.Row(s.ctx, "v", keyvault.Keys, "full", "no such version")
 	s.is(err, keyvault.ErrNotFound)
-	_, err = s.Keys.Row(s.ctx, "other", "full", "")
+	_, err = s.Keys.Row(s.ctx, "other", keyvault.Keys, "full", "")
 	s.is(err, keyvault.ErrNotFound)
 
 	second := s.insert(row("full", 2))
-	got, err := s.Keys.Row(s.ctx, "v", "full", "")
+	got, err := s.Keys.Row(s.ctx, "v", keyvault.Keys, "full", "")
 	s.must(err)
 	if got.Version != second.Version {
 		s.Errorf("latest is %s, want %s", got.Version, second.Version)
 	}
 	_, err = s.update(full, func(r *keyvault.Row) { r.Attributes.Enabled, r.Sealed, r.Tags = false, []byte("again"), nil })
 	s.must(err)
-	got, err = s.Keys.Row(s.ctx, "v", "full", full.Version)
+	got, err = s.Keys.Row(s.ctx, "v", keyvault.Keys, "full", full.Version)
 	s.must(err)
 	if got.Generation != 2 || got.Attributes.Enabled || string(got.Sealed) != "again" || got.Tags != nil {
 		s.Errorf("after the update: %+v", got)
@@ -70,7 +70,7 @@ func (s *suite) lists() {
 	}
 	var names []string
 	for after := ""; ; {
-		page, err := s.Keys.Latest(s.ctx, "v", after, 3)
+		page, err := s.Keys.Latest(s.ctx, "v", keyvault.Keys, false, after, 3)
 		s.must(err)
 		for _, r := range page {
 			names, after = append(names, fmt.Sprint(r.Name, ".", r.Seq)), r.Name
@@ -84,7 +84,7 @@ func (s *suite) lists() {
 	}
 	var seqs []int64
 	for after := int64(0); ; {
-		page, err := s.Keys.Versions(s.ctx, "v", "k3", after, 2)
+		page, err := s.Keys.Versions(s.ctx, "v", keyvault.Keys, "k3", after, 2)
 		s.must(err)
 		for _, r := range page {
 			seqs, after = append(seqs, r.Seq), r.Seq
@@ -96,7 +96,7 @@ func (s *suite) lists() {
 	if got := fmt.Sprint(seqs); got != "[1 2 3 4 5]" {
 		s.Errorf("versions: %s", got)
 	}
-	none, err := s.Keys.Latest(s.ctx, "other", "", 10)
+	none, err := s.Keys.Latest(s.ctx, "other", keyvault.Keys, false, "", 10)
 	s.must(err)
 	if len(none) != 0 {
 		s.Errorf("another vault shows %d keys", len(none))
@@ -127,13 +127,13 @@ func (s *suite) changeFails() {
 		if err := errors.Join(tx.Insert(row("x", 1)), tx.PutSecret("x", []byte("x"))); err != nil {
 			return err
 		}
-		if _, err := tx.Row("v", "x", ""); err != nil {
+		if _, err := tx.Row("v", keyvault.Keys, "x", ""); err != nil {
 			return fmt.Errorf("own write not seen: %w", err)
 		}
 		return errStop
 	})
 	s.is(err, errStop)
-	_, err = s.Keys.Row(s.ctx, "v", "x", "")
+	_, err = s.Keys.Row(s.ctx, "v", keyvault.Keys, "x", "")
 	s.is(err, keyvault.ErrNotFound)
 	_, err = s.Keys.Secret(s.ctx, "x")
 	s.is(err, keyvault.ErrNotFound)
@@ -167,7 +167,7 @@ func (s *suite) neighbours() {
 	}
 	wg.Wait()
 	for i, err := range errs {
-		_, found := s.Keys.Row(s.ctx, "v", fmt.Sprintf("k%02d", i), "")
+		_, found := s.Keys.Row(s.ctx, "v", keyvault.Keys, fmt.Sprintf("k%02d", i), "")
 		switch {
 		case i%3 == 0 && (!errors.Is(err, errStop) || !errors.Is(found, keyvault.ErrNotFound)):
 			s.Errorf("%d: failing change gave %v, its row %v", i, err, found)

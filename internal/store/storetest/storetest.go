@@ -84,7 +84,7 @@ func (s *suite) is(err, want error) {
 func row(name string, seq int64) *keyvault.Row {
 	policy := []byte("package release\n# " + name)
 	return &keyvault.Row{
-		Vault: "v", Name: name, Version: fmt.Sprintf("%032d", seq), ObjectID: "id-" + name, Seq: seq, Generation: 1,
+		Vault: "v", Collection: keyvault.Keys, Name: name, Version: fmt.Sprintf("%032d", seq), ObjectID: "id-" + name, Seq: seq, Generation: 1,
 		Kty: "EC", Crv: "P-256", Size: 256, KeyOps: []string{"sign", "verify"},
 		Attributes: release.Attributes{Enabled: true, NotBefore: 1, Expires: 4_000_000_000, Exportable: true},
 		Created:    11, Updated: 12, Tags: map[string]string{"a": "ü", "b": ""},
@@ -121,7 +121,8 @@ func change(operation, objectID string) *release.Record {
 // metadata is what a release would have read.
 func metadata(r *keyvault.Row) *release.Key {
 	return &release.Key{
-		Ref: release.KeyRef{Vault: r.Vault, Name: r.Name, Version: r.Version}, KID: r.Name, ObjectID: r.ObjectID,
+		Collection: r.Collection,
+		Ref:        release.KeyRef{Vault: r.Vault, Name: r.Name, Version: r.Version}, KID: r.Name, ObjectID: r.ObjectID,
 		Generation: r.Generation, Attributes: r.Attributes, Policy: r.Policy,
 	}
 }
