@@ -1,0 +1,70 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/openskr/openskr/interop/harness"
+)
+
+// rig is the one broker that every client talks to.
+type rig struct {
+	broker *harness.Broker
+	proxy  *harness.Proxy
+	notes  string // file
+}
+
+// suite is set by TestMain before the first test.
+var suite *rig
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "openskr-interop-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program := os.Getenv("OPENSKR") // a built one, instead of this checkout's
+	if program == "" {
+		if program, err = harness.Build(ctx, "..", dir); err != nil {
+			return 1, err
+		}
+	}
+	b, err := harness.Start(ctx, program, dir)
+	if err != nil {
+		return 1, err
+	}
+	p, err := harness.StartProxy(b.Port)
+	if err != nil {
+		return 1, err
+	}
+	// What a user of any SDK would set, before the first request reads it.
+	for _, v := range b.Environ(p) {
+		name, value, _ := strings.Cut(v, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return 1, err
+		}
+	}
+	suite = &rig{broker: b, proxy: p, notes: filepath.Join(dir, "notes")}
+	code = m.Run()
+	if err := b.Stop(); err != nil {
+		return 1, err
+	}
+	if code != 0 && testing.Verbose() {
+		fmt.Fprintln(os.Stderr, b.Log())
+	}
+	return code, p.Stop()
+}
