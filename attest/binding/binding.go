@@ -21,18 +21,23 @@ import (
 const MaxSize = 16 << 10
 
 // Purposes of runtime data. Evidence for one is refused for the other.
-const PurposeRelease = "release"
+const (
+	PurposeRelease = "release" // of a key
+	PurposeToken   = "token"   // of an attested access token for a vault
+)
 
 // NonceSize is the length of a broker nonce in bytes (package challenge).
 const NonceSize = 52
 
-// RuntimeData is the document of a native request; every member is required.
+// RuntimeData is the document of a native request. Every member is required, but of
+// key and vault exactly one.
 type RuntimeData struct {
 	Keys     []jsontext.Value `json:"keys"`     // exactly one: the recipient's JWK
 	Nonce    attest.Bytes     `json:"nonce"`    // from POST /v1/challenge
 	Audience string           `json:"audience"` // deployment id
 	Purpose  string           `json:"purpose"`
-	Key      string           `json:"key"` // key URL exactly as requested, version optional
+	Key      string           `json:"key,omitzero"`   // key URL exactly as requested, version optional
+	Vault    string           `json:"vault,omitzero"` // URL of a vault exactly as requested, of a token
 	Enc      string           `json:"enc"` // wrap algorithm (package wrap)
 }
 
@@ -57,8 +62,8 @@ func Parse(b []byte) (*RuntimeData, error) {
 		return nil, ErrAmbiguous
 	case len(r.Nonce) == 0:
 		return nil, ErrNoNonce
-	case r.Audience == "" || r.Purpose == "" || r.Key == "" || r.Enc == "":
-		return nil, errors.New("runtime data: audience, purpose, key and enc are all required")
+	case r.Audience == "" || r.Purpose == "" || r.Enc == "" || (r.Key == "") == (r.Vault == ""):
+		return nil, errors.New("runtime data: audience, purpose, enc, and either key or vault, are all required")
 	}
 	return &r, nil
 }

@@ -34,6 +34,8 @@ func TestParse(t *testing.T) {
 		{"no audience", `"audience":"d",`, ``, anyError},
 		{"no purpose", `"purpose":"release",`, ``, anyError},
 		{"no key", `"key":"https://h/keys/k",`, ``, anyError},
+		{"key and vault", `"enc"`, `"vault":"https://h","enc"`, anyError},
+		{"empty vault", `"key":"https://h/keys/k"`, `"vault":""`, anyError},
 		{"no enc", `,"enc":"HPKE"`, ``, anyError},
 		{"member of another case", `"nonce"`, `"Nonce"`, anyError},
 		{"member twice", `"purpose":"release"`, `"purpose":"release","purpose":"token"`, anyError},
@@ -56,8 +58,17 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseVault: a token is for a vault, where a release names a key.
+func TestParseVault(t *testing.T) {
+	r, err := binding.Parse([]byte(strings.Replace(good, `"key":"https://h/keys/k"`, `"vault":"https://h"`, 1)))
+	if err != nil || r.Vault != "https://h" || r.Key != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
+	f.Add([]byte(strings.Replace(good, `"key":"https://h/keys/k"`, `"vault":"https://h"`, 1)))
 	f.Add([]byte(`{"keys":[]}`))
 	f.Add([]byte(`{"keys":[{}],"nonce":"AA==","audience":"","purpose":"","key":"","enc":""}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -70,7 +81,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("read %q, cannot write it: %v", b, err)
 		}
 		r2, err := binding.Parse(again)
-		if err != nil || !bytes.Equal(r2.Nonce, r.Nonce) || r2.Key != r.Key || r2.Purpose != r.Purpose || r2.Audience != r.Audience || r2.Enc != r.Enc {
+		if err != nil || !bytes.Equal(r2.Nonce, r.Nonce) || r2.Key != r.Key || r2.Vault != r.Vault || r2.Purpose != r.Purpose || r2.Audience != r.Audience || r2.Enc != r.Enc {
 			t.Errorf("%q has two readings: %+v, %+v, %v", b, r, r2, err)
 		}
 	})

@@ -9,7 +9,8 @@ import (
 // ChallengeRequest is the body of POST /v1/challenge.
 type ChallengeRequest struct {
 	Purpose string `json:"purpose"`
-	Key     string `json:"key"` // key URL, version optional
+	Key     string `json:"key,omitzero"`   // of a release: key URL, version optional
+	Vault   string `json:"vault,omitzero"` // of a token: URL of a vault, https://HOST[:PORT]
 }
 
 // Challenge answers it.
@@ -19,14 +20,14 @@ type Challenge struct {
 	Expires  int64        `json:"expires"` // Unix seconds
 }
 
-// ReleaseRequest is the body of POST /v1/release.
+// ReleaseRequest is the body of POST /v1/release and of POST /v1/token.
 type ReleaseRequest struct {
 	RuntimeData  attest.Bytes         `json:"runtime_data"`
 	Evidence     jsontext.Value       `json:"evidence"` // object whose "type" member names its format
 	Endorsements []attest.Endorsement `json:"endorsements,omitempty"`
 }
 
-// ReleaseResponse answers it: a compact JWS whose payload is a receipt.Response.
+// ReleaseResponse answers both: a compact JWS whose payload is a receipt.Response.
 type ReleaseResponse struct {
 	Response string `json:"response"`
 }
