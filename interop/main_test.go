@@ -16,6 +16,8 @@ type rig struct {
 	broker *harness.Broker
 	proxy  *harness.Proxy
 	notes  string // file
+	// outside is the environment as it was: the suite's own leads to its broker alone.
+	outside []string
 }
 
 // suite is set by TestMain before the first test.
@@ -51,6 +53,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	suite = &rig{broker: b, proxy: p, notes: filepath.Join(dir, "notes"), outside: os.Environ()}
 	// What a user of any SDK would set, before the first request reads it.
 	for _, v := range b.Environ(p) {
 		name, value, _ := strings.Cut(v, "=")
@@ -58,7 +61,6 @@ func run(m *testing.M) (code int, err error) {
 			return 1, err
 		}
 	}
-	suite = &rig{broker: b, proxy: p, notes: filepath.Join(dir, "notes")}
 	code = m.Run()
 	if err := b.Stop(); err != nil {
 		return 1, err

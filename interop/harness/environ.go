@@ -6,7 +6,7 @@ func (b *Broker) Environ(p *Proxy) []string {
 	return []string{
 		"HTTPS_PROXY=" + p.URL,
 		"https_proxy=" + p.URL,
-		"NO_PROXY=", "no_proxy=",
+		"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1", // the identity endpoint
 		"SSL_CERT_FILE=" + b.CA,       // Go
 		"NODE_EXTRA_CA_CERTS=" + b.CA, // JavaScript
 		"REQUESTS_CA_BUNDLE=" + b.CA,  // Python, Azure CLI
