@@ -73,6 +73,7 @@ var parsers = map[string]string{
 	"internal/api/attestation.parseNonce":   "internal/api/attestation.FuzzRequest",
 	"internal/identity.ParseForm":           "internal/identity.FuzzParseForm",
 	"internal/identity.DecodePrincipal":     "internal/identity.FuzzDecodePrincipal",
+	"internal/identity.Certificate.Parse":   "internal/identity.FuzzDecodePrincipal",
 	"internal/jose.Verify":                  "internal/jose.FuzzVerify",
 	"internal/jose.ParseKeySet":             "internal/jose.FuzzParseKeySet",
 	"internal/jose.SplitForeign":            "internal/jose.FuzzSplitForeign",

@@ -22,11 +22,14 @@ import (
 type Principal struct {
 	ID      string   `json:"id"`   // UUID, the client_id
 	Name    string   `json:"name"` // for people
-	Salt    []byte   `json:"salt"` // 16 bytes
+	Salt    []byte   `json:"salt"` // 16 bytes; with Hash empty where the principal has no secret
 	Hash    []byte   `json:"secret_hash"`
 	Roles   []string `json:"roles"`
 	Enabled bool     `json:"enabled"`
 	Created int64    `json:"created"` // Unix seconds
+
+	Certificates []Certificate `json:"certificates,omitempty"`
+	Federated    []Federated   `json:"federated,omitempty"`
 }
 
 const (
@@ -82,8 +85,11 @@ func (p *Principal) validate() error {
 		return errors.New("principal: id is not a UUID")
 	case !nameForm.MatchString(p.Name):
 		return fmt.Errorf("principal: name %.64q: letters, digits, space and . _ @ -, at most 127, beginning with a letter or digit", p.Name)
-	case len(p.Salt) != saltSize || len(p.Hash) != sha256.Size:
+	case (len(p.Salt) != saltSize || len(p.Hash) != sha256.Size) && len(p.Salt)+len(p.Hash) != 0:
 		return errors.New("principal: salt or hash of wrong size")
+	}
+	if err := p.credentials(); err != nil {
+		return err
 	}
 	for _, r := range p.Roles {
 		if _, ok := roles[r]; !ok {
@@ -93,14 +99,16 @@ func (p *Principal) validate() error {
 	return nil
 }
 
-// proves compares in constant time. A nil principal costs the same and is never proven.
+// proves compares in constant time. A nil principal, or one without a secret, costs
+// the same and is never proven.
 func (p *Principal) proves(secret []byte) bool {
 	salt, want := make([]byte, saltSize), make([]byte, sha256.Size)
-	if p != nil {
+	has := p != nil && len(p.Hash) == sha256.Size
+	if has {
 		salt, want = p.Salt, p.Hash
 	}
 	same := subtle.ConstantTimeCompare(hash(salt, secret), want) == 1
-	return same && p != nil
+	return same && has
 }
 
 func hash(salt, secret []byte) []byte {

@@ -64,18 +64,21 @@ func (s *Service) Issuer() string { return "urn:openskr:" + s.c.Deployment }
 // roles. Errors are *release.Error with ReasonUnauthorized, or what reading the
 // principal failed with.
 func (s *Service) Authenticate(ctx context.Context, bearer string) (*Caller, error) {
-	claims, err := jose.Verify(bearer, s.c.Keys, jose.Expect{
-		Type: jose.TypeAccessToken, Issuer: s.Issuer(), Audience: s.c.Deployment, At: s.c.Now(), MaxLife: TokenLife,
-	})
+	who, err := s.bearer(ctx, bearer)
 	if err != nil {
-		return nil, release.Refuse(release.ReasonUnauthorized, "bearer token: %w", err)
+		return nil, err
 	}
-	p, err := s.principal(ctx, claims.Subject)
+	return s.caller(ctx, who)
+}
+
+// caller reads what the subject of a proven credential is and may do now.
+func (s *Service) caller(ctx context.Context, who *subject) (*Caller, error) {
+	p, err := s.principal(ctx, who.id)
 	if err != nil {
 		return nil, err
 	}
 	if p == nil || !p.Enabled {
-		return nil, release.Refuse(release.ReasonUnauthorized, "principal %.64q is gone or disabled", claims.Subject)
+		return nil, release.Refuse(release.ReasonUnauthorized, "principal %.64q is gone or disabled", who.id)
 	}
 	c := &Caller{ID: p.ID, Name: p.Name}
 	for _, r := range p.Roles {
