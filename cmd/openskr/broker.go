@@ -175,6 +175,7 @@ func (b *broker) assemble() (err error) {
 	if b.keys, err = keyvault.New(keyvault.Config{
 		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:], Suffixes: b.cfg.Suffixes(),
 		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records, Log: gate.Log(b.log),
+		Right: api.Right, Objects: b.log.Objects(),
 	}); err != nil {
 		return err
 	}

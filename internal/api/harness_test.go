@@ -182,6 +182,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 			return nil
 		},
 		Ready: func(context.Context) error { return nil }, Now: h.store.Now, Record: record, Log: h.log,
+		Right: Right, Objects: h.store,
 	})
 	h.must(err)
 	refs, err := reference.New(t.Context(), reference.Config{

@@ -131,3 +131,6 @@ func Names() telemetry.Names {
 func Records(base func() *release.Record) func(ctx context.Context, op string) *release.Record {
 	return route.Records(base)
 }
+
+// Right is what goes to keyvault.Config.Right: the state that a caller's right rests on.
+func Right(ctx context.Context) []release.ObjectState { return route.Right(ctx) }

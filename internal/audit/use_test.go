@@ -22,6 +22,7 @@ func (b *bench) vault() *keyvault.Service {
 		Store: b.log.Keys(), Root: plainRoot{}, Deployment: "dep-1", BaseURL: "https://v.example",
 		Check: func(context.Context, release.ReleasePolicy) error { return nil }, Ready: func(context.Context) error { return nil },
 		Now: b.log.cfg.Now, Log: b.log,
+		Right: func(context.Context) []release.ObjectState { return nil }, Objects: b.log.Objects(),
 		Record: func(_ context.Context, op string) *release.Record {
 			return &release.Record{Kind: receipt.KindChange, Operation: op}
 		},

@@ -57,6 +57,7 @@ type lab struct {
 	before   func()         // called once, before the next record of an operation
 	after    func()         // and after it
 	request  receipt.Digest // of every record
+	right    []release.ObjectState
 }
 
 // log is the store's with the lab's hooks.
@@ -101,8 +102,8 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 			return l.reject
 		},
 		Ready: func(context.Context) error { return l.ready },
-		Log:   l.log(),
-		Now:   func() time.Time { return l.now },
+		Log:   l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
+		Now: func() time.Time { return l.now },
 		Record: func(_ context.Context, op string) *release.Record {
 			return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op, Request: l.request}
 		},

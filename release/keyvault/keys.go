@@ -56,7 +56,7 @@ func (s *Service) Create(ctx context.Context, vault, name string, in CreateKey) 
 	if err != nil {
 		return nil, err
 	}
-	return s.add(ctx, "keys/create", vault, name, m, in.Exportable, in.Settings)
+	return s.addKey(ctx, "keys/create", vault, name, m, in.Exportable, in.Settings)
 }
 
 // Import makes a key version of material made elsewhere, and clears it.
@@ -68,7 +68,7 @@ func (s *Service) Import(ctx context.Context, vault, name string, in ImportKey) 
 	if err := s.admit(ctx, vault, name, &in.Settings); err != nil {
 		return nil, err
 	}
-	return s.add(ctx, "keys/import", vault, name, in.Material, in.Exportable, in.Settings)
+	return s.addKey(ctx, "keys/import", vault, name, in.Material, in.Exportable, in.Settings)
 }
 
 // admit judges what can be judged before the material and the transaction: a
@@ -83,35 +83,58 @@ func (s *Service) admit(ctx context.Context, vault, name string, in *Settings) e
 	return s.sound(ctx, in)
 }
 
-// add seals m as the next version of the key, in the transaction of its record.
-func (s *Service) add(ctx context.Context, op, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
+// addKey seals m as the next version of the key, and clears it.
+func (s *Service) addKey(ctx context.Context, op, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
 	defer m.Clear()
+	return s.add(ctx, addition{
+		op: op, vault: vault, collection: Keys, name: name, payload: m.payload,
+		draft: func(last *Row) (*Row, error) { return s.draft(last, vault, name, m, exportable, in) },
+	})
+}
+
+// addition is a version in the making.
+type addition struct {
+	op, vault  string
+	collection Collection
+	name       string
+	payload    []byte // not cleared
+	// draft makes the row after last, the latest version, nil for a new object. It
+	// runs in the transaction, and again when another change came first.
+	draft func(last *Row) (*Row, error)
+}
+
+// add seals the payload as the next version, in the transaction of its record.
+func (s *Service) add(ctx context.Context, a addition) (*Row, error) {
 	for range conflictRetries {
-		row, err := s.tryAdd(ctx, op, vault, name, m, exportable, in)
+		row, err := s.tryAdd(ctx, a)
 		if !errors.Is(err, ErrConflict) {
 			return row, err
 		}
 	}
-	return nil, release.Refuse(release.ReasonConflict, "key %s is being changed by others, try again", name)
+	return nil, contended(a.collection, a.name)
 }
 
 // conflictRetries bounds how often a change starts over because another one came first.
 const conflictRetries = 5
 
+func contended(c Collection, name string) error {
+	return release.Refuse(release.ReasonConflict, "%s/%s is being changed by others, try again", c, name)
+}
+
 // tryAdd gives the transaction copies of its own of everything secret: when the
 // caller's time is up, Change returns while the transaction may still run, and
 // what was cleared under its hands would be sealed as zeros.
-func (s *Service) tryAdd(ctx context.Context, op, vault, name string, m *Material, exportable *bool, in Settings) (*Row, error) {
-	dek, storeDEK, err := s.currentDEK(ctx, vault)
+func (s *Service) tryAdd(ctx context.Context, a addition) (*Row, error) {
+	dek, storeDEK, err := s.currentDEK(ctx, a.vault)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.warm(ctx, vault, name, ""); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := s.warm(ctx, a.vault, a.collection, a.name, ""); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	payload, ran := bytes.Clone(m.payload), false
+	payload, ran := bytes.Clone(a.payload), false
 	var row *Row
-	rec := s.Record(ctx, op)
+	rec := s.Record(ctx, a.op)
 	_, err = s.Store.Change(ctx, rec, func(tx Tx, index int64) error {
 		defer clear(dek)
 		defer clear(payload)
@@ -119,11 +142,11 @@ func (s *Service) tryAdd(ctx context.Context, op, vault, name string, m *Materia
 			return release.Refuse(release.ReasonInternal, "a change ran twice")
 		}
 		ran = true
-		last, err := s.previous(tx, vault, name)
+		last, err := s.previous(tx, a.vault, a.collection, a.name)
 		if err != nil {
 			return err
 		}
-		if row, err = s.draft(last, vault, name, m, exportable, in); err != nil {
+		if row, err = a.draft(last); err != nil {
 			return err
 		}
 		row.CreatedIndex = index
@@ -148,45 +171,51 @@ func (s *Service) tryAdd(ctx context.Context, op, vault, name string, m *Materia
 // and sealed again under the new columns, so a row that was tampered with is
 // refused, not made good.
 func (s *Service) Update(ctx context.Context, vault, name, version string, in UpdateKey) (*Row, error) {
+	if err := s.sound(ctx, &in.Settings); err != nil {
+		return nil, err
+	}
+	return s.change(ctx, "keys/update", vault, Keys, name, version, func(old *Row) (*Row, error) { return s.revise(old, in) })
+}
+
+// change replaces one version, the latest when version is "", by what revise makes
+// of it, in the transaction of its record.
+func (s *Service) change(ctx context.Context, op, vault string, c Collection, name, version string, revise func(old *Row) (*Row, error)) (*Row, error) {
 	if err := named(vault, name); err != nil {
 		return nil, err
 	}
 	if version != "" && !ValidVersion(version) {
 		return nil, release.Refuse(release.ReasonBadRequest, "version is not 32 lower-case hex digits")
 	}
-	if err := s.sound(ctx, &in.Settings); err != nil {
-		return nil, err
-	}
-	row, err := s.tryUpdate(ctx, vault, name, version, in)
+	row, err := s.tryChange(ctx, op, vault, c, name, version, revise)
 	for i := 1; errors.Is(err, ErrConflict) && i < conflictRetries; i++ {
-		row, err = s.tryUpdate(ctx, vault, name, version, in)
+		row, err = s.tryChange(ctx, op, vault, c, name, version, revise)
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return nil, release.Refuse(release.ReasonNotFound, "no key %s/%s in vault %s", name, version, vault)
+		return nil, missing(release.ReasonNotFound, c, release.KeyRef{Vault: vault, Name: name, Version: version})
 	case errors.Is(err, ErrConflict):
-		return nil, release.Refuse(release.ReasonConflict, "key %s is being changed by others, try again", name)
+		return nil, contended(c, name)
 	case err != nil:
 		return nil, err
 	}
 	return row, nil
 }
 
-func (s *Service) tryUpdate(ctx context.Context, vault, name, version string, in UpdateKey) (*Row, error) {
-	if err := s.warm(ctx, vault, name, version); err != nil {
+func (s *Service) tryChange(ctx context.Context, op, vault string, c Collection, name, version string, revise func(old *Row) (*Row, error)) (*Row, error) {
+	if err := s.warm(ctx, vault, c, name, version); err != nil {
 		return nil, err
 	}
 	var row *Row
-	rec := s.Record(ctx, "keys/update")
+	rec := s.Record(ctx, op)
 	_, err := s.Store.Change(ctx, rec, func(tx Tx, _ int64) error {
-		old, err := tx.Row(vault, Keys, name, version)
+		old, err := tx.Row(vault, c, name, version)
 		if err != nil {
 			return err
 		}
 		if old.Deleted != 0 {
 			return ErrNotFound
 		}
-		if row, err = s.revise(old, in); err != nil {
+		if row, err = revise(old); err != nil {
 			return err
 		}
 		if err := s.reseal(old, row); err != nil {
@@ -198,9 +227,9 @@ func (s *Service) tryUpdate(ctx context.Context, vault, name, version string, in
 	return row, err
 }
 
-// previous gives the latest version of a key inside a transaction, nil when there is none.
-func (s *Service) previous(tx Tx, vault, name string) (*Row, error) {
-	last, err := tx.Row(vault, Keys, name, "")
+// previous gives the latest version inside a transaction, nil when there is none.
+func (s *Service) previous(tx Tx, vault string, c Collection, name string) (*Row, error) {
+	last, err := tx.Row(vault, c, name, "")
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -19,12 +19,15 @@ const maxName = 127
 var ErrKID = errors.New("not a key URL of this deployment, want https://HOST/keys/NAME[/VERSION]")
 
 // KID gives the URL of a key or, with a version, of that version.
-func (s *Service) KID(ref release.KeyRef) string {
+func (s *Service) KID(ref release.KeyRef) string { return s.url(Keys, ref) }
+
+// url names an object, or with Version one version of it.
+func (s *Service) url(c Collection, ref release.KeyRef) string {
 	base := s.BaseURL
 	if ref.Vault != DefaultVault && len(s.Suffixes) > 0 {
 		base = "https://" + ref.Vault + "." + s.Suffixes[0]
 	}
-	kid := base + "/keys/" + ref.Name
+	kid := base + "/" + string(c) + "/" + ref.Name
 	if ref.Version != "" {
 		kid += "/" + ref.Version
 	}

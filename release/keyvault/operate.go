@@ -82,7 +82,7 @@ func (s *Service) tryOperate(ctx context.Context, vault, name, version string, i
 		}
 		return out, nil
 	}
-	p, err := s.permit(ctx, key, in, version == "")
+	p, err := s.permit(ctx, key, s.operationRecord(ctx, key, in), version == "")
 	if err != nil {
 		return nil, err
 	}
@@ -112,36 +112,43 @@ type permit struct {
 	spent bool
 }
 
-// permit writes the record of an operation and gives the permission to do it.
-func (s *Service) permit(ctx context.Context, key *release.Key, in Operation, latest bool) (*permit, error) {
+// permit writes the record of an operation, made by recordOf, and gives the
+// permission to do it.
+func (s *Service) permit(ctx context.Context, key *release.Key, rec *release.Record, latest bool) (*permit, error) {
 	if s.Log == nil {
 		return nil, release.Refuse(release.ReasonLogUnavailable, "this vault has no log for operations")
 	}
+	op := rec.Operation
 	done, err := s.Log.Append(ctx, release.Entry{
-		Record: s.operationRecord(ctx, key, in), Guard: &release.Guard{Key: key, Latest: latest, Operation: true},
+		Record: rec, Guard: &release.Guard{Key: key, Latest: latest, Operation: true, Objects: s.Right(ctx)},
 	})
 	if err != nil {
 		return nil, unrecorded(err)
 	}
-	rec := done.Record
-	switch {
-	case rec.Decision == receipt.Deny:
-		return nil, release.Refuse(release.Reason(rec.Reason), "key %s, record %d: %w", key.KID, done.Receipt.Index, ErrRecorded)
-	case rec.Kind != receipt.KindOperation || rec.Decision != receipt.Allow || rec.ObjectID != key.ObjectID ||
-		rec.Version != key.Ref.Version || rec.Generation != key.Generation || rec.Operation != recordName(in.Op):
+	switch written := done.Record; {
+	case written.Decision == receipt.Deny:
+		return nil, release.Refuse(release.Reason(written.Reason), "%s, record %d: %w", key.KID, done.Receipt.Index, ErrRecorded)
+	case written.Kind != receipt.KindOperation || written.Decision != receipt.Allow || written.ObjectID != key.ObjectID ||
+		written.Version != key.Ref.Version || written.Generation != key.Generation || written.Operation != op:
 		return nil, release.Refuse(release.ReasonInternal, "no allow record for this operation")
 	}
 	return &permit{key: key, at: done.At}, nil
+}
+
+// recordOf is the record of an allowed use of a version, not yet written.
+func (s *Service) recordOf(ctx context.Context, op string, key *release.Key) *release.Record {
+	rec := s.Record(ctx, op)
+	rec.Kind, rec.Decision = receipt.KindOperation, receipt.Allow
+	rec.Vault, rec.Object, rec.ObjectID, rec.Version = key.Ref.Vault, key.Ref.Name, key.ObjectID, key.Ref.Version
+	rec.Generation, rec.Policy = key.Generation, key.Policy.Digest
+	return rec
 }
 
 // operationRecord says which key did what. The digest of what went in is left out
 // where that is a secret: one that can be guessed could be found in a log that
 // everybody reads, and so could the body it came in.
 func (s *Service) operationRecord(ctx context.Context, key *release.Key, in Operation) *release.Record {
-	rec := s.Record(ctx, recordName(in.Op))
-	rec.Kind, rec.Decision = receipt.KindOperation, receipt.Allow
-	rec.Vault, rec.Object, rec.ObjectID, rec.Version = key.Ref.Vault, key.Ref.Name, key.ObjectID, key.Ref.Version
-	rec.Generation, rec.Policy = key.Generation, key.Policy.Digest
+	rec := s.recordOf(ctx, recordName(in.Op), key)
 	rec.Detail = map[string]string{"alg": in.Algorithm, "attested_only": "false"}
 	if in.Op == OpEncrypt || in.Op == OpWrap {
 		rec.Request = receipt.Digest{}

@@ -11,26 +11,35 @@ import (
 
 // Get gives a version's row, the latest when version is "". ReasonNotFound.
 func (s *Service) Get(ctx context.Context, vault, name, version string) (*Row, error) {
-	row, err := s.row(ctx, release.KeyRef{Vault: vault, Name: name, Version: version})
+	return s.live(ctx, Keys, release.KeyRef{Vault: vault, Name: name, Version: version})
+}
+
+// live gives the row of a version that is not deleted. ReasonNotFound.
+func (s *Service) live(ctx context.Context, c Collection, ref release.KeyRef) (*Row, error) {
+	row, err := s.row(ctx, c, ref)
 	if errors.Is(err, ErrNotFound) {
-		return nil, release.Refuse(release.ReasonNotFound, "no key %.127q version %.32q in vault %.64q", name, version, vault)
+		return nil, missing(release.ReasonNotFound, c, ref)
 	}
 	return row, err
 }
 
-// List gives the latest version of each key whose name sorts after `after`.
-func (s *Service) List(ctx context.Context, vault, after string, limit int) ([]*Row, error) {
-	rows, err := s.Store.Latest(ctx, vault, Keys, false, after, limit)
+func missing(reason release.Reason, c Collection, ref release.KeyRef) error {
+	return release.Refuse(reason, "no %s/%.127q version %.32q in vault %.64q", c, ref.Name, ref.Version, ref.Vault)
+}
+
+// List gives the latest version of each object whose name sorts after `after`.
+func (s *Service) List(ctx context.Context, vault string, c Collection, after string, limit int) ([]*Row, error) {
+	rows, err := s.Store.Latest(ctx, vault, c, false, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	return rows, s.genuineAll(ctx, rows)
 }
 
-// Versions gives the versions of a key with Seq > after, oldest first; none when
-// there is no such key.
-func (s *Service) Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*Row, error) {
-	rows, err := s.Store.Versions(ctx, vault, Keys, name, after, limit)
+// Versions gives the versions of an object with Seq > after, oldest first; none when
+// there is no such object.
+func (s *Service) Versions(ctx context.Context, vault string, c Collection, name string, after int64, limit int) ([]*Row, error) {
+	rows, err := s.Store.Versions(ctx, vault, c, name, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -39,9 +48,9 @@ func (s *Service) Versions(ctx context.Context, vault, name string, after int64,
 
 // Find implements [release.Keys].
 func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, error) {
-	row, err := s.row(ctx, ref)
+	row, err := s.row(ctx, Keys, ref)
 	if errors.Is(err, ErrNotFound) || err == nil && row.Name != ref.Name { // a key URL has one spelling
-		return nil, release.Refuse(release.ReasonKeyUnavailable, "no key %.127q version %.32q in vault %.64q", ref.Name, ref.Version, ref.Vault)
+		return nil, missing(release.ReasonKeyUnavailable, Keys, ref)
 	}
 	if err != nil {
 		return nil, err
@@ -53,7 +62,7 @@ func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, e
 func (s *Service) metadata(row *Row) *release.Key {
 	ref := release.KeyRef{Vault: row.Vault, Name: row.Name, Version: row.Version}
 	return &release.Key{
-		Ref: ref, Collection: row.Collection, KID: s.KID(ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
+		Ref: ref, Collection: row.Collection, KID: s.url(row.Collection, ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
 		Attributes: row.Attributes, Tags: row.Tags, Policy: row.Policy, AttestedOnly: row.AttestedOnly,
 	}
 }
@@ -136,12 +145,12 @@ func (s *Service) verifyKey(ctx context.Context, latest *Row) (n int, err error)
 }
 
 // row reads a version and checks that it is genuine and the one asked for.
-func (s *Service) row(ctx context.Context, ref release.KeyRef) (*Row, error) {
-	row, err := s.Store.Row(ctx, ref.Vault, Keys, ref.Name, ref.Version)
+func (s *Service) row(ctx context.Context, c Collection, ref release.KeyRef) (*Row, error) {
+	row, err := s.Store.Row(ctx, ref.Vault, c, ref.Name, ref.Version)
 	if err != nil {
 		return nil, err
 	}
-	if row.Vault != ref.Vault || row.Collection != Keys || !strings.EqualFold(row.Name, ref.Name) || ref.Version != "" && row.Version != ref.Version {
+	if row.Vault != ref.Vault || row.Collection != c || !strings.EqualFold(row.Name, ref.Name) || ref.Version != "" && row.Version != ref.Version {
 		return nil, broken(row, errIntegrity)
 	}
 	if err := s.genuineAll(ctx, []*Row{row}); err != nil {
@@ -196,8 +205,8 @@ func (s *Service) rowDEK(ctx context.Context, row *Row) ([]byte, error) {
 }
 
 // warm opens, outside any transaction, the vault key that a change will need.
-func (s *Service) warm(ctx context.Context, vault, name, version string) error {
-	row, err := s.Store.Row(ctx, vault, Keys, name, version)
+func (s *Service) warm(ctx context.Context, vault string, c Collection, name, version string) error {
+	row, err := s.Store.Row(ctx, vault, c, name, version)
 	if err != nil {
 		return err
 	}
@@ -211,5 +220,5 @@ func broken(row *Row, err error) error {
 	if err == nil {
 		return nil
 	}
-	return release.Refuse(release.ReasonIntegrity, "key %.127q version %.32q: %w; restore it from a backup", row.Name, row.Version, err)
+	return release.Refuse(release.ReasonIntegrity, "%s/%.127q version %.32q: %w; restore it from a backup", row.Collection, row.Name, row.Version, err)
 }

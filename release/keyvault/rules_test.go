@@ -293,7 +293,7 @@ func TestConcurrentCreates(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	rows, err := l.Versions(t.Context(), "default", "k", 0, 100)
+	rows, err := l.Versions(t.Context(), "default", keyvault.Keys, "k", 0, 100)
 	if err != nil || len(rows) != n {
 		t.Fatalf("%d versions, %v", len(rows), err)
 	}
@@ -348,11 +348,11 @@ func TestList(t *testing.T) {
 	for _, name := range []string{"b", "a", "c", "a"} {
 		l.create(t, name, attested("oct"))
 	}
-	rows, err := l.List(t.Context(), "default", "", 2)
+	rows, err := l.List(t.Context(), "default", keyvault.Keys, "", 2)
 	if err != nil || len(rows) != 2 || rows[0].Name != "a" || rows[0].Seq != 2 || rows[1].Name != "b" {
 		t.Errorf("first page: %v, %v", rows, err)
 	}
-	rows, err = l.List(t.Context(), "default", "b", 2)
+	rows, err = l.List(t.Context(), "default", keyvault.Keys, "b", 2)
 	if err != nil || len(rows) != 1 || rows[0].Name != "c" {
 		t.Errorf("second page: %v, %v", rows, err)
 	}

@@ -17,14 +17,14 @@ import (
 	"github.com/openskr/openskr/release"
 )
 
-// Config is what a Service stands on; every field but Aliases and Log is required.
+// Config is what a Service stands on; every field without a word about its absence is required.
 type Config struct {
 	Store      Store
 	Root       Root
 	Deployment string   // id, in the AAD of every row
 	BaseURL    string   // "https://host:port", the start of every key URL that is made here
-	Aliases    []string // further base URLs that are accepted in key URLs
-	Suffixes   []string // "host:port": https://{vault}.{suffix} is the base URL of a vault
+	Aliases    []string // further base URLs that are accepted in key URLs; may be empty
+	Suffixes   []string // may be empty. "host:port": https://{vault}.{suffix} is the base URL of a vault
 	// Check judges a release policy at upload: syntax, types, resource limits.
 	Check func(ctx context.Context, p release.ReleasePolicy) error
 	// Ready refuses the first key until a recovery drill succeeded
@@ -36,6 +36,11 @@ type Config struct {
 	Record func(ctx context.Context, op string) *release.Record
 	// Log takes the record of each private-key operation. Without one there is none.
 	Log release.Log
+	// Right gives the objects that the right of ctx's caller rests on, read again by
+	// the append of the record of an operation. Required with Log.
+	Right func(ctx context.Context) []release.ObjectState
+	// Objects keeps documents about vaults and keys. Without it there are none.
+	Objects release.Objects
 }
 
 // Root seals and opens the keys of vaults. It is the deployment key; it never
@@ -56,7 +61,8 @@ var _ release.Keys = (*Service)(nil)
 
 // New checks that nothing is missing.
 func New(c Config) (*Service, error) {
-	if c.Store == nil || c.Root == nil || c.Deployment == "" || c.Check == nil || c.Ready == nil || c.Now == nil || c.Record == nil {
+	if c.Store == nil || c.Root == nil || c.Deployment == "" || c.Check == nil || c.Ready == nil || c.Now == nil || c.Record == nil ||
+		c.Log != nil && c.Right == nil {
 		return nil, errors.New("keyvault: a part of the service is missing")
 	}
 	for _, base := range append([]string{c.BaseURL}, c.Aliases...) {

@@ -29,7 +29,7 @@ func (d *door) list(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := d.Service.List(ctx, c.Vault, after, limit+1)
+	rows, err := d.Service.List(ctx, c.Vault, keyvault.Keys, after, limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (d *door) versions(ctx context.Context, c *route.Call) (any, error) {
 			return nil, errToken()
 		}
 	}
-	rows, err := d.Service.Versions(ctx, c.Vault, name, after, limit+1)
+	rows, err := d.Service.Versions(ctx, c.Vault, keyvault.Keys, name, after, limit+1)
 	if err != nil {
 		return nil, err
 	}

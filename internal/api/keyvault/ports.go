@@ -17,8 +17,8 @@ type Service interface {
 	Import(ctx context.Context, vault, name string, in keyvault.ImportKey) (*keyvault.Row, error)
 	Update(ctx context.Context, vault, name, version string, in keyvault.UpdateKey) (*keyvault.Row, error)
 	Get(ctx context.Context, vault, name, version string) (*keyvault.Row, error)
-	List(ctx context.Context, vault, after string, limit int) ([]*keyvault.Row, error)
-	Versions(ctx context.Context, vault, name string, after int64, limit int) ([]*keyvault.Row, error)
+	List(ctx context.Context, vault string, c keyvault.Collection, after string, limit int) ([]*keyvault.Row, error)
+	Versions(ctx context.Context, vault string, c keyvault.Collection, name string, after int64, limit int) ([]*keyvault.Row, error)
 	Operate(ctx context.Context, vault, name, version string, in keyvault.Operation) (*keyvault.Outcome, error)
 	ParseKID(url string) (release.KeyRef, error)
 }

@@ -28,6 +28,15 @@ func Records(base func() *release.Record) func(ctx context.Context, op string) *
 	}
 }
 
+// Right gives the objects that the right of the caller in ctx rests on: what it may
+// do was judged by them before, and is judged again by the append of what it did.
+func Right(ctx context.Context) []release.ObjectState {
+	if c := From(ctx); c != nil && c.Caller != nil {
+		return c.Caller.State
+	}
+	return nil
+}
+
 // recorded marks an error whose refusal is in the log already.
 type recorded struct{ error }
 
