@@ -1,41 +1,48 @@
 package api
 
 import (
+	"flag"
+	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/openskr/openskr/internal/identity"
 )
 
-// TestRolesDocument: the table of docs/wire/native.md is the table of the code.
+var update = flag.Bool("update", false, "write generated parts of documents again")
+
+// TestRolesDocument: the table of docs/roles.md is the table of the code.
 func TestRolesDocument(t *testing.T) {
-	b, err := os.ReadFile("../../docs/wire/native.md")
+	const file, begin, end = "../../docs/roles.md", "<!-- roles -->\n", "<!-- /roles -->"
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roles := identity.Roles()
-	for line := range strings.Lines(string(b)) {
-		cells := strings.Split(line, "|")
-		if len(cells) != 4 {
-			continue
-		}
-		role := strings.TrimSpace(cells[1])
-		want, ok := roles[role]
-		if !ok {
-			continue
-		}
-		var got []identity.Action
-		for a := range strings.SplitSeq(cells[2], ",") {
-			got = append(got, identity.Action(strings.Trim(a, " `")))
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: documented %v, is %v", role, got, want)
-		}
-		delete(roles, role)
+	before, rest, ok := strings.Cut(string(b), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table", file)
 	}
-	for role := range roles {
-		t.Errorf("%s is not documented", role)
+	var table strings.Builder
+	table.WriteString("| role | id | where | allows |\n|---|---|---|---|\n")
+	for _, r := range identity.Roles() {
+		where := "any scope"
+		if r.Everywhere {
+			where = "`/`"
+		}
+		actions := make([]string, len(r.Actions))
+		for i, a := range r.Actions {
+			actions[i] = "`" + strings.TrimPrefix(string(a), "Microsoft.KeyVault/") + "`"
+		}
+		fmt.Fprintf(&table, "| %s | `%s` | %s | %s |\n", r.Name, r.ID, where, strings.Join(actions, " "))
+	}
+	want := before + begin + table.String() + end + after
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(b) {
+		t.Errorf("%s does not have the roles of the code: go test ./internal/api -run TestRolesDocument -update", file)
 	}
 }

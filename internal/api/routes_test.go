@@ -81,8 +81,10 @@ func TestUnauthorized(t *testing.T) {
 // is the expectation. A role that may not is told so before anything is looked up.
 func TestMatrix(t *testing.T) {
 	h := newHarness(t)
-	held := identity.Roles()
-	held[""] = nil
+	held := map[string][]identity.Action{"": nil}
+	for _, r := range identity.Roles() {
+		held[r.Name] = r.Actions
+	}
 	for _, r := range h.handler.(*funnel).routes() {
 		if r.Access == route.Public {
 			continue

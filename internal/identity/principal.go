@@ -92,7 +92,7 @@ func (p *Principal) validate() error {
 		return err
 	}
 	for _, r := range p.Roles {
-		if _, ok := roles[r]; !ok {
+		if _, ok := RoleNamed(r); !ok {
 			return fmt.Errorf("principal: no role %.64q; see docs/wire/native.md for the list", r)
 		}
 	}

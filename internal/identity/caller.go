@@ -1,0 +1,56 @@
+package identity
+
+import (
+	"slices"
+
+	"github.com/openskr/openskr/release"
+)
+
+// Caller is an authenticated principal with its roles as they are now.
+type Caller struct {
+	ID, Name    string
+	Assignments []Assignment
+	// State is what the right of the caller rests on, read again by the append of
+	// whatever gives something away.
+	State []release.ObjectState
+}
+
+// Roles lists the names of the caller's roles, once each, for records.
+func (c *Caller) Roles() []string {
+	var out []string
+	for _, a := range c.Assignments {
+		if !slices.Contains(out, a.Role) {
+			out = append(out, a.Role)
+		}
+	}
+	return out
+}
+
+// May says whether one of the caller's roles allows a at scope. An unknown role
+// allows nothing.
+func (c *Caller) May(a Action, scope string) bool {
+	if c == nil || a == "" {
+		return false
+	}
+	for _, have := range c.Assignments {
+		if have.allows(a) && Covers(have.Scope, scope) {
+			return true
+		}
+	}
+	return false
+}
+
+// allows says whether the assignment's role has the action, wherever that is.
+func (a Assignment) allows(action Action) bool {
+	r, ok := RoleNamed(a.Role)
+	return ok && slices.Contains(r.Actions, action)
+}
+
+// Assignment gives a principal a role at a scope and below.
+type Assignment struct {
+	ID      string `json:"id"` // UUID
+	Role    string `json:"role"`
+	Scope   string `json:"scope"`             // canonical, see Scope
+	Created int64  `json:"created,omitempty"` // Unix seconds
+	By      string `json:"by,omitempty"`      // id of who gave it
+}
