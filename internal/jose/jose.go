@@ -24,6 +24,9 @@ import (
 // Types of the JWS that this deployment signs; each has its own key.
 const (
 	TypeAccessToken = "at+jwt" // RFC 9068
+	// TypeAttestedToken is an access token of a machine that proved itself. It has the
+	// key of access tokens, and claims of its own: neither reads as the other.
+	TypeAttestedToken = "attested+jwt"
 )
 
 // MaxToken bounds a token in bytes.
