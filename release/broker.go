@@ -32,6 +32,7 @@ type Config struct {
 	Keys       Keys
 	Machines   Machines
 	Verifier   attest.Verifier
+	Assertions attest.Asserter // tokens that are presented instead of evidence
 	Policy     Policy
 	Log        Log
 	Wrapper    Wrapper
@@ -50,7 +51,7 @@ type Broker struct {
 // New checks that nothing is missing.
 func New(c Config) (*Broker, error) {
 	if c.Deployment == "" || c.Settings == nil || c.Anchors == nil || c.ParseKID == nil || c.Challenges == nil || c.Keys == nil ||
-		c.Machines == nil || c.Verifier == nil || c.Policy == nil || c.Log == nil || c.Wrapper == nil || c.Signer == nil || c.Now == nil {
+		c.Machines == nil || c.Verifier == nil || c.Assertions == nil || c.Policy == nil || c.Log == nil || c.Wrapper == nil || c.Signer == nil || c.Now == nil {
 		return nil, errors.New("release: a part of the broker is missing")
 	}
 	if c.Fault == nil {

@@ -14,10 +14,11 @@ type requirement struct {
 }
 
 var (
+	bound  = requirement{"runtime data bound", func(f attest.Facts) bool { return f.Bound }}
 	always = []requirement{
 		{"chain", func(f attest.Facts) bool { return f.Chain }},
 		{"signature", func(f attest.Facts) bool { return f.Signature }},
-		{"runtime data bound", func(f attest.Facts) bool { return f.Bound }},
+		bound,
 		{"recipient bound", func(f attest.Facts) bool { return f.Recipient }},
 		{"revocation checked", func(f attest.Facts) bool { return f.Revocation == attest.Checked }},
 		{"debug off", func(f attest.Facts) bool { return !f.Debug }},
@@ -42,7 +43,13 @@ var floorTable = map[attest.Type]map[Door][]requirement{
 	attest.TypeAzureCVM: {DoorNative: rows(tcbNotBad)},
 	attest.TypeNitro:    {DoorNative: rows()},
 	attest.TypeGCE:      {DoorNative: rows(resident, tcbNotBad)},
-	attest.TypeToken:    {DoorNative: rows(tcbNotBad)},
+	attest.TypeToken:    {DoorNative: rows(tcbNotBad), DoorKeyVault: onToken(tcbNotBad)},
+}
+
+// onToken is for what comes without a request of its own that the hardware signed:
+// the key it is wrapped to is bound all the same.
+func onToken(more ...requirement) []requirement {
+	return slices.DeleteFunc(rows(more...), func(r requirement) bool { return r.name == bound.name })
 }
 
 func rows(more ...requirement) []requirement { return slices.Concat(always, more) }

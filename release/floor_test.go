@@ -112,6 +112,15 @@ func TestFloorRows(t *testing.T) {
 			}
 		}
 	}
+	// On a token everything holds that holds of evidence, but for a request of its own.
+	if rows := floorTable[attest.TypeToken][DoorKeyVault]; len(rows) != facts {
+		t.Errorf("token, keyvault: %d rows", len(rows))
+	}
+	for typ, doors := range floorTable {
+		if typ != attest.TypeToken && doors[DoorKeyVault] != nil {
+			t.Errorf("%s: evidence itself is taken by the Key Vault door", typ)
+		}
+	}
 	bools := 0
 	for i := range reflect.TypeFor[attest.Facts]().NumField() {
 		if reflect.TypeFor[attest.Facts]().Field(i).Type.Kind() == reflect.Bool {

@@ -13,10 +13,25 @@ const GrantLife = 5 * time.Second
 // Grant is the permission to open one key version once. Only Broker makes one,
 // and only from a committed ALLOW record; its zero value opens nothing.
 type Grant struct {
-	key   *Key
+	key *Key
+	once
+}
+
+// once lets a committed record be acted on a single time, and soon.
+type once struct {
 	at    time.Time
 	now   func() time.Time
 	spent atomic.Bool
+}
+
+func (o *once) use() error {
+	if o.spent.Swap(true) {
+		return Refuse(ReasonInternal, "grant already used")
+	}
+	if age := o.now().Sub(o.at); age < 0 || age > GrantLife {
+		return Refuse(ReasonStateChanged, "grant is %v old, limit %v", age, GrantLife)
+	}
+	return nil
 }
 
 // grant turns a committed entry into the permission to open key.
@@ -25,7 +40,7 @@ func grant(c *Committed, key *Key, now func() time.Time) (*Grant, error) {
 		c.Record.ObjectID != key.ObjectID || c.Record.Version != key.Ref.Version || c.Record.Policy != receipt.Digest(key.Policy.Digest) {
 		return nil, Refuse(ReasonInternal, "no allow record for this key version")
 	}
-	return &Grant{key: key, at: c.At, now: now}, nil
+	return &Grant{key: key, once: once{at: c.At, now: now}}, nil
 }
 
 // Use gives the key that may be opened, the first time and within GrantLife.
@@ -33,11 +48,8 @@ func (g *Grant) Use() (*Key, error) {
 	if g == nil || g.key == nil {
 		return nil, Refuse(ReasonInternal, "empty grant")
 	}
-	if g.spent.Swap(true) {
-		return nil, Refuse(ReasonInternal, "grant already used")
-	}
-	if age := g.now().Sub(g.at); age < 0 || age > GrantLife {
-		return nil, Refuse(ReasonStateChanged, "grant is %v old, limit %v", age, GrantLife)
+	if err := g.use(); err != nil {
+		return nil, err
 	}
 	return g.key, nil
 }

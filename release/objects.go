@@ -13,6 +13,8 @@ const (
 	ObjectReference = "reference" // a reference value, named set/kind/value
 	ObjectVault     = "vault"     // a vault and its settings, named as in its URLs
 	ObjectRoles     = "roles"     // role assignments of one principal, named by its id
+	// ObjectAttestedRole says which machines have which role, by what they prove.
+	ObjectAttestedRole = "attested-role"
 )
 
 // Object is a small document without secrets: an enrolled machine, a principal, a

@@ -18,6 +18,9 @@ type Challenges interface {
 type Keys interface {
 	// Find gives a key version's metadata. ReasonKeyUnavailable when there is none.
 	Find(ctx context.Context, ref KeyRef) (*Key, error)
+	// Lookup is Find for a caller with a right to the key: names compare without case,
+	// as Key Vault's do. ReasonNotFound.
+	Lookup(ctx context.Context, ref KeyRef) (*Key, error)
 	// Open gives the key's release payload: PKCS#8 DER of an RSA or EC key, the raw
 	// bytes of an oct key. The caller clears it. A Grant opens once.
 	Open(ctx context.Context, g *Grant) ([]byte, error)

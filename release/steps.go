@@ -18,7 +18,7 @@ import (
 // Scope is what a nonce was issued for.
 type Scope struct {
 	Purpose string
-	Key     string // key URL exactly as requested
+	Key     string // key URL exactly as requested; of a token, the vault's
 }
 
 // Ticket is a nonce that was found good.
@@ -31,6 +31,8 @@ type Ticket struct {
 // who sends it is not known yet.
 type admission struct {
 	at         time.Time
+	kind       string // of the record
+	url        string // of the key or vault, as requested
 	runtime    *binding.RuntimeData
 	ref        KeyRef
 	ticket     Ticket
@@ -38,7 +40,21 @@ type admission struct {
 	end        func()
 }
 
+// errand is what a native request is for.
+type errand struct {
+	purpose, kind string // of the runtime data, of the record
+	names         func(*binding.RuntimeData) (url string, ref KeyRef, err error)
+}
+
 func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
+	return b.sent(ctx, req, errand{binding.PurposeRelease, receipt.KindRelease, func(rd *binding.RuntimeData) (string, KeyRef, error) {
+		ref, err := b.ParseKID(rd.Key)
+		return rd.Key, ref, err
+	}})
+}
+
+// sent admits a request on that errand and no other.
+func (b *Broker) sent(ctx context.Context, req Request, on errand) (*admission, error) {
 	rd, err := binding.Parse(req.Evidence.RuntimeData)
 	switch {
 	case errors.Is(err, binding.ErrNoNonce):
@@ -51,15 +67,15 @@ func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
 		return nil, Refuse(Reason(attest.CheckRuntimeData), "%w", err)
 	case rd.Audience != b.Deployment:
 		return nil, Refuse(ReasonAudience, "audience %.64q is not this deployment", rd.Audience)
-	case rd.Purpose != binding.PurposeRelease:
-		return nil, Refuse(ReasonPurpose, "purpose %.32q cannot release a key", rd.Purpose)
+	case rd.Purpose != on.purpose:
+		return nil, Refuse(ReasonPurpose, "purpose %.32q, want %q here", rd.Purpose, on.purpose)
 	}
-	a := &admission{at: b.Now(), runtime: rd}
-	if a.ref, err = b.ParseKID(rd.Key); err != nil {
-		return nil, Refuse(ReasonBadRequest, "key URL: %w", err)
+	a := &admission{at: b.Now(), kind: on.kind, runtime: rd}
+	if a.url, a.ref, err = on.names(rd); err != nil {
+		return nil, Refuse(ReasonBadRequest, "what is asked for: %w", err)
 	}
 	// The nonce first: its MAC is cheap, and judging a key costs a stranger nothing.
-	if a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: rd.Key}); err != nil {
+	if a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: a.url}); err != nil {
 		return nil, err
 	}
 	sound := false
@@ -75,29 +91,44 @@ func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
 	return a, nil
 }
 
-// proven is a request of a machine that proved itself, growing towards its record.
+// proven is a request of somebody who proved itself, growing towards its record: a
+// machine on the native door, a principal with a machine's token on the other.
 type proven struct {
-	req     Request
-	adm     *admission
-	result  *attest.Result
-	key     *Key
-	machine *Machine
-	record  *Record
-	input   []byte
+	req       Request
+	at        time.Time
+	ref       KeyRef
+	url       string // of the key, as requested
+	enc       string
+	recipient []byte // JWK that was checked
+	caller    InputCaller
+	freshness string // "nonce" or "none"
+	result    *attest.Result
+	key       *Key
+	machine   *Machine
+	record    *Record
+	input     []byte
+	// guard is what the append does besides: it spends the nonce or the token, and
+	// reads again what gave the caller its right.
+	guard Guard
 }
 
 func (a *admission) proven(b *Broker, req Request, res *attest.Result) *proven {
-	return &proven{req: req, adm: a, result: res, record: &Record{
-		V: 1, Deployment: b.Deployment, Simulation: b.Simulation, Kind: receipt.KindRelease, Decision: receipt.Allow,
-		Door: string(req.Door), Correlation: req.Correlation, Request: req.Digest, Nonce: a.ticket.Hash,
-		Caller: &receipt.Caller{Kind: "machine", ID: res.Identity.ID},
-		Vault:  a.ref.Vault, Object: a.ref.Name, Version: a.ref.Version,
-		Evidence: &receipt.Evidence{
-			Type: string(res.Type), Digest: sha256.Sum256(req.Evidence.Body), Authority: res.Authority,
-			Anchors: b.Anchors(), Freshness: "nonce",
+	return &proven{
+		req: req, at: a.at, ref: a.ref, url: a.url, enc: a.runtime.Enc, recipient: a.runtime.Recipient(), result: res,
+		caller: InputCaller{Kind: "machine", ID: res.Identity.ID, Roles: []string{}}, freshness: "nonce",
+		guard: Guard{Nonce: a.ticket.Hash, NonceExpires: a.ticket.Expires},
+		record: &Record{
+			V: 1, Deployment: b.Deployment, Simulation: b.Simulation, Kind: a.kind, Decision: receipt.Allow,
+			Door: string(req.Door), Correlation: req.Correlation, Request: req.Digest, Nonce: a.ticket.Hash,
+			Caller: &receipt.Caller{Kind: "machine", ID: res.Identity.ID},
+			Vault:  a.ref.Vault, Object: a.ref.Name, Version: a.ref.Version,
+			Evidence: &receipt.Evidence{
+				Type: string(res.Type), Digest: sha256.Sum256(req.Evidence.Body), Authority: res.Authority,
+				Anchors: b.Anchors(), Freshness: "nonce",
+			},
+			Recipient: a.thumbprint, Enc: a.runtime.Enc, Config: b.Settings(), Binary: b.Binary,
 		},
-		Recipient: a.thumbprint, Enc: a.runtime.Enc, Config: b.Settings(), Binary: b.Binary,
-	}}
+	}
 }
 
 func (p *proven) about(k *Key) {
@@ -128,25 +159,11 @@ const MaxInput = 256 << 10
 // evaluate asks the floor, whether the recipient is strong, and then the release
 // policy. nil means allow.
 func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
-	if err := p.key.Usable(p.adm.at); err != nil {
+	if err := p.key.Usable(p.at); err != nil {
 		return err
 	}
 	in := p.document()
-	if p.input, err = json.Marshal(in); err != nil {
-		return Refuse(ReasonInternal, "input document: %w", err)
-	}
-	if n := len(p.input); n > MaxInput {
-		p.input = nil // too large to keep: the refusal is kept in its place
-		return Refuse(ReasonPolicyResource, "input document of %d bytes, limit %d", n, MaxInput)
-	}
-	p.record.Input = sha256.Sum256(p.input)
-	if err := floor(p.result, p.req.Door, b.Simulation); err != nil {
-		return err
-	}
-	if !bytes.Equal(p.result.Recipient, p.adm.runtime.Recipient()) {
-		return Refuse(Reason(attest.CheckRecipientUnbound), "the verified recipient is not the one that was checked")
-	}
-	if err := b.Wrapper.Vet(p.result.Recipient); err != nil {
+	if err := b.worthy(p, in); err != nil {
 		return err
 	}
 	d, err := b.Policy.Evaluate(ctx, p.key.Policy, in)
@@ -165,17 +182,42 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	return nil
 }
 
-// document is the input of the policy, the same for decision, record and replay.
+// worthy asks what no policy is asked: the floor, and whether the recipient is the
+// attested one and strong. It keeps the input document of the policy first.
+func (b *Broker) worthy(p *proven, in *Input) (err error) {
+	if p.input, err = json.Marshal(in); err != nil {
+		return Refuse(ReasonInternal, "input document: %w", err)
+	}
+	if n := len(p.input); n > MaxInput {
+		p.input = nil // too large to keep: the refusal is kept in its place
+		return Refuse(ReasonPolicyResource, "input document of %d bytes, limit %d", n, MaxInput)
+	}
+	p.record.Input = sha256.Sum256(p.input)
+	if err := floor(p.result, p.req.Door, b.Simulation); err != nil {
+		return err
+	}
+	if !bytes.Equal(p.result.Recipient, p.recipient) {
+		return Refuse(Reason(attest.CheckRecipientUnbound), "the verified recipient is not the one that was checked")
+	}
+	return b.Wrapper.Vet(p.result.Recipient)
+}
+
+// document is the input of the policy, the same for decision, record and replay. Of
+// a token it has no key.
 func (p *proven) document() *Input {
 	in := &Input{
-		Request: InputRequest{Key: p.adm.runtime.Key, Version: p.key.Ref.Version, Enc: p.adm.runtime.Enc, Door: p.req.Door, Time: p.adm.at.Unix()},
-		Caller:  InputCaller{Kind: "machine", ID: p.result.Identity.ID, Roles: []string{}},
+		Request: InputRequest{Key: p.url, Enc: p.enc, Door: p.req.Door, Time: p.at.Unix()},
+		Caller:  p.caller,
 		Evidence: InputEvidence{
-			Type: string(p.result.Type), Authority: p.result.Authority, Freshness: "nonce", TCBStatus: p.result.Facts.TCBStatus,
+			Type: string(p.result.Type), Authority: p.result.Authority, Freshness: p.freshness, TCBStatus: p.result.Facts.TCBStatus,
 			CollateralAge: int64(p.result.Facts.CollateralAge / time.Second),
 		},
 		Claims: p.result.Claims,
-		Key:    InputKey{Name: p.key.Ref.Name, Tags: orEmpty(p.key.Tags), Attributes: p.key.Attributes},
+		Key:    InputKey{Tags: orEmpty(nil)},
+	}
+	if p.key != nil {
+		in.Request.Version = p.key.Ref.Version
+		in.Key = InputKey{Name: p.key.Ref.Name, Tags: orEmpty(p.key.Tags), Attributes: p.key.Attributes}
 	}
 	if p.machine.Listed() {
 		in.Machine = &InputMachine{Labels: orEmpty(p.machine.Labels), Enrolled: true}
@@ -192,16 +234,16 @@ func orEmpty(m map[string]string) map[string]string {
 
 // entry is what goes to the log, with the state it rests on.
 func (p *proven) entry() Entry {
-	return Entry{Record: p.record, Input: p.input, Guard: &Guard{
-		Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires, Key: p.key, Latest: p.adm.ref.Version == "",
-		Machine: p.machine, ResetCount: p.result.Facts.ResetCount,
-	}}
+	g := p.guard
+	g.Key, g.Latest, g.Machine, g.ResetCount = p.key, p.key != nil && p.ref.Version == "", p.machine, p.result.Facts.ResetCount
+	return Entry{Record: p.record, Input: p.input, Guard: &g}
 }
 
-// deny records the refusal of a proven machine and gives it back as the error.
+// deny records a refusal and gives it back as the error. A nonce is spent by it; a
+// token is not, since nothing was given for it.
 func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
-	if !enrols(p.result.Type) {
-		if !b.refusals.record(p.adm.at, p.result.Identity.ID) {
+	if p.caller.Kind == "machine" && !enrols(p.result.Type) {
+		if !b.refusals.record(p.at, p.result.Identity.ID) {
 			return b.stranger(p.req, why)
 		}
 		if !b.refusals.input(len(p.input)) {
@@ -209,9 +251,9 @@ func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
 		}
 	}
 	p.record.Decision, p.record.Reason = receipt.Deny, string(ReasonOf(why))
-	e := Entry{
-		Record: p.record, Input: p.input, Refusal: RefusalOf(why),
-		Guard: &Guard{Nonce: p.adm.ticket.Hash, NonceExpires: p.adm.ticket.Expires},
+	e := Entry{Record: p.record, Input: p.input, Refusal: RefusalOf(why)}
+	if p.req.Door == DoorNative {
+		e.Guard = &Guard{Nonce: p.guard.Nonce, NonceExpires: p.guard.NonceExpires}
 	}
 	if _, err := b.Log.Append(context.WithoutCancel(ctx), e); err != nil {
 		return unrecorded(fmt.Errorf("refusal (%w) not recorded: %w", why, err), err)
@@ -259,23 +301,24 @@ func (b *Broker) openAndWrap(ctx context.Context, g *Grant, p *proven, done *Com
 	}
 	b.Fault("opened")
 	leaf := receipt.LeafHash(done.Receipt.Leaf)
-	return b.Wrapper.Wrap(p.result.Recipient, p.adm.runtime.Enc, material, receipt.WrapInfo(p.req.Evidence.RuntimeData), leaf[:])
+	return b.Wrapper.Wrap(p.result.Recipient, p.enc, material, receipt.WrapInfo(p.req.Evidence.RuntimeData), leaf[:])
 }
 
 // kid is the released version under the URL that was asked for: a deployment has
-// several names, and an agent compares with the one it knows.
+// several names, and an agent compares with the one it knows. Of a token it is the
+// vault.
 func (p *proven) kid() string {
-	if p.adm.ref.Version == "" {
-		return p.adm.runtime.Key + "/" + p.key.Ref.Version
+	if p.key != nil && p.ref.Version == "" {
+		return p.url + "/" + p.key.Ref.Version
 	}
-	return p.adm.runtime.Key
+	return p.url
 }
 
 // answer signs what the agent verifies before it uses the key.
 func (b *Broker) answer(p *proven, done *Committed, sealed []byte) (*Released, error) {
 	payload, err := json.Marshal(receipt.Response{
 		Request: p.record.Request, KID: p.kid(), Policy: p.record.Policy, Time: done.Record.Time,
-		Enc: p.adm.runtime.Enc, Ciphertext: sealed, Receipt: done.Receipt,
+		Enc: p.enc, Ciphertext: sealed, Receipt: done.Receipt,
 	})
 	if err != nil {
 		return nil, Refuse(ReasonInternal, "response: %w", err)

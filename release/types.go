@@ -50,6 +50,11 @@ type Key struct {
 	Tags         map[string]string
 	Policy       ReleasePolicy
 	AttestedOnly bool
+	// What else the owner reads of it.
+	Crv              string
+	KeyOps           []string
+	Public           []byte // public JWK members as JSON
+	Created, Updated int64  // Unix seconds
 }
 
 // Attributes in Key Vault words; times in Unix seconds, 0: not set.
@@ -162,16 +167,22 @@ type Decision struct {
 // Guard is the state a decision rests on, read again inside the transaction that
 // appends its record. If it no longer holds, that record becomes a denial.
 type Guard struct {
-	Nonce        [32]byte // SHA-256 of the nonce, inserted by the transaction
+	Nonce        [32]byte // SHA-256 of the nonce, or what stands for a token's use; inserted by the transaction
 	NonceExpires time.Time
-	Key          *Key // generation, policy digest; attributes are judged at commit time
-	Latest       bool // the request named no version: Key must still be the latest
-	Operation    bool // Key is used inside the vault and does not leave: it need not be exportable
-	Machine      *Machine
-	ResetCount   uint32 // of the evidence; below the highest seen is a rollback
+	// Repeat, when not zero, is the digest of the request: within RepeatLife after the
+	// nonce was spent, the same request may spend it again.
+	Repeat     [32]byte
+	Key        *Key // generation, policy digest; attributes are judged at commit time
+	Latest     bool // the request named no version: Key must still be the latest
+	Operation  bool // Key is used inside the vault and does not leave: it need not be exportable
+	Machine    *Machine
+	ResetCount uint32 // of the evidence; below the highest seen is a rollback
 	// Objects are those that gave the caller its right: principal, roles, vault.
 	Objects []ObjectState
 }
+
+// RepeatLife is how long a client's retry of a release on a token is answered anew.
+const RepeatLife = 60 * time.Second
 
 // ObjectState is an object as it was read.
 type ObjectState struct {

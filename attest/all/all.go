@@ -30,13 +30,14 @@ type Config struct {
 	VMPLs              []uint32 // of SEV-SNP guests; nil: 0 alone
 	Intel, AWS, Google []*x509.Certificate
 	Issuers            []token.Issuer // of tokens; none: tokens are no evidence
-	Own                []string       // issuers that this deployment signs as
+	Own                *token.Own     // this deployment's attestation service; nil: none
 	Seed               *[32]byte      // of simulated hardware; nil outside a simulation
 }
 
 // Verifiers is the Set with what belongs to it.
 type Verifiers struct {
 	attest.Set
+	*token.Asserter // nil without Config.Own
 	inspect map[attest.NeedKind]attest.Inspector
 	errs    []error
 }
@@ -67,11 +68,7 @@ func New(c Config) (*Verifiers, error) {
 	if c.TPM != nil {
 		v.add(attest.TypeTPM)(tpm.New(*c.TPM))
 	}
-	if len(c.Issuers) > 0 {
-		tokens, err := token.New(token.Config{Issuers: c.Issuers, Endorser: c.Endorser, Denied: c.Denied, Own: c.Own})
-		v.add(attest.TypeToken)(tokens, err)
-		v.inspect[attest.NeedJWKS] = tokens
-	}
+	v.tokens(c)
 	if c.Seed != nil {
 		v.check(v.simulate(*c.Seed, c.Denied))
 	}
@@ -85,6 +82,25 @@ func New(c Config) (*Verifiers, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// tokens makes what takes them: as evidence, and in its place.
+func (v *Verifiers) tokens(c Config) {
+	var own token.Own
+	if c.Own != nil {
+		own = *c.Own
+	}
+	var foreign *token.Verifier
+	var err error
+	if len(c.Issuers) > 0 {
+		foreign, err = token.New(token.Config{Issuers: c.Issuers, Endorser: c.Endorser, Denied: c.Denied, Own: own.Issuers})
+		v.add(attest.TypeToken)(foreign, err)
+		v.inspect[attest.NeedJWKS] = foreign
+	}
+	if c.Own != nil && err == nil {
+		v.Asserter, err = token.NewAsserter(own, foreign, c.Denied)
+		v.check(err)
+	}
 }
 
 func (v *Verifiers) check(err error) { v.errs = append(v.errs, err) }

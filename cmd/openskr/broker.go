@@ -119,6 +119,9 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if err := b.dep.Use(b.log); err != nil {
 		return nil, err
 	}
+	if err := b.complete(ctx); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(b.enrolment(s), b.verification(s)); err != nil {
 		return nil, err
 	}
@@ -202,7 +205,7 @@ func (b *broker) core(issuer release.Challenges, gate *api.Gate) (*release.Broke
 		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Binary: buildVersion(), Settings: b.digest,
 		Anchors:  func() receipt.Digest { return b.settings.Load().anchors },
 		ParseKID: b.keys.ParseKID, Challenges: issuer, Keys: b.keys, Machines: release.EnrolledMachines{Objects: b.log.Objects()},
-		Verifier: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
+		Verifier: currentVerifier{b}, Assertions: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
 	})
 }
 
@@ -225,7 +228,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err := b.gauges(b.metrics, gate); err != nil {
 		return err
 	}
-	attestor, err := b.attestation(context.Background())
+	attestor, err := b.attestation()
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/all"
@@ -40,7 +41,11 @@ func (b *broker) verification(s *settings) error {
 	for _, ca := range b.dep.AKCAs {
 		c.TPM.AKRoots = append(c.TPM.AKRoots, ca.Cert)
 	}
-	c.Endorser, c.Own = b.endorser, b.cfg.URLs()
+	c.Endorser = b.endorser
+	var err error
+	if c.Own, err = b.ownTokens(); err != nil {
+		return err
+	}
 	c.Denied = func(id string) bool { return b.settings.Load().platforms.has(id) }
 	if b.dep.Simulation {
 		seed, err := b.simulationSeed()
@@ -83,6 +88,11 @@ type currentVerifier struct{ b *broker }
 // Verify implements attest.Verifier.
 func (c currentVerifier) Verify(ctx context.Context, ev attest.Evidence, want attest.Expect) (*attest.Result, error) {
 	return c.b.settings.Load().verifiers.Verify(ctx, ev, want)
+}
+
+// Assert implements attest.Asserter.
+func (c currentVerifier) Assert(ctx context.Context, token string, at time.Time) (*attest.Assertion, error) {
+	return c.b.settings.Load().verifiers.Assert(ctx, token, at)
 }
 
 // trustOf reads the private roots and the issuers of a configuration.

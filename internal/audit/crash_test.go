@@ -69,7 +69,7 @@ func TestKill(t *testing.T) {
 			t.Error("the check does not see a violation")
 		}
 	}
-	b.edit(`INSERT INTO nonces VALUES (x'00', 1)`)
+	b.edit(`INSERT INTO nonces (hash, expires) VALUES (x'00', 1)`)
 	if b.check(nil) == nil {
 		t.Error("the check does not see a nonce without a record")
 	}

@@ -28,13 +28,21 @@ const (
 func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
 	fresh := true
 	if g.Nonce != [32]byte{} {
-		if fresh, err = b.tx.SpendNonce(g.Nonce, g.NonceExpires.UnixMilli()); err != nil {
+		by := store.Use{Request: g.Repeat, Index: b.tree.Size(), At: b.time()}
+		if fresh, err = b.tx.SpendNonce(g.Nonce, g.NonceExpires.UnixMilli(), by); err != nil {
 			return nil, err
+		}
+		if !fresh && g.Repeat != [32]byte{} {
+			if fresh, err = b.repeats(rec, g); err != nil {
+				return nil, err
+			}
 		}
 	}
 	switch {
 	case rec.Decision == receipt.Deny: // has its reason already
 		return nil, nil
+	case !fresh && g.Repeat != [32]byte{}:
+		return release.Refuse(release.ReasonTokenReplayed, "this token released this key version before"), nil
 	case !fresh:
 		return release.Refuse(release.ReasonNonceReplayed, "the nonce was spent before"), nil
 	case b.distrusted():
@@ -46,6 +54,24 @@ func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// repeats says whether what spent the nonce was the same request, just now, and notes
+// which record that was.
+func (b *batch) repeats(rec *release.Record, g *release.Guard) (bool, error) {
+	first, err := b.tx.Spent(g.Nonce)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil // dropped since
+	}
+	if err != nil {
+		return false, err
+	}
+	age := b.time() - first.At
+	if first.Request != g.Repeat || age < 0 || age > release.RepeatLife.Milliseconds() {
+		return false, nil
+	}
+	rec.RetryOf = first.Index + 1
+	return true, nil
 }
 
 func (b *batch) key(g *release.Guard) error {

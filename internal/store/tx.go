@@ -11,8 +11,6 @@ import (
 	"github.com/openskr/openskr/release/keyvault"
 )
 
-var _ keyvault.Tx = (*Tx)(nil)
-
 // settle keeps failures of the database apart from "there is none" and from a row
 // that is refused.
 func (tx *Tx) settle(err error) error {
@@ -146,13 +144,32 @@ func (tx *Tx) PutReset(machine string, count int64, mac []byte) error {
 		ON CONFLICT (machine) DO UPDATE SET count = excluded.count, mac = excluded.mac`, machine, count, mac)
 }
 
+// Use is what spent a nonce: the digest of a request, index and time of its record.
+type Use struct {
+	Request [32]byte
+	Index   int64
+	At      int64 // Unix milliseconds
+}
+
+// Spent gives what spent a nonce first. ErrNotFound.
+func (tx *Tx) Spent(hash [32]byte) (*Use, error) {
+	var u Use
+	var request []byte
+	err := tx.read().row(`SELECT request, idx, at FROM nonces WHERE hash = ?`, hash[:]).Scan(&request, &u.Index, &u.At)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	copy(u.Request[:], request)
+	return &u, tx.fail(err)
+}
+
 // SpendNonce records a nonce and says whether it was new. expires is in Unix
 // milliseconds. One that expires no later than a nonce that was dropped may be that
 // nonce, and is not new: whatever the clock does, a nonce is new once (FR-14).
-func (tx *Tx) SpendNonce(hash [32]byte, expires int64) (fresh bool, err error) {
-	n, err := tx.affected(`INSERT INTO nonces (hash, expires) SELECT ?, ?
+func (tx *Tx) SpendNonce(hash [32]byte, expires int64, by Use) (fresh bool, err error) {
+	n, err := tx.affected(`INSERT INTO nonces (hash, expires, request, idx, at) SELECT ?, ?, ?, ?, ?
 		WHERE NOT EXISTS (SELECT 1 FROM generations WHERE id = 'nonces' AND generation >= ?)
-		ON CONFLICT DO NOTHING`, hash[:], expires, expires)
+		ON CONFLICT DO NOTHING`, hash[:], expires, by.Request[:], by.Index, by.At, expires)
 	return n == 1, err
 }
 

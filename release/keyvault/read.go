@@ -58,12 +58,22 @@ func (s *Service) Find(ctx context.Context, ref release.KeyRef) (*release.Key, e
 	return s.metadata(row), nil
 }
 
+// Lookup implements [release.Keys].
+func (s *Service) Lookup(ctx context.Context, ref release.KeyRef) (*release.Key, error) {
+	row, err := s.Get(ctx, ref.Vault, ref.Name, ref.Version)
+	if err != nil {
+		return nil, err
+	}
+	return s.metadata(row), nil
+}
+
 // metadata is a row without what is sealed.
 func (s *Service) metadata(row *Row) *release.Key {
 	ref := release.KeyRef{Vault: row.Vault, Name: row.Name, Version: row.Version}
 	return &release.Key{
 		Ref: ref, Collection: row.Collection, KID: s.url(row.Collection, ref), ObjectID: row.ObjectID, Generation: row.Generation, Kty: row.Kty,
 		Attributes: row.Attributes, Tags: row.Tags, Policy: row.Policy, AttestedOnly: row.AttestedOnly,
+		Crv: row.Crv, KeyOps: row.KeyOps, Public: row.Public, Created: row.Created, Updated: row.Updated,
 	}
 }
 

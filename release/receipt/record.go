@@ -16,6 +16,8 @@ const (
 	KindFolded  = "folded"  // counted refusals before an identity was proven
 	// KindOperation is one use of a private or secret key inside the vault.
 	KindOperation = "operation"
+	// KindToken is a decision on an attested access token, allowed or denied.
+	KindToken = "token"
 )
 
 // Decisions.
@@ -33,7 +35,7 @@ type Record struct {
 	Simulation bool   `json:"simulation,omitempty"` // deployment accepts simulated evidence
 	Time       int64  `json:"time"`                 // Unix milliseconds, never smaller than the entry before
 	Kind       string `json:"kind"`
-	Decision   string `json:"decision,omitempty"`  // of a release, or deny for a refused change
+	Decision   string `json:"decision,omitempty"`  // of a release or a token, or deny for a refused change
 	Reason     string `json:"reason,omitempty"`    // code of docs/reasons.md, empty on allow
 	Operation  string `json:"operation,omitempty"` // of a change or an operation, e.g. "keys/create", "machines/approve"
 	Door       string `json:"door,omitempty"`      // "native" or "keyvault"
@@ -62,6 +64,9 @@ type Record struct {
 	Folded *Folded `json:"folded,omitempty"`
 	// Detail of a change or an operation: names from a closed list, digests or enumerated values.
 	Detail map[string]string `json:"detail,omitempty"`
+	// RetryOf is one more than the index of the release that this one repeats: the same
+	// request on the same token, shortly after. 0: none.
+	RetryOf int64 `json:"retry_of,omitempty"`
 	// PrevObject is one more than the index of the previous record about ObjectID,
 	// so that one key can be audited without reading the whole log. 0: none.
 	PrevObject int64 `json:"prev_object,omitempty"`
@@ -79,7 +84,8 @@ type Evidence struct {
 	Type      string `json:"type"`
 	Digest    Digest `json:"digest,omitzero"` // SHA-256 of the evidence body as received
 	Authority string `json:"authority,omitempty"`
-	Anchors   Digest `json:"anchors,omitzero"` // SHA-256 of the anchor set
+	Machine   string `json:"machine,omitempty"` // whose token it is, where the caller is a principal
+	Anchors   Digest `json:"anchors,omitzero"`  // SHA-256 of the anchor set
 	Freshness string `json:"freshness,omitempty"`
 }
 

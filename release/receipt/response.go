@@ -6,12 +6,12 @@ import "crypto/sha256"
 const ResponseType = "application/openskr-release+jws"
 
 // Response is the payload of the JWS (ES256, key pinned in agent.json) that
-// answers an allowed release.
+// answers an allowed release, or a token that was given.
 type Response struct {
 	Request    Digest   `json:"request"` // SHA-256 of the request body
-	KID        string   `json:"kid"`     // key URL with version
-	Policy     Digest   `json:"policy"`
-	Time       int64    `json:"time"` // decision, Unix milliseconds
+	KID        string   `json:"kid"`     // key URL with version; of a token the URL of its vault
+	Policy     Digest   `json:"policy"`  // of a token zero
+	Time       int64    `json:"time"`    // decision, Unix milliseconds
 	Enc        string   `json:"enc"`
 	Ciphertext []byte   `json:"ciphertext"`
 	Receipt    *Receipt `json:"receipt"`

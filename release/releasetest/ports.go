@@ -22,6 +22,8 @@ const (
 	CallCheck    = "wrapper.check"
 	CallFind     = "keys.find"
 	CallVerify   = "verifier.verify"
+	CallLookup   = "keys.lookup" // with the next, of a release on a token
+	CallAssert   = "assertions.assert"
 	CallMachine  = "machines.machine"
 	CallVet      = "wrapper.vet"
 	CallEvaluate = "policy.evaluate"
@@ -70,6 +72,7 @@ var (
 	_ release.Wrapper    = (*Ports)(nil)
 	_ release.Signer     = (*Ports)(nil)
 	_ attest.Verifier    = (*Ports)(nil)
+	_ attest.Asserter    = (*Ports)(nil)
 )
 
 // Recipient is the JWK that NewPorts and RuntimeData agree on.
@@ -112,7 +115,7 @@ func (p *Ports) Config() release.Config {
 	none := func() receipt.Digest { return receipt.Digest{} }
 	return release.Config{
 		Deployment: Deployment, Binary: "test", Settings: none, Anchors: none, ParseKID: p.parseKID, Challenges: p, Keys: p,
-		Machines: p, Verifier: p, Policy: p, Log: p, Wrapper: p, Signer: p, Now: func() time.Time { return p.Time },
+		Machines: p, Verifier: p, Assertions: p, Policy: p, Log: p, Wrapper: p, Signer: p, Now: func() time.Time { return p.Time },
 	}
 }
 
@@ -191,6 +194,26 @@ func (p *Ports) Find(context.Context, release.KeyRef) (*release.Key, error) {
 		return nil, err
 	}
 	return p.Key, nil
+}
+
+// Lookup implements release.Keys.
+func (p *Ports) Lookup(context.Context, release.KeyRef) (*release.Key, error) {
+	if err := p.called(CallLookup); err != nil {
+		return nil, err
+	}
+	return p.Key, nil
+}
+
+// Assert implements attest.Asserter.
+func (p *Ports) Assert(_ context.Context, token string, _ time.Time) (*attest.Assertion, error) {
+	if err := p.called(CallAssert); err != nil {
+		return nil, err
+	}
+	res := *p.Result
+	res.Type, res.Facts.Bound = attest.TypeToken, false
+	return &attest.Assertion{
+		Result: &res, KID: "k1", Token: sha256.Sum256([]byte(token)), Expires: p.Time.Add(time.Minute), Freshness: "none",
+	}, nil
 }
 
 // Verify implements attest.Verifier.

@@ -46,6 +46,11 @@ INSERT INTO keys SELECT vault, 'keys', name, version, object_id, seq, generation
 	'', 0, 0, created_index, dek_epoch, salt, commitment, sealed FROM keys_v1;
 DROP TABLE keys_v1;
 
+-- What spent a nonce: only a use of an attestation token is looked up again.
+ALTER TABLE nonces ADD COLUMN request BLOB;
+ALTER TABLE nonces ADD COLUMN idx INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nonces ADD COLUMN at INTEGER NOT NULL DEFAULT 0; -- Unix milliseconds
+
 CREATE INDEX keys_purge ON keys (purge) WHERE purge > 0;
 
 -- +goose Down

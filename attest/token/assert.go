@@ -1,0 +1,213 @@
+package token
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/internal/jose"
+	"github.com/openskr/openskr/internal/strict"
+)
+
+// OwnAge bounds the time since iat of a token of our own service (design.md §3).
+const OwnAge = 5 * time.Minute
+
+// Own is this deployment's attestation service, whose tokens are taken by
+// [Asserter.Assert] alone: as evidence they would be a circle.
+type Own struct {
+	Deployment string
+	Simulation bool
+	Issuers    []string // iss of its tokens
+	JWKS       []byte   // its keys, those that retire included
+}
+
+// Asserter implements [attest.Asserter]: tokens of Microsoft Azure Attestation's kind,
+// of our own service and of configured issuers.
+type Asserter struct {
+	foreign *Verifier // nil: none is configured
+	own     *Verifier
+	cfg     Own
+}
+
+var _ attest.Asserter = (*Asserter)(nil)
+
+// NewAsserter makes an Asserter. foreign may be nil; denied is as in [Config].
+func NewAsserter(own Own, foreign *Verifier, denied func(id string) bool) (*Asserter, error) {
+	if own.Deployment == "" || len(own.Issuers) == 0 || len(own.JWKS) == 0 || denied == nil {
+		return nil, errors.New("token asserter: a part is missing")
+	}
+	cfg := Config{Denied: denied}
+	for _, name := range own.Issuers {
+		cfg.Issuers = append(cfg.Issuers, Issuer{Kind: KindMAA, Issuer: name, JWKS: own.JWKS, MaxAge: OwnAge})
+	}
+	v, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Asserter{foreign: foreign, own: v, cfg: own}, nil
+}
+
+// Assert implements [attest.Asserter]. The checks on the token are those of
+// [Verifier.Verify]; in the place of runtime data that a request would carry, the key
+// that the token vouches for is the recipient (wire.md §3.5). A token of our own must
+// also be of this deployment, and say that revocation was checked.
+func (a *Asserter) Assert(ctx context.Context, token string, at time.Time) (*attest.Assertion, error) {
+	msg, err := jose.SplitForeign(token, MaxToken)
+	if err != nil {
+		return nil, attest.Reject(attest.CheckMalformed, "%w", err)
+	}
+	v, t, rej := a.open(ctx, msg, at)
+	if rej != nil {
+		return nil, rej
+	}
+	if t.issuer.Kind != KindMAA {
+		return nil, attest.Reject(attest.CheckTypeNotAllowed, "tokens of kind %s carry no key to wrap to", t.issuer.Kind)
+	}
+	said, rej := t.issuer.service.appraise(t.claims)
+	if rej != nil {
+		return nil, rej
+	}
+	out, rej := v.assertion(t, said, msg)
+	if rej != nil {
+		return nil, rej
+	}
+	if v == a.own {
+		rej = a.ours(out, t)
+	}
+	if rej == nil {
+		rej = v.judge(out.Result, t, said)
+	}
+	if rej == nil && said.belowVMPL0 {
+		rej = attest.Reject(attest.CheckVMPL, "the SNP report is not of privilege level 0, which alone gets keys")
+	}
+	if rej != nil {
+		rej.Identity = &out.Result.Identity
+		return nil, rej
+	}
+	return out, nil
+}
+
+// open tries our own keys where the token says that we signed it.
+func (a *Asserter) open(ctx context.Context, msg *jose.Foreign, at time.Time) (*Verifier, *signed, *attest.Rejection) {
+	claims, err := parse(msg.Payload, MaxToken)
+	if err != nil {
+		return nil, nil, attest.Reject(attest.CheckMalformed, "token: %w", err)
+	}
+	v := a.own
+	if name, _ := read(claims).text("iss"); v.issuers[name] == nil {
+		if v = a.foreign; v == nil {
+			return nil, nil, attest.Reject(attest.CheckTokenIssuer, "issuer %.128q is not configured", name)
+		}
+	}
+	t, rej := v.openMessage(ctx, msg, at)
+	return v, t, rej
+}
+
+func (v *Verifier) assertion(t *signed, said *statement, msg *jose.Foreign) (*attest.Assertion, *attest.Rejection) {
+	recipient, kid, err := encryptionKey(read(t.claims).object("x-ms-runtime"))
+	if err != nil {
+		return nil, attest.Reject(attest.CheckNoRecipient, "token: %w", err)
+	}
+	name := string(msg.Payload)
+	if id, ok := read(t.claims).text("jti"); ok && id != "" {
+		name = t.issuer.name() + "\x00" + id
+	}
+	return &attest.Assertion{
+		KID: kid, Token: sha256.Sum256([]byte(name)), Expires: time.Unix(t.times.expires, 0).Add(skew), Freshness: "none",
+		Result: &attest.Result{
+			Type:      v.cfg.Type,
+			Authority: t.issuer.name(),
+			Identity:  attest.Identify(v.cfg.Type, []byte(t.issuer.name()+"\x00"+said.subject)),
+			Claims:    t.describe(said),
+			Recipient: recipient,
+			Facts: attest.Facts{
+				Chain: true, Signature: true, Recipient: true, Revocation: v.revocation(),
+				Migratable: said.migratable, TCBStatus: said.tcb, CollateralAge: t.age,
+			},
+		},
+	}, nil
+}
+
+// ours takes from the claim x-openskr (docs/attestation.md) what Azure has no claim
+// for. What it does not say is not proven.
+func (a *Asserter) ours(out *attest.Assertion, t *signed) *attest.Rejection {
+	own := read(t.claims).object("x-openskr")
+	deployment, _ := own.text("deployment")
+	simulation, said := own.boolean("simulation")
+	kind, _ := own.text("evidence")
+	machine, _ := own.text("machine")
+	revocation, _ := own.text("revocation")
+	freshness, _ := own.text("freshness")
+	migratable, saidMigratable := own.boolean("migratable")
+	tcb, _ := own.text("tcb_status")
+	if err := own.failed(); err != nil {
+		return attest.Reject(attest.CheckMalformed, "token: %w", err)
+	}
+	base, simulated := attest.Type(kind).Base()
+	switch {
+	case deployment != a.cfg.Deployment || !said || simulation != a.cfg.Simulation:
+		return attest.Reject(attest.CheckTokenIssuer, "the token is of deployment %.64q", deployment)
+	case simulated && !a.cfg.Simulation || base == "" || machine == "":
+		return attest.Reject(attest.CheckTypeNotAllowed, "the token rests on evidence of type %.32q", kind)
+	case freshness != "none" && freshness != "nonce":
+		return attest.Reject(attest.CheckMalformed, "the token says nothing of its freshness")
+	}
+	res := out.Result
+	if simulated {
+		res.Type = res.Type.Simulated()
+	}
+	res.Identity = attest.Identity{Kind: kind, ID: machine}
+	res.Facts.Migratable = res.Facts.Migratable || migratable || !saidMigratable
+	if res.Facts.TCBStatus == "" || tcb != "" && tcb != res.Facts.TCBStatus {
+		res.Facts.TCBStatus = tcb
+	}
+	if attest.Status(revocation) != attest.Checked {
+		res.Facts.Revocation = attest.NotChecked
+	}
+	out.Freshness = freshness
+	return nil
+}
+
+// Keys of a virtual machine that are no transport keys, whatever use they claim: one
+// attests, and both belong to the machine and not to whoever asks.
+func machineKeys() []string { return []string{"HCLAkPub", "HCLEkPub"} }
+
+// encryptionKey is the first RSA key of runtime claims that is for encryption, as
+// nothing but {"kty","n","e"}; and its kid. Only the top level counts: an Azure guest's
+// token nests its hardware's runtime claims too.
+func encryptionKey(runtime reader) (jwk []byte, kid string, err error) {
+	for _, k := range runtime.objects("keys") {
+		kid, _ := k.text("kid")
+		if kty, _ := k.text("kty"); kty != "RSA" || slices.Contains(machineKeys(), kid) || !encrypts(k) {
+			continue
+		}
+		n, _ := k.text("n")
+		e, _ := k.text("e")
+		if err := runtime.failed(); err != nil {
+			return nil, "", err
+		}
+		b, err := strict.Marshal(map[string]string{"kty": "RSA", "n": strings.TrimRight(n, "="), "e": e})
+		return b, kid, err
+	}
+	if err := runtime.failed(); err != nil {
+		return nil, "", err
+	}
+	return nil, "", fmt.Errorf("no RSA encryption key in x-ms-runtime.keys")
+}
+
+// encrypts says whether a key is for encryption: use, which documents spell key_use
+// too, or key_ops, which some libraries write as one string.
+func encrypts(k reader) bool {
+	for _, name := range []string{"use", "key_use"} {
+		if k.has(name) {
+			use, _ := k.text(name)
+			return use == "enc"
+		}
+	}
+	return slices.Contains(k.texts("key_ops"), "encrypt")
+}
