@@ -16,6 +16,10 @@ var reserved = map[string]bool{
 	"encrypt": true, "decrypt": true, "wrapkey": true, "unwrapkey": true, "sign": true, "verify": true, "recover": true,
 }
 
+// attestTypes are the types of /attest/…, which clients of Azure Attestation write
+// in any case: Microsoft's SKR sidecar asks for SevSnpVM.
+var attestTypes = map[string]string{"sevsnpvm": "SevSnpVm", "tdxvm": "TdxVm", "sgxenclave": "SgxEnclave", "azureguest": "AzureGuest"}
+
 // normalize gives the one path that routing, authorisation and handlers see, made
 // of a request's escaped path. Key Vault paths lose their empty segments
 // (/keys/k//sign and /keys/k/ are what clients send for "no version") and the case
@@ -58,6 +62,8 @@ func normalize(escaped string) (string, error) {
 		}
 	} else if empty {
 		return "", errPath
+	} else if word := attestTypes[strings.ToLower(segments[len(segments)-1])]; first == "attest" && len(segments) == 2 && word != "" {
+		segments[0], segments[1] = first, word
 	}
 	return "/" + strings.Join(segments, "/"), nil
 }

@@ -17,6 +17,7 @@ func TestNormalize(t *testing.T) {
 		"/keys/k/" + v + "/Release": "/keys/k/" + v + "/release", "/Keys/CREATE/Create": "/keys/CREATE/create", "/keys/k/VERSIONS": "/keys/k/versions",
 		"/keys/k/" + strings.ToUpper(v): "/keys/k/" + strings.ToUpper(v), "/%6beys/k": "/keys/k", "/DeletedKeys/k/Recover": "/deletedkeys/k/recover",
 		"/v1/release": "/v1/release", "/d1/oauth2/v2.0/token": "/d1/oauth2/v2.0/token", "/.well-known/openskr": "/.well-known/openskr",
+		"/attest/SevSnpVM": "/attest/SevSnpVm", "/Attest/azureguest": "/attest/AzureGuest", "/attest/Tpm": "/attest/Tpm", "/attest/x/tdxvm": "/attest/x/tdxvm",
 		// refused
 		"": "", "keys": "", "*": "", "/v1//release": "", "/v1/release/": "", "//v1/release": "",
 		"/./keys": "", "/../keys": "", "/keys/./x": "", "/keys/..": "", "/keys/%2e%2e/x": "", "/keys/%2e": "", "/keys/a%2Fb": "", "/keys/a%2fb": "",
