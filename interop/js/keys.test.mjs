@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { KeyClient } from "@azure/keyvault-keys";
-import { all, authority, credential, difference, fresh, operation, refusal, vault } from "./rig.mjs";
+import { releasePolicy } from "./policy.mjs";
+import { all, credential, difference, fresh, operation, refusal, vault } from "./rig.mjs";
 
 const client = new KeyClient(vault, credential);
-
-export const releasePolicy = (type) => ({
-  encodedPolicy: Buffer.from(
-    JSON.stringify({ version: "1.0.0", anyOf: [{ authority, allOf: [{ claim: "x-ms-attestation-type", equals: type }] }] }),
-  ),
-});
 
 await operation("key create RSA", async () => {
   const k = await client.createRsaKey(fresh("rsa"), { keySize: 3072, tags: { a: "b" } });
