@@ -64,6 +64,11 @@ func (l *Log) Append(ctx context.Context, e release.Entry) (*release.Committed, 
 			return nil, release.Refuse(release.ReasonInternal, "an operation needs a guard with its key")
 		}
 	}
+	if r.Kind == receipt.KindToken && r.Decision != receipt.Deny {
+		if g := e.Guard; r.Decision != receipt.Allow || g == nil || g.Machine == nil || g.Nonce == [32]byte{} || len(g.Objects) == 0 {
+			return nil, release.Refuse(release.ReasonInternal, "a token needs a guard with nonce, machine and attested roles")
+		}
+	}
 	if len(e.Input) > maxInput {
 		return nil, release.Refuse(release.ReasonTooLarge, "input document of %d bytes, limit %d", len(e.Input), maxInput)
 	}
@@ -147,7 +152,7 @@ func (l *Log) Change(ctx context.Context, rec *release.Record, fn func(tx Tx, in
 	if rec.Kind == "" {
 		rec.Kind = receipt.KindChange
 	}
-	return l.submit(ctx, &pending{rec: rec, change: func(tx *store.Tx, index int64) error { return fn(tx, index) }})
+	return l.submit(ctx, &pending{rec: rec, change: func(tx *store.Tx, index int64) error { return fn(changeTx{tx, l, index}, index) }})
 }
 
 // ChangeObject implements [release.Objects].

@@ -79,6 +79,8 @@ type Log struct {
 	w       *store.Writer
 	tree    *receipt.Tree // nil: state unknown, read it again
 	pending int           // entries since the checkpointer was woken
+	shred   bool          // the write-ahead log may hold rows that this batch removed
+	late    bool          // or an earlier one
 	purged  int64         // time of the last purge of nonces, Unix ms
 }
 
@@ -114,7 +116,8 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		cfg.Fault = func(string) {}
 	}
 	l := &Log{
-		cfg: cfg, queue: make(chan *pending, cfg.MaxQueue), stop: make(chan struct{}),
+		late: true, // a process that ended early left its write-ahead log
+		cfg:  cfg, queue: make(chan *pending, cfg.MaxQueue), stop: make(chan struct{}),
 		moved: make(chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
 	}
 	if err := l.load(ctx); err != nil {

@@ -32,6 +32,8 @@ func (l *Log) write() {
 				idle.Reset(heartbeat)
 			}
 		case <-idle.C:
+			l.shred = l.late
+			l.scrub()
 			if p := l.system("broker/heartbeat"); p != nil {
 				l.round(p)
 			}
@@ -130,6 +132,7 @@ func (l *Log) commit(batch []*pending) ([]outcome, error) {
 	}
 	l.cfg.Fault("committed")
 	b.publish(outcomes)
+	l.scrub()
 	return outcomes, nil
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -117,17 +116,7 @@ func (s *Store) Refusal(ctx context.Context, index int64) ([]byte, error) {
 // Policy gives the release policy of that digest, which some key has or had, and
 // refuses one that was edited. ErrNotFound.
 func (s *Store) Policy(ctx context.Context, digest [32]byte) (*release.ReleasePolicy, error) {
-	p := &release.ReleasePolicy{Digest: digest}
-	err := s.at(ctx).row(`SELECT content_type, data FROM policies WHERE digest = ?`, digest[:]).Scan(&p.ContentType, &p.Data)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, ErrNotFound
-	case err != nil:
-		return nil, err
-	case sha256.Sum256(p.Data) != digest:
-		return nil, release.Refuse(release.ReasonIntegrity, "the kept policy %x was edited; restore a backup", digest)
-	}
-	return p, nil
+	return s.at(ctx).policy(digest)
 }
 
 func blob(row *sql.Row) (b []byte, err error) {

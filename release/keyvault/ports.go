@@ -63,6 +63,10 @@ type Store interface {
 	Latest(ctx context.Context, vault string, c Collection, deleted bool, after string, limit int) ([]*Row, error)
 	// Versions lists the versions of an object with Seq > after, oldest first, deleted or not.
 	Versions(ctx context.Context, vault string, c Collection, name string, after int64, limit int) ([]*Row, error)
+	// Due lists the latest version of each object, of any vault and collection, that is
+	// deleted and may be purged at the Unix second now, in the order of vault, collection
+	// and name, beginning after that of `after` (nil: with the first).
+	Due(ctx context.Context, now int64, after *Row, limit int) ([]*Row, error)
 	// Secret reads a sealed deployment value ("dek/<vault>/<epoch>", "deployment/…"). ErrNotFound.
 	Secret(ctx context.Context, name string) ([]byte, error)
 	// Change appends rec and runs fn in the same transaction. fn gets the index
@@ -79,6 +83,21 @@ type Tx interface {
 	Insert(r *Row) error
 	// Update replaces the row whose generation is from. ErrConflict when it changed.
 	Update(r *Row, from int64) error
+	// Versions gives every version of an object, oldest first, deleted or not; none
+	// when there is no such object.
+	Versions(vault string, c Collection, name string) ([]*Row, error)
+	// Remove takes a version away for good and overwrites where it was stored. It keeps
+	// a generation above r's, so that a row that is put back is refused. ErrConflict when
+	// the row changed.
+	Remove(r *Row) error
+	// Generation is the highest that a version ever had, 0 when there never was one.
+	Generation(objectID, version string) (int64, error)
+	// Policy gives a release policy that a key has or had. ErrNotFound.
+	Policy(digest [32]byte) (*release.ReleasePolicy, error)
+	// Object gives a document as this transaction sees it. ErrNotFound.
+	Object(kind, name string) (*release.Object, error)
+	// PutObject makes or replaces one; its record is that of this change.
+	PutObject(kind, name string, value []byte) error
 	// PutSecret stores a sealed deployment value; ErrConflict when it exists.
 	PutSecret(name string, value []byte) error
 	// ReplaceSecret overwrites one that exists; ErrNotFound otherwise.

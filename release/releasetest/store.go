@@ -32,8 +32,10 @@ type Store struct {
 	// Fault, when set, makes a Change or Append fail before it is durable.
 	Fault func(rec *release.Record) error
 
-	mu     sync.Mutex
-	nonces map[[32]byte]bool
+	mu          sync.Mutex
+	nonces      map[[32]byte]bool
+	generations map[string]int64 // of every version that was ever there, by object id/version
+	policies    map[[32]byte]release.ReleasePolicy
 }
 
 var (
@@ -47,6 +49,7 @@ func NewStore() *Store {
 	return &Store{
 		Rows: map[string]*keyvault.Row{}, Secrets: map[string][]byte{}, Docs: map[string]*release.Object{},
 		Counted: map[release.Reason]int{}, nonces: map[[32]byte]bool{},
+		generations: map[string]int64{}, policies: map[[32]byte]release.ReleasePolicy{},
 	}
 }
 
@@ -140,13 +143,16 @@ func (s *Store) Secret(_ context.Context, name string) ([]byte, error) {
 func (s *Store) Change(_ context.Context, rec *release.Record, fn func(tx keyvault.Tx, index int64) error) (*release.Committed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tx := &storeTx{rows: maps.Clone(s.Rows), secrets: maps.Clone(s.Secrets)}
+	tx := &storeTx{
+		rows: maps.Clone(s.Rows), secrets: maps.Clone(s.Secrets), docs: maps.Clone(s.Docs), index: int64(len(s.Leaves)),
+		generations: maps.Clone(s.generations), policies: maps.Clone(s.policies),
+	}
 	if err := fn(tx, int64(len(s.Leaves))); err != nil {
 		return nil, err
 	}
 	done, err := s.commit(rec)
 	if err == nil {
-		s.Rows, s.Secrets = tx.rows, tx.secrets
+		s.Rows, s.Secrets, s.Docs, s.generations, s.policies = tx.rows, tx.secrets, tx.docs, tx.generations, tx.policies
 	}
 	return done, err
 }
@@ -281,10 +287,14 @@ func (s *Store) ChangeObject(_ context.Context, rec *release.Record, kind, name 
 	return done, err
 }
 
-// storeTx works on copies of the maps; rows in them are replaced, never edited.
+// storeTx works on copies of the maps; what is in them is replaced, never edited.
 type storeTx struct {
-	rows    map[string]*keyvault.Row
-	secrets map[string][]byte
+	rows        map[string]*keyvault.Row
+	secrets     map[string][]byte
+	docs        map[string]*release.Object
+	generations map[string]int64
+	policies    map[[32]byte]release.ReleasePolicy
+	index       int64 // of the record of this change
 }
 
 func (tx *storeTx) Row(vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
@@ -298,8 +308,16 @@ func (tx *storeTx) Insert(r *keyvault.Row) error {
 			return fmt.Errorf("%w: version %s exists", keyvault.ErrConflict, k)
 		}
 	}
-	tx.rows[k] = copyRow(r)
+	tx.put(k, r)
 	return nil
+}
+
+func (tx *storeTx) put(k string, r *keyvault.Row) {
+	r = copyRow(r)
+	tx.rows[k], tx.generations[r.ObjectID+"/"+r.Version] = r, r.Generation
+	if len(r.Policy.Data) > 0 {
+		tx.policies[r.Policy.Digest] = release.ReleasePolicy{ContentType: r.Policy.ContentType, Data: r.Policy.Data, Digest: r.Policy.Digest}
+	}
 }
 
 func (tx *storeTx) Update(r *keyvault.Row, from int64) error {
@@ -307,7 +325,7 @@ func (tx *storeTx) Update(r *keyvault.Row, from int64) error {
 	if old := tx.rows[k]; old == nil || old.Generation != from {
 		return fmt.Errorf("%w: version %s changed", keyvault.ErrConflict, k)
 	}
-	tx.rows[k] = copyRow(r)
+	tx.put(k, r)
 	return nil
 }
 

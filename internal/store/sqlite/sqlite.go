@@ -92,6 +92,7 @@ func pool(path, mode string, n int) *sql.DB {
 	pragmas := []string{
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
 		"wal_autocheckpoint(0)", fmt.Sprintf("journal_size_limit(%d)", walLimit), "trusted_schema(OFF)", "cell_size_check(ON)",
+		"secure_delete(ON)", // what is purged is overwritten
 	}
 	if mode == "ro" {
 		pragmas = []string{"busy_timeout(5000)", "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)"}
@@ -123,18 +124,21 @@ func verify(ctx context.Context, c *sql.Conn) error {
 }
 
 // checkpoint copies the write-ahead log into the database. PASSIVE never makes a
-// writer wait; RESTART, between transactions, lets the next writer begin the file
-// again from its start.
+// writer wait; TRUNCATE, between transactions, leaves an empty file, without the
+// frames of what was overwritten since.
 func checkpoint(ctx context.Context, db *sql.DB, force bool) (left int64, err error) {
 	mode := "PASSIVE"
 	if force {
-		mode = "RESTART"
+		mode = "TRUNCATE"
 	}
 	var busy, frames, done int64
 	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &done); err != nil {
 		return 0, fmt.Errorf("checkpoint: %w", err)
 	}
 	const frame = 4096 + 24
+	if force && busy != 0 {
+		return max(frames, 1) * frame, nil
+	}
 	return (frames - done) * frame, nil
 }
 

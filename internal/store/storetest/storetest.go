@@ -53,6 +53,10 @@ func Run(t *testing.T, open func(t *testing.T) *Subject) {
 		{"a denial spends its nonce", (*suite).denials},
 		{"one nonce, 64 at once", (*suite).nonceRace},
 		{"a disabled key, never after", (*suite).disableRace},
+		{"deleted objects are listed", (*suite).deletedObjects},
+		{"a change sees all versions", (*suite).versionsInside},
+		{"what is removed stays known", (*suite).removed},
+		{"a change has documents", (*suite).documents},
 		{"everything is there after opening again", (*suite).reopen},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(&suite{T: t, Subject: open(t), ctx: t.Context()}) })
