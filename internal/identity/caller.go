@@ -6,13 +6,23 @@ import (
 	"github.com/openskr/openskr/release"
 )
 
-// Caller is an authenticated principal with its roles as they are now.
+// Caller is an authenticated principal with its roles as they are now, or a machine
+// with an attested token.
 type Caller struct {
 	ID, Name    string
+	Machine     bool // ID is a machine's
 	Assignments []Assignment
 	// State is what the right of the caller rests on, read again by the append of
 	// whatever gives something away.
 	State []release.ObjectState
+}
+
+// Kind of the caller, in the word of records and policies.
+func (c *Caller) Kind() string {
+	if c.Machine {
+		return "machine"
+	}
+	return "principal"
 }
 
 // Roles lists the names of the caller's roles, once each, for records.

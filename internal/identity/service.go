@@ -32,6 +32,8 @@ type Config struct {
 	// token may be asked for. A token relayed by a foreign vault that advertises
 	// our authority but its own resource is so never issued.
 	Resources []string
+	// Attested authenticates machines with an attested token. nil: there are none.
+	Attested *Attested
 	Now       func() time.Time
 }
 
@@ -58,12 +60,17 @@ func New(c Config) (*Service, error) {
 
 // Issuer is the iss of tokens. It names the deployment, not a host, so that
 // tokens survive a change of address.
-func (s *Service) Issuer() string { return "urn:openskr:" + s.c.Deployment }
+func (s *Service) Issuer() string { return issuerOf(s.c.Deployment) }
+
+func issuerOf(deployment string) string { return "urn:openskr:" + deployment }
 
 // Authenticate proves a bearer token and gives the principal with its present
 // roles. Errors are *release.Error with ReasonUnauthorized, or what reading the
 // principal failed with.
 func (s *Service) Authenticate(ctx context.Context, bearer string) (*Caller, error) {
+	if s.c.Attested != nil && jose.TypeOf(bearer) == jose.TypeAttestedToken {
+		return s.c.Attested.Authenticate(ctx, bearer)
+	}
 	who, err := s.bearer(ctx, bearer)
 	if err != nil {
 		return nil, err
