@@ -47,6 +47,18 @@ func (s *Service) ParseKID(url string) (release.KeyRef, error) {
 	return release.KeyRef{Vault: vault, Name: name, Version: version}, nil
 }
 
+// ErrVault says that a URL names no vault of this deployment.
+var ErrVault = errors.New("not the URL of a vault of this deployment, want https://HOST")
+
+// ParseVault gives the vault that a URL names, compared as bytes like that of a key.
+// Whether there is such a vault is not looked up.
+func (s *Service) ParseVault(url string) (string, error) {
+	if vault := s.vaultOf(url); vault != "" {
+		return vault, nil
+	}
+	return "", ErrVault
+}
+
 // vaultOf is the vault whose base URL is base, "" for none.
 func (s *Service) vaultOf(base string) string {
 	if base == s.BaseURL || slices.Contains(s.Aliases, base) {

@@ -22,7 +22,7 @@ func Records(base func() *release.Record) func(ctx context.Context, op string) *
 		}
 		r.Correlation, r.Request, r.Door = c.Correlation, c.Digest, string(c.Door)
 		if c.Caller != nil {
-			r.Caller = &receipt.Caller{Kind: "principal", ID: c.Caller.ID, Roles: c.Caller.Roles()}
+			r.Caller = &receipt.Caller{Kind: c.Caller.Kind(), ID: c.Caller.ID, Roles: c.Caller.Roles()}
 		}
 		return r
 	}
