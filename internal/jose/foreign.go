@@ -20,10 +20,12 @@ type Foreign struct {
 	Payload       []byte
 	token         string
 	signature     int // bytes
+	x5t, x5ts     jsontext.Value
 }
 
 // foreignHeader is every member that a foreign header may have. What names a key is
-// not read: keys are chosen from a pinned set by kid. Everything else, crit and b64
+// not read: keys are chosen from a pinned set by kid (or, of certificates, by
+// thumbprint). Everything else, crit and b64
 // first, changes what the signature means and is refused.
 type foreignHeader struct {
 	Alg string `json:"alg"`
@@ -69,7 +71,7 @@ func SplitForeign(token string, limit int) (*Foreign, error) {
 	if len(h.KID) > maxKID {
 		return nil, refuse("kid of %d bytes", len(h.KID))
 	}
-	return &Foreign{Alg: h.Alg, Typ: h.Typ, KID: h.KID, Payload: raw[1], token: token, signature: len(raw[2])}, nil
+	return &Foreign{Alg: h.Alg, Typ: h.Typ, KID: h.KID, Payload: raw[1], token: token, signature: len(raw[2]), x5t: h.X5T, x5ts: h.X5TS}, nil
 }
 
 // ForeignAlgorithms is every algorithm that a foreign issuer may be configured with.

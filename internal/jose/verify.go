@@ -18,6 +18,7 @@ type Claims struct {
 	Audience string `json:"aud"` // one string: a list is refused
 	Subject  string `json:"sub"`
 	AppID    string `json:"appid"` // Azure's word; equals sub
+	ObjectID string `json:"oid"`   // another one
 	Tenant   string `json:"tid"`   // deployment id
 	ID       string `json:"jti"`
 	Issued   int64  `json:"iat"`
