@@ -89,6 +89,8 @@ var parsers = map[string]string{
 	"release/keyvault.Service.ParseKID": "release/keyvault.FuzzParseKID",
 	"release/keyvault.ParsePrivate":     "release/keyvault.FuzzParsePrivate",
 	"release/keyvault.FromJWK":          "release/keyvault.FuzzFromJWK",
+	"release/keyvault/p256k.ParsePKCS8": "release/keyvault/p256k.FuzzParse",
+	"release/keyvault/p256k.ParseSEC1":  "release/keyvault/p256k.FuzzParse",
 	"release/keyvault.unseal":           "release/keyvault.FuzzUnseal",
 	"release/wrap.ParseRecipient":       "release/wrap.FuzzParseRecipient",
 	"release/wrap.UnwrapKWP":            "release/wrap.FuzzUnwrapKWP",

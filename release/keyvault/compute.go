@@ -1,8 +1,6 @@
 package keyvault
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
@@ -13,7 +11,7 @@ import (
 	"math/big"
 
 	"github.com/openskr/openskr/release"
-	"github.com/openskr/openskr/release/wrap"
+	"github.com/openskr/openskr/release/keyvault/p256k"
 )
 
 // errOpens is the one answer to everything that does not decrypt or unwrap.
@@ -32,17 +30,7 @@ func failed(err error) error {
 // public does what the public half of an RSA or EC key can.
 func (a algorithm) public(row *Row, in Operation, out *Outcome) (err error) {
 	if a.family == ecdsaRaw {
-		pub, err := publicEC(row)
-		if err != nil {
-			return err
-		}
-		n := (pub.Curve.Params().BitSize + 7) / 8
-		if len(in.Value) != 2*n {
-			return nil // not valid
-		}
-		r, s := new(big.Int).SetBytes(in.Value[:n]), new(big.Int).SetBytes(in.Value[n:])
-		out.Valid = ecdsa.Verify(pub, in.Digest, r, s)
-		return nil
+		return a.verifyEC(row, in, out)
 	}
 	pub, err := publicRSA(row)
 	if err != nil {
@@ -51,6 +39,9 @@ func (a algorithm) public(row *Row, in Operation, out *Outcome) (err error) {
 	switch a.family {
 	case oaep:
 		out.Value, err = rsa.EncryptOAEP(a.hash.New(), rand.Reader, pub, in.Value, nil)
+	case pkcs1Encryption:
+		//lint:ignore SA1019 clients of old have nothing else, and the vault's settings say so
+		out.Value, err = rsa.EncryptPKCS1v15(rand.Reader, pub, in.Value)
 	case pkcs1:
 		out.Valid = rsa.VerifyPKCS1v15(pub, a.hash, in.Digest, in.Value) == nil
 	case pss: // RFC 7518 §3.5: the salt is as long as the hash
@@ -61,14 +52,41 @@ func (a algorithm) public(row *Row, in Operation, out *Outcome) (err error) {
 	return failed(err)
 }
 
+// verifyEC judges R ‖ S. On P-256K either value of S is good.
+func (a algorithm) verifyEC(row *Row, in Operation, out *Outcome) error {
+	point, err := publicPointOf(row)
+	if err != nil {
+		return err
+	}
+	if row.Crv == p256k.Name {
+		out.Valid = p256k.Verify(point, in.Digest, in.Value)
+		return nil
+	}
+	c := curve(row.Crv)
+	if c == nil {
+		return broken(row, errIntegrity)
+	}
+	pub, err := ecdsa.ParseUncompressedPublicKey(c, point)
+	if err != nil {
+		return broken(row, err)
+	}
+	n := (pub.Curve.Params().BitSize + 7) / 8
+	if len(in.Value) != 2*n {
+		return nil // not valid
+	}
+	r, s := new(big.Int).SetBytes(in.Value[:n]), new(big.Int).SetBytes(in.Value[n:])
+	out.Valid = ecdsa.Verify(pub, in.Digest, r, s)
+	return nil
+}
+
 // private does what needs the material of a key: PKCS #8 DER, or raw bytes of an
 // oct key. The caller clears it; what the standard library parsed is beyond reach.
 func (a algorithm) private(material []byte, in Operation, out *Outcome) error {
-	switch a.family {
-	case keyWrap:
-		return a.keyWrap(material, in, out)
-	case gcm:
-		return a.gcm(material, in, out)
+	if kty, _ := a.family.fits(); kty == KtyOct {
+		return a.symmetric(material, in, out)
+	}
+	if a.crv == p256k.Name {
+		return signP256K(material, in, out)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(material)
 	if err != nil {
@@ -76,15 +94,18 @@ func (a algorithm) private(material []byte, in Operation, out *Outcome) error {
 	}
 	switch k := parsed.(type) {
 	case *rsa.PrivateKey:
-		return a.privateRSA(k, in, out)
+		return a.privateRSA(k, material, in, out)
 	case *ecdsa.PrivateKey:
 		return a.signEC(k, in, out)
 	}
 	return failed(errors.New("the key's payload is of another type"))
 }
 
-func (a algorithm) privateRSA(k *rsa.PrivateKey, in Operation, out *Outcome) (err error) {
+func (a algorithm) privateRSA(k *rsa.PrivateKey, material []byte, in Operation, out *Outcome) (err error) {
 	switch a.family {
+	case pkcs1Encryption:
+		out.Value, err = openPKCS1(k, material, in.Value)
+		return err
 	case oaep:
 		if out.Value, err = rsa.DecryptOAEP(a.hash.New(), nil, k, in.Value, nil); err != nil {
 			return errOpens()
@@ -116,39 +137,14 @@ func (a algorithm) signEC(k *ecdsa.PrivateKey, in Operation, out *Outcome) error
 	return nil
 }
 
-func (a algorithm) keyWrap(kek []byte, in Operation, out *Outcome) (err error) {
-	if in.Op == OpWrap {
-		out.Value, err = wrap.WrapKW(kek, in.Value)
-		return failed(err)
-	}
-	if out.Value, err = wrap.UnwrapKW(kek, in.Value); err != nil {
-		return errOpens()
-	}
-	return nil
-}
-
-// gcm makes every nonce itself: a caller who chose one twice would give the key's
-// authentication away.
-func (a algorithm) gcm(key []byte, in Operation, out *Outcome) error {
-	block, err := aes.NewCipher(key)
+func signP256K(material []byte, in Operation, out *Outcome) error {
+	k, err := p256k.ParsePKCS8(material)
 	if err != nil {
-		return failed(err)
+		return failed(errors.New("the key's payload does not parse"))
 	}
-	g, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return failed(err)
-	}
-	if in.Op == OpEncrypt {
-		sealed := g.Seal(nil, nil, in.Value, in.AAD) // nonce ‖ ciphertext ‖ tag
-		end := len(sealed) - gcmTag
-		out.IV, out.Value, out.Tag = sealed[:gcmNonce:gcmNonce], sealed[gcmNonce:end:end], sealed[end:]
-		return nil
-	}
-	sealed := append(append(append(make([]byte, 0, len(in.IV)+len(in.Value)+len(in.Tag)), in.IV...), in.Value...), in.Tag...)
-	if out.Value, err = g.Open(nil, nil, sealed, in.AAD); err != nil {
-		return errOpens()
-	}
-	return nil
+	defer k.Clear()
+	out.Value, err = k.Sign(in.Value)
+	return failed(err)
 }
 
 // publicRSA reads the public members of a row, which were checked when it was read.
@@ -160,17 +156,13 @@ func publicRSA(row *Row) (*rsa.PublicKey, error) {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}, nil
 }
 
-func publicEC(row *Row) (*ecdsa.PublicKey, error) {
+// publicPointOf gives the uncompressed point of an EC key.
+func publicPointOf(row *Row) ([]byte, error) {
 	x, y, err := members(row, "x", "y")
 	if err != nil {
 		return nil, err
 	}
-	c := curve(row.Crv)
-	if c == nil {
-		return nil, broken(row, errIntegrity)
-	}
-	pub, err := ecdsa.ParseUncompressedPublicKey(c, append(append([]byte{4}, x...), y...))
-	return pub, broken(row, err)
+	return append(append([]byte{4}, x...), y...), nil
 }
 
 func members(row *Row, first, second string) (a, b []byte, err error) {

@@ -57,6 +57,8 @@ type lab struct {
 	before   func()         // called once, before the next record of an operation
 	after    func()         // and after it
 	request  receipt.Digest // of every record
+	legacy   bool           // the vault's setting
+	settings error          // what reading it answers
 	right    []release.ObjectState
 }
 
@@ -101,8 +103,9 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 			l.checked = append(l.checked, p)
 			return l.reject
 		},
-		Ready: func(context.Context) error { return l.ready },
-		Log:   l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
+		Ready:  func(context.Context) error { return l.ready },
+		Legacy: func(context.Context, string) (bool, error) { return l.legacy, l.settings },
+		Log:    l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
 		Now: func() time.Time { return l.now },
 		Record: func(_ context.Context, op string) *release.Record {
 			return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op, Request: l.request}
@@ -168,6 +171,10 @@ func (verifier) Verify(_ context.Context, ev attest.Evidence, _ attest.Expect) (
 	}}, nil
 }
 
+func (verifier) Assert(context.Context, string, time.Time) (*attest.Assertion, error) {
+	return nil, release.Refuse(release.ReasonInternal, "no token is presented here")
+}
+
 func (machines) Machine(context.Context, string) (*release.Machine, error) {
 	return &release.Machine{ID: "m1", Status: release.MachineApproved}, nil
 }
@@ -193,7 +200,7 @@ func (l *lab) releaseFrom(t testing.TB, keys release.Keys, kid string, fault fun
 	t.Helper()
 	b, err := release.New(release.Config{
 		Deployment: "skr-test", Settings: func() receipt.Digest { return receipt.Digest{} }, Anchors: func() receipt.Digest { return receipt.Digest{} },
-		ParseKID: l.ParseKID, Challenges: challenges{}, Keys: keys, Machines: machines{}, Verifier: verifier{}, Policy: policy{},
+		ParseKID: l.ParseKID, Challenges: challenges{}, Keys: keys, Machines: machines{}, Verifier: verifier{}, Assertions: verifier{}, Policy: policy{},
 		Log: l.store, Wrapper: wrapper{}, Signer: signer{}, Now: func() time.Time { return l.now }, Fault: fault,
 	})
 	if err != nil {

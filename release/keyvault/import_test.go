@@ -308,6 +308,10 @@ func FuzzParsePrivate(f *testing.F) {
 	f.Add(block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey(f))))
 	f.Add(make([]byte, 32))
 	f.Add([]byte("-----BEGIN "))
+	if m, err := Generate("EC", "P-256K", 0); err == nil {
+		f.Add(m.payload)
+		f.Add(block("PRIVATE KEY", m.payload))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParsePrivate(b)
 		if err != nil {
@@ -328,6 +332,7 @@ func FuzzFromJWK(f *testing.F) {
 	f.Add(j.Kty, j.Crv, j.N, j.E, j.D, j.P, j.Q, j.DP, j.DQ, j.QI, j.X, j.Y, j.K)
 	j = ecJWK(f, elliptic.P256())
 	f.Add(j.Kty, j.Crv, j.N, j.E, j.D, j.P, j.Q, j.DP, j.DQ, j.QI, j.X, j.Y, j.K)
+	f.Add(j.Kty, "P-256K", j.N, j.E, j.D, j.P, j.Q, j.DP, j.DQ, j.QI, j.X, j.Y, j.K)
 	f.Fuzz(func(t *testing.T, kty, crv string, n, e, d, p, q, dp, dq, qi, x, y, k []byte) {
 		m, err := FromJWK(JWK{Kty: kty, Crv: crv, N: n, E: e, D: d, P: p, Q: q, DP: dp, DQ: dq, QI: qi, X: x, Y: y, K: k})
 		if (err == nil) != (m != nil) || err != nil && release.ReasonOf(err) != release.ReasonKeyInvalid {

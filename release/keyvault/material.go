@@ -12,6 +12,7 @@ import (
 	"math/big"
 
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault/p256k"
 )
 
 // Types of keys (Key Vault words; the -HSM suffix is the door's matter).
@@ -51,7 +52,7 @@ func invalid(format string, args ...any) error {
 }
 
 // Generate makes a new key: RSA 2048 (the default), 3072 or 4096; EC P-256 (the
-// default), P-384 or P-521; oct 256 (the default), 192 or 128.
+// default), P-384, P-521 or P-256K; oct 256 (the default), 192 or 128.
 func Generate(kty, crv string, size int) (*Material, error) {
 	if crv != "" && kty != KtyEC {
 		return nil, invalid("crv belongs to EC keys only")
@@ -89,12 +90,22 @@ func generateEC(crv string, size int) (*Material, error) {
 	if crv == "" {
 		crv = "P-256"
 	}
-	c := curve(crv)
-	if c == nil {
-		return nil, invalid("crv %.16q, want P-256, P-384 or P-521", crv)
+	c, bits := curve(crv), 8*p256k.Size
+	if c == nil && crv != p256k.Name {
+		return nil, invalid("crv %.16q, want %s", crv, curves)
 	}
-	if size != 0 && size != c.Params().BitSize {
+	if c != nil {
+		bits = c.Params().BitSize
+	}
+	if size != 0 && size != bits {
 		return nil, invalid("key_size %d contradicts curve %s", size, crv)
+	}
+	if c == nil {
+		k, err := p256k.Generate()
+		if err != nil {
+			return nil, release.Refuse(release.ReasonInternal, "%w", err)
+		}
+		return fromP256K(k)
 	}
 	k, err := ecdsa.GenerateKey(c, rand.Reader)
 	if err != nil {
@@ -106,6 +117,10 @@ func generateEC(crv string, size int) (*Material, error) {
 func rsaSize(bits int) bool { return bits == 2048 || bits == 3072 || bits == 4096 }
 func octSize(bits int) bool { return bits == 128 || bits == 192 || bits == 256 }
 
+// curves are those of an EC key, for texts.
+const curves = "P-256, P-384, P-521 or P-256K"
+
+// curve is that of the standard library with this name, nil for P-256K and all others.
 func curve(name string) elliptic.Curve {
 	for _, c := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
 		if c.Params().Name == name {
@@ -131,13 +146,29 @@ func fromEC(k *ecdsa.PrivateKey) (*Material, error) {
 	if err != nil {
 		return nil, invalid("EC key: %w", err)
 	}
-	n := (len(point) - 1) / 2
-	public, err := json.Marshal(map[string]string{"x": b64(point[1 : 1+n]), "y": b64(point[1+n:])})
+	public, err := publicPoint(point)
 	if err != nil {
 		return nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(k)
 	return &Material{kty: KtyEC, crv: k.Curve.Params().Name, size: k.Curve.Params().BitSize, payload: der, public: public}, err
+}
+
+// fromP256K takes a key and clears it.
+func fromP256K(k *p256k.PrivateKey) (*Material, error) {
+	defer k.Clear()
+	public, err := publicPoint(k.Public())
+	if err != nil {
+		return nil, err
+	}
+	der, err := k.PKCS8()
+	return &Material{kty: KtyEC, crv: p256k.Name, size: 8 * p256k.Size, payload: der, public: public}, err
+}
+
+// publicPoint gives the public JWK members of an uncompressed point.
+func publicPoint(point []byte) ([]byte, error) {
+	n := (len(point) - 1) / 2
+	return json.Marshal(map[string]string{"x": b64(point[1 : 1+n]), "y": b64(point[1+n:])})
 }
 
 func fromOct(raw []byte) (*Material, error) {

@@ -30,14 +30,14 @@ type Operation struct {
 	// of OpVerify the signature.
 	Value        []byte
 	Digest       []byte // OpVerify only
-	IV, AAD, Tag []byte // AES-GCM only; IV and Tag of OpDecrypt
+	IV, AAD, Tag []byte // AES-GCM (IV and Tag of OpDecrypt) and AES-CBC (IV, optional of OpEncrypt)
 }
 
 // Outcome is what an operation gave.
 type Outcome struct {
 	Row     *Row
 	Value   []byte // the caller clears that of OpDecrypt and OpUnwrap
-	IV, Tag []byte // AES-GCM encryption
+	IV, Tag []byte // AES-GCM encryption; IV of AES-CBC
 	Valid   bool   // OpVerify
 }
 
@@ -71,7 +71,7 @@ func (s *Service) tryOperate(ctx context.Context, vault, name, version string, i
 	if err := key.Valid(s.Now()); err != nil {
 		return nil, err
 	}
-	a, err := algorithmFor(row, in)
+	a, err := s.algorithmFor(ctx, row, in)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,11 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"math/big"
+
+	"github.com/openskr/openskr/release/keyvault/p256k"
 )
 
 // maxPrivate bounds an imported key: PKCS#8 PEM of RSA 4096 has 3.3 kB.
@@ -90,23 +94,40 @@ func jwkRSA(j JWK) (*Material, error) {
 }
 
 func jwkEC(j JWK) (*Material, error) {
-	c := curve(j.Crv)
-	if c == nil {
-		return nil, invalid("crv %.16q, want P-256, P-384 or P-521", j.Crv)
+	c, n := curve(j.Crv), p256k.Size
+	if c == nil && j.Crv != p256k.Name {
+		return nil, invalid("crv %.16q, want %s", j.Crv, curves)
 	}
-	n := (c.Params().BitSize + 7) / 8
+	if c != nil {
+		n = (c.Params().BitSize + 7) / 8
+	}
 	if len(j.X) != n || len(j.Y) != n || len(j.D) != n {
 		return nil, invalid("x, y and d of %s have %d bytes each", j.Crv, n)
+	}
+	claimed := append(append([]byte{4}, j.X...), j.Y...)
+	if c == nil {
+		return jwkP256K(j.D, claimed)
 	}
 	k, err := ecdsa.ParseRawPrivateKey(c, j.D)
 	if err != nil {
 		return nil, invalid("EC key: %w", err)
 	}
 	point, err := k.PublicKey.Bytes()
-	if err != nil || !bytes.Equal(point, append(append([]byte{4}, j.X...), j.Y...)) {
+	if err != nil || !bytes.Equal(point, claimed) {
 		return nil, invalid("EC members x and y do not belong to d")
 	}
 	return fromEC(k)
+}
+
+func jwkP256K(d, claimed []byte) (*Material, error) {
+	k, err := p256k.New(d)
+	if err != nil {
+		return nil, invalid("EC key: %w", err)
+	}
+	if !bytes.Equal(k.Public(), claimed) {
+		return nil, invalid("EC members x and y do not belong to d")
+	}
+	return fromP256K(k)
 }
 
 // ParsePrivate reads a private key from a file's bytes: PKCS#8 (PEM or DER),
@@ -136,22 +157,13 @@ func fromDER(kind string, der []byte) (*Material, error) {
 	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) != 0 {
 		return nil, invalid("neither 16, 24 or 32 raw bytes, nor PEM, nor one DER value")
 	}
-	var k any
-	var err error
-	switch kind {
-	case "PRIVATE KEY":
-		k, err = x509.ParsePKCS8PrivateKey(der)
-	case "RSA PRIVATE KEY":
-		k, err = x509.ParsePKCS1PrivateKey(der)
-	case "EC PRIVATE KEY":
-		k, err = x509.ParseECPrivateKey(der)
-	default:
-		return nil, invalid("PEM block %.32q, want PRIVATE KEY", kind)
-	}
+	k, err := parseDER(kind, der)
 	if err != nil {
 		return nil, invalid("%w", err)
 	}
 	switch k := k.(type) {
+	case *p256k.PrivateKey:
+		return fromP256K(k)
 	case *rsa.PrivateKey:
 		if err := soundRSA(k); err != nil {
 			return nil, err
@@ -159,9 +171,35 @@ func fromDER(kind string, der []byte) (*Material, error) {
 		return fromRSA(k)
 	case *ecdsa.PrivateKey:
 		if curve(k.Curve.Params().Name) == nil {
-			return nil, invalid("curve %s, want P-256, P-384 or P-521", k.Curve.Params().Name)
+			return nil, invalid("curve %s, want %s", k.Curve.Params().Name, curves)
 		}
 		return fromEC(k)
 	}
 	return nil, invalid("key is neither RSA nor EC")
+}
+
+// parseDER reads what a PEM block of this kind holds. The standard library does not
+// know P-256K, so its own word counts only when that parser found nothing either.
+func parseDER(kind string, der []byte) (k any, err error) {
+	var known func([]byte) (*p256k.PrivateKey, error)
+	switch kind {
+	case "PRIVATE KEY":
+		k, err = x509.ParsePKCS8PrivateKey(der)
+		known = p256k.ParsePKCS8
+	case "RSA PRIVATE KEY":
+		return x509.ParsePKCS1PrivateKey(der)
+	case "EC PRIVATE KEY":
+		k, err = x509.ParseECPrivateKey(der)
+		known = p256k.ParseSEC1
+	default:
+		return nil, fmt.Errorf("PEM block %.32q, want PRIVATE KEY", kind)
+	}
+	if err == nil {
+		return k, nil
+	}
+	own, ownErr := known(der)
+	if errors.Is(ownErr, p256k.ErrOther) {
+		return nil, err
+	}
+	return own, ownErr
 }

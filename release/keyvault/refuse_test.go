@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,59 +37,6 @@ func publicEC(t testing.TB, row *keyvault.Row) *ecdsa.PublicKey {
 }
 
 var sign = keyvault.Operation{Op: keyvault.OpSign, Algorithm: "ES256", Value: make([]byte, 32)}
-
-// Every operation × algorithm × kind of key: what is not in the table is refused,
-// and nothing of it is recorded as done.
-func TestAlgorithmTable(t *testing.T) {
-	l := newLab(t)
-	l.imported(t, "RSA", rsaKey(t))
-	for name, in := range map[string]keyvault.CreateKey{
-		"P-256": {Kty: "EC"}, "P-384": {Kty: "EC", Crv: "P-384"}, "P-521": {Kty: "EC", Crv: "P-521"},
-		"oct128": {Kty: "oct", Size: 128}, "oct192": {Kty: "oct", Size: 192}, "oct256": {Kty: "oct"},
-	} {
-		if in.Kty == "oct" {
-			in.KeyOps = []string{"encrypt", "decrypt", "wrapKey", "unwrapKey", "sign", "verify"}
-		}
-		l.create(t, name, in)
-	}
-	rsaAll, ec, kw, gcm := "encrypt decrypt wrapKey unwrapKey", "sign verify", "wrapKey unwrapKey", "encrypt decrypt"
-	fits := map[string]map[string]string{
-		"RSA-OAEP": {"RSA": rsaAll}, "RSA-OAEP-256": {"RSA": rsaAll},
-		"RS256": {"RSA": ec}, "RS384": {"RSA": ec}, "RS512": {"RSA": ec}, "PS256": {"RSA": ec}, "PS384": {"RSA": ec}, "PS512": {"RSA": ec},
-		"ES256": {"P-256": ec}, "ES384": {"P-384": ec}, "ES512": {"P-521": ec},
-		"A128KW": {"oct128": kw}, "A192KW": {"oct192": kw}, "A256KW": {"oct256": kw},
-		"A128GCM": {"oct128": gcm}, "A192GCM": {"oct192": gcm}, "A256GCM": {"oct256": gcm},
-		"RSA1_5": nil, "A128CBC": nil, "A192CBC": nil, "A256CBC": nil, "A128CBCPAD": nil, "A192CBCPAD": nil, "A256CBCPAD": nil,
-		"ES256K": nil, "HS256": nil, "CKM_AES_KEY_WRAP": nil, "CKM_AES_KEY_WRAP_PAD": nil, "none": nil, "": nil, "rs256": nil, "RSNULL": nil,
-	}
-	checked := 0
-	for alg, keys := range fits {
-		for _, key := range []string{"RSA", "P-256", "P-384", "P-521", "oct128", "oct192", "oct256"} {
-			for _, op := range []string{"encrypt", "decrypt", "wrapKey", "unwrapKey", "sign", "verify"} {
-				row, err := l.Get(t.Context(), "default", key, "")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if row.Operable(op) != nil {
-					continue
-				}
-				before := len(l.store.Leaves)
-				_, err = l.Operate(t.Context(), "default", key, "", keyvault.Operation{Op: op, Algorithm: alg, Value: make([]byte, 32)})
-				refused := err != nil && release.ReasonOf(err) == release.ReasonAlgorithm
-				if allowed := slices.Contains(strings.Fields(keys[key]), op); refused == allowed {
-					t.Errorf("%q with %s, %s: %v", alg, key, op, err)
-				}
-				if refused && len(l.store.Leaves) != before {
-					t.Errorf("%q with %s, %s: recorded", alg, key, op)
-				}
-				checked++
-			}
-		}
-	}
-	if checked < 500 {
-		t.Errorf("only %d combinations", checked)
-	}
-}
 
 // I9: whatever the operation, the algorithm and the state of the key.
 func TestAttestedOnlyHasNoOperation(t *testing.T) {

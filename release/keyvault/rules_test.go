@@ -56,7 +56,7 @@ func TestCreateRefuses(t *testing.T) {
 		"RSA exponent 3":              {"k", keyvault.CreateKey{Kty: "RSA", PublicExponent: 3}, release.ReasonKeyInvalid},
 		"exponent of EC":              {"k", keyvault.CreateKey{Kty: "EC", PublicExponent: 65537}, release.ReasonKeyInvalid},
 		"RSA with a curve":            {"k", keyvault.CreateKey{Kty: "RSA", Crv: "P-256"}, release.ReasonKeyInvalid},
-		"unknown curve":               {"k", keyvault.CreateKey{Kty: "EC", Crv: "P-256K"}, release.ReasonKeyInvalid},
+		"unknown curve":               {"k", keyvault.CreateKey{Kty: "EC", Crv: "secp256k1"}, release.ReasonKeyInvalid},
 		"size against curve":          {"k", keyvault.CreateKey{Kty: "EC", Crv: "P-256", Size: 384}, release.ReasonKeyInvalid},
 		"oct of 7 bits":               {"k", keyvault.CreateKey{Kty: "oct", Size: 7}, release.ReasonKeyInvalid},
 		"oct of 512 bits":             {"k", keyvault.CreateKey{Kty: "oct", Size: 512}, release.ReasonKeyInvalid},

@@ -34,6 +34,9 @@ type Config struct {
 	// Record makes the base of a record: caller, correlation and configuration as
 	// the door put them into ctx.
 	Record func(ctx context.Context, op string) *release.Record
+	// Legacy says whether the weak algorithms of a vault are on (its setting
+	// legacy_algorithms). Without it they are off.
+	Legacy func(ctx context.Context, vault string) (bool, error)
 	// Log takes the record of each private-key operation. Without one there is none.
 	Log release.Log
 	// Right gives the objects that the right of ctx's caller rests on, read again by
