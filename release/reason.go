@@ -85,6 +85,10 @@ const (
 	ReasonTokenReplayed    Reason = "token_replayed"
 	ReasonTokenUnusable    Reason = "token_unusable" // an attestation token that no key may be released on
 	ReasonNativeOnly       Reason = "native_door_required"
+
+	ReasonSecretDisabled    Reason = "secret_disabled"
+	ReasonSecretNotYetValid Reason = "secret_not_yet_valid"
+	ReasonSecretExpired     Reason = "secret_expired"
 )
 
 // reasons is the closed list. Checks of package attest are reasons too.
@@ -97,6 +101,7 @@ var reasons = map[Reason]Class{
 	ReasonNonceMissing: ClassBad, ReasonNonceUnknown: ClassForbidden, ReasonNonceExpired: ClassForbidden,
 	ReasonNonceReplayed: ClassForbidden, ReasonNonceScope: ClassForbidden, ReasonAudience: ClassForbidden,
 	ReasonPurpose: ClassForbidden, ReasonWrapAlg: ClassBad, ReasonKeyUnavailable: ClassForbidden,
+	ReasonSecretDisabled: ClassForbidden, ReasonSecretNotYetValid: ClassForbidden, ReasonSecretExpired: ClassForbidden,
 	ReasonKeyDisabled: ClassForbidden, ReasonKeyNotYetValid: ClassForbidden, ReasonKeyExpired: ClassForbidden,
 	ReasonNotExportable: ClassForbidden, ReasonAttestedOnly: ClassForbidden, ReasonKeyOperation: ClassForbidden,
 	ReasonAlgorithm: ClassBad, ReasonDecryption: ClassBad, ReasonPolicyImmutable: ClassConflict,

@@ -239,15 +239,20 @@ func (k *Key) Usable(at time.Time) error {
 	return k.Valid(at)
 }
 
-// Valid refuses a key version that has no use at that time, release or other.
+// Valid refuses a version of a key or a secret that has no use at that time, release
+// or other.
 func (k *Key) Valid(at time.Time) error {
+	disabled, early, expired := ReasonKeyDisabled, ReasonKeyNotYetValid, ReasonKeyExpired
+	if k.Collection == CollectionSecrets {
+		disabled, early, expired = ReasonSecretDisabled, ReasonSecretNotYetValid, ReasonSecretExpired
+	}
 	switch now := at.Unix(); {
 	case !k.Attributes.Enabled:
-		return Refuse(ReasonKeyDisabled, "key %s is disabled", k.KID)
+		return Refuse(disabled, "%s is disabled", k.KID)
 	case k.Attributes.NotBefore != 0 && now < k.Attributes.NotBefore:
-		return Refuse(ReasonKeyNotYetValid, "key %s is valid from %d", k.KID, k.Attributes.NotBefore)
+		return Refuse(early, "%s is valid from %d", k.KID, k.Attributes.NotBefore)
 	case k.Attributes.Expires != 0 && now >= k.Attributes.Expires:
-		return Refuse(ReasonKeyExpired, "key %s expired at %d", k.KID, k.Attributes.Expires)
+		return Refuse(expired, "%s expired at %d", k.KID, k.Attributes.Expires)
 	}
 	return nil
 }

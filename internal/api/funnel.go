@@ -100,7 +100,7 @@ func (f *funnel) admit(r *http.Request, c *route.Call) error {
 		return release.Refuse(release.ReasonBadRequest, "%w", err)
 	}
 	r.URL.Path, r.URL.RawPath = path, ""
-	if path == "/keys" || strings.HasPrefix(path, "/keys/") || strings.HasPrefix(path, "/deletedkeys") || path == "/rng" {
+	if first, _, _ := strings.Cut(path[1:], "/"); keyVault[first] {
 		c.Door = release.DoorKeyVault
 	}
 	c.Host = strings.ToLower(r.Host)

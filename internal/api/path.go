@@ -20,6 +20,9 @@ var reserved = map[string]bool{
 // in any case: Microsoft's SKR sidecar asks for SevSnpVM.
 var attestTypes = map[string]string{"sevsnpvm": "SevSnpVm", "tdxvm": "TdxVm", "sgxenclave": "SgxEnclave", "azureguest": "AzureGuest"}
 
+// keyVault are the first segments of Key Vault paths.
+var keyVault = map[string]bool{"keys": true, "deletedkeys": true, "secrets": true, "deletedsecrets": true, "rng": true}
+
 // normalize gives the one path that routing, authorisation and handlers see, made
 // of a request's escaped path. Key Vault paths lose their empty segments
 // (/keys/k//sign and /keys/k/ are what clients send for "no version") and the case
@@ -53,7 +56,7 @@ func normalize(escaped string) (string, error) {
 	if len(segments) == 0 {
 		return "/", nil
 	}
-	if first := strings.ToLower(segments[0]); first == "keys" || first == "deletedkeys" || first == "rng" {
+	if first := strings.ToLower(segments[0]); keyVault[first] {
 		segments[0] = first
 		for i := 2; i < len(segments); i++ { // 1 is a name
 			if word := strings.ToLower(segments[i]); reserved[word] {

@@ -88,6 +88,9 @@ func newProblem(c *route.Call, err error) problem {
 	b.Error.Code, b.Error.Message = codes[p.class], messages[p.class]
 	if p.class == release.ClassNotFound && c.Door == release.DoorKeyVault && c.Caller != nil {
 		b.Error.Code, b.Error.Message = "KeyNotFound", "A key with this name or version was not found in this key vault."
+		if strings.HasPrefix(c.Operation, "secrets/") {
+			b.Error.Code, b.Error.Message = "SecretNotFound", "A secret with this name or version was not found in this key vault."
+		}
 	}
 	if c.Caller != nil && ownFault[p.class] {
 		b.Error.Message = printable(text(err))

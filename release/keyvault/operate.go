@@ -52,18 +52,37 @@ func (s *Service) Operate(ctx context.Context, vault, name, version string, in O
 	if err := named(vault, name); err != nil {
 		return nil, err
 	}
-	out, err := s.tryOperate(ctx, vault, name, version, in)
-	for i := 1; err != nil && release.ReasonOf(err) == release.ReasonStateChanged && i < conflictRetries; i++ {
-		out, err = s.tryOperate(ctx, vault, name, version, in) // another change came first: judge the key anew
-	}
+	var out *Outcome
+	err := s.use(ctx, Keys, release.KeyRef{Vault: vault, Name: name, Version: version}, func(row *Row) (err error) {
+		out, err = s.operate(ctx, row, version == "", in)
+		return err
+	})
 	return out, err
 }
 
-func (s *Service) tryOperate(ctx context.Context, vault, name, version string, in Operation) (*Outcome, error) {
-	row, err := s.Get(ctx, vault, name, version)
-	if err != nil {
-		return nil, err
+// use lets do work on a live version, and again on what became of it when that
+// changed under its hands.
+func (s *Service) use(ctx context.Context, c Collection, ref release.KeyRef, do func(*Row) error) error {
+	var before *Row
+	var refused error
+	for range conflictRetries {
+		row, err := s.live(ctx, c, ref)
+		if err != nil {
+			return err
+		}
+		if errors.Is(refused, ErrRecorded) && row.Version == before.Version && row.Generation == before.Generation {
+			return refused // something else changed, such as the caller's right: asking again changes nothing
+		}
+		refused = do(row)
+		if refused == nil || release.ReasonOf(refused) != release.ReasonStateChanged {
+			return refused
+		}
+		before = row
 	}
+	return refused
+}
+
+func (s *Service) operate(ctx context.Context, row *Row, latest bool, in Operation) (*Outcome, error) {
 	key := s.metadata(row)
 	if err := row.Operable(in.Op); err != nil { // attested-only first, whatever else is wrong
 		return nil, err
@@ -82,7 +101,7 @@ func (s *Service) tryOperate(ctx context.Context, vault, name, version string, i
 		}
 		return out, nil
 	}
-	p, err := s.permit(ctx, key, s.operationRecord(ctx, key, in), version == "")
+	p, err := s.permit(ctx, key, s.operationRecord(ctx, key, in), latest)
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func whole(row *Row) error {
 	case a.Exportable && len(row.Policy.Data) == 0:
 		return release.Refuse(release.ReasonPolicyInvalid, "%w", ErrNoPolicy)
 	case a.NotBefore != 0 && a.Expires != 0 && a.NotBefore >= a.Expires:
-		return release.Refuse(release.ReasonBadRequest, "nbf must be before exp")
+		return release.Refuse(release.ReasonBadRequest, "%w", errTimes)
 	}
 	for _, op := range row.KeyOps {
 		if !slices.Contains(possibleOps(row.Kty), op) {
@@ -164,13 +164,16 @@ func describe(rec *release.Record, row *Row) {
 	var tags canonical
 	tags.tags(row.Tags)
 	sum := sha256.Sum256(tags)
-	ops := slices.Sorted(slices.Values(row.KeyOps))
 	rec.Detail = map[string]string{
-		"kty": row.Kty, "size": strconv.Itoa(row.Size), "attested_only": strconv.FormatBool(row.AttestedOnly),
-		"exportable": strconv.FormatBool(row.Attributes.Exportable), "enabled": strconv.FormatBool(row.Attributes.Enabled),
+		"enabled": strconv.FormatBool(row.Attributes.Enabled), "tags": hex.EncodeToString(sum[:]),
 		"nbf": strconv.FormatInt(row.Attributes.NotBefore, 10), "exp": strconv.FormatInt(row.Attributes.Expires, 10),
-		"policy_immutable": strconv.FormatBool(row.Policy.Immutable), "tags": hex.EncodeToString(sum[:]),
-		"key_ops": strings.Join(ops, ","),
+	}
+	if row.Collection == Keys {
+		maps.Copy(rec.Detail, map[string]string{
+			"kty": row.Kty, "size": strconv.Itoa(row.Size), "attested_only": strconv.FormatBool(row.AttestedOnly),
+			"exportable": strconv.FormatBool(row.Attributes.Exportable), "policy_immutable": strconv.FormatBool(row.Policy.Immutable),
+			"key_ops": strings.Join(slices.Sorted(slices.Values(row.KeyOps)), ","),
+		})
 	}
 }
 

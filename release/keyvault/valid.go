@@ -22,17 +22,15 @@ func named(vault, name string) error {
 		return release.Refuse(release.ReasonNotFound, "no vault %.64q", vault)
 	}
 	if !ValidName(name) {
-		return release.Refuse(release.ReasonBadRequest, "key name must match ^[0-9A-Za-z-]{1,127}$")
+		return release.Refuse(release.ReasonBadRequest, "a name must match ^[0-9A-Za-z-]{1,127}$")
 	}
 	return nil
 }
 
 // sound judges each member alone.
 func (s *Service) sound(ctx context.Context, in *Settings) error {
-	for _, t := range []*int64{in.NotBefore, in.Expires} {
-		if t != nil && (*t < 0 || *t > maxUnixTime) {
-			return release.Refuse(release.ReasonBadRequest, "nbf and exp are Unix seconds up to the year 9999")
-		}
+	if err := soundTimes(in.NotBefore, in.Expires); err != nil {
+		return err
 	}
 	for i, op := range in.KeyOps {
 		if slices.Contains(in.KeyOps[:i], op) {
@@ -46,6 +44,15 @@ func (s *Service) sound(ctx context.Context, in *Settings) error {
 		return nil
 	}
 	return s.soundPolicy(ctx, *in.Policy)
+}
+
+func soundTimes(times ...*int64) error {
+	for _, t := range times {
+		if t != nil && (*t < 0 || *t > maxUnixTime) {
+			return release.Refuse(release.ReasonBadRequest, "nbf and exp are Unix seconds up to the year 9999")
+		}
+	}
+	return nil
 }
 
 func soundTags(tags map[string]string) error {

@@ -77,14 +77,16 @@ func (d *door) bundle(c *route.Call, row *keyvault.Row) (*Bundle, error) {
 	return b, nil
 }
 
-func (d *door) item(c *route.Call, row *keyvault.Row, versioned bool) Item {
-	return Item{KID: kid(c, row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
+func (d *door) item(versioned bool) func(*route.Call, *keyvault.Row) Item {
+	return func(c *route.Call, row *keyvault.Row) Item {
+		return Item{KID: kid(c, row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
+	}
 }
 
-// kid names a key under the host that the client used: it takes it apart again to
-// find the vault.
+// kid names a key or a secret under the host that the client used: it takes it apart
+// again to find the vault.
 func kid(c *route.Call, row *keyvault.Row, versioned bool) string {
-	url := "https://" + c.Host + "/keys/" + row.Name
+	url := "https://" + c.Host + "/" + string(row.Collection) + "/" + row.Name
 	if versioned {
 		url += "/" + row.Version
 	}

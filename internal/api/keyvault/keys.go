@@ -87,10 +87,10 @@ func (d *door) answer(c *route.Call, row *keyvault.Row, err error) (any, error) 
 func target(c *route.Call) (name, version string, err error) {
 	name, version = c.Params["name"], c.Params["version"]
 	if !keyvault.ValidName(name) {
-		return "", "", release.Refuse(release.ReasonBadRequest, "key name must match ^[0-9A-Za-z-]{1,127}$")
+		return "", "", release.Refuse(release.ReasonBadRequest, "a name must match ^[0-9A-Za-z-]{1,127}$")
 	}
 	if version != "" && !keyvault.ValidVersion(version) {
-		return "", "", release.Refuse(release.ReasonBadRequest, "key version must be 32 lower-case hex digits")
+		return "", "", release.Refuse(release.ReasonBadRequest, "a version must be 32 lower-case hex digits")
 	}
 	return name, version, nil
 }

@@ -19,66 +19,74 @@ import (
 const pageSize = 25
 
 // Page is a list in Key Vault's form: nextLink is null on the last page.
-type Page struct {
-	Value    []Item  `json:"value"`
+type Page[T any] struct {
+	Value    []T     `json:"value"`
 	NextLink *string `json:"nextLink"`
 }
 
-func (d *door) list(ctx context.Context, c *route.Call) (any, error) {
+// rows reads up to limit rows of a list after a cursor, "" for its beginning.
+type rows func(ctx context.Context, c *route.Call, after string, limit int) ([]*keyvault.Row, error)
+
+// names makes the handler of a list of objects, by their names. path is the list's.
+func names[T any](d *door, path string, read rows, item func(*route.Call, *keyvault.Row) T) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		return page(ctx, d, c, path, read, item, func(r *keyvault.Row) string { return r.Name })
+	}
+}
+
+// live reads the latest version of each object of a collection.
+func (d *door) live(collection keyvault.Collection) rows {
+	return func(ctx context.Context, c *route.Call, after string, limit int) ([]*keyvault.Row, error) {
+		return d.Service.List(ctx, c.Vault, collection, after, limit)
+	}
+}
+
+// versions makes the handler of the list of an object's versions.
+func versions[T any](d *door, collection keyvault.Collection, item func(*route.Call, *keyvault.Row) T) route.Handler {
+	return func(ctx context.Context, c *route.Call) (any, error) {
+		name, _, err := target(c)
+		if err != nil {
+			return nil, err
+		}
+		read := func(ctx context.Context, c *route.Call, cursor string, limit int) ([]*keyvault.Row, error) {
+			after := int64(0)
+			if cursor != "" {
+				if after, err = strconv.ParseInt(cursor, 10, 64); err != nil {
+					return nil, errToken()
+				}
+			}
+			return d.Service.Versions(ctx, c.Vault, collection, name, after, limit)
+		}
+		path := "/" + string(collection) + "/" + name + "/versions"
+		return page(ctx, d, c, path, read, item, func(r *keyvault.Row) string { return strconv.FormatInt(r.Seq, 10) })
+	}
+}
+
+// page asks for one row more than it shows: that one only says that there are more.
+func page[T any](ctx context.Context, d *door, c *route.Call, path string, read rows, item func(*route.Call, *keyvault.Row) T, cursor func(*keyvault.Row) string) (any, error) {
 	limit, after, err := d.position(c)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := d.Service.List(ctx, c.Vault, keyvault.Keys, after, limit+1)
+	found, err := read(ctx, c, after, limit+1)
 	if err != nil {
 		return nil, err
 	}
-	return d.page(c, rows, limit, false, func(r *keyvault.Row) string { return r.Name }), nil
-}
-
-func (d *door) versions(ctx context.Context, c *route.Call) (any, error) {
-	name, _, err := target(c)
-	if err != nil {
-		return nil, err
-	}
-	limit, cursor, err := d.position(c)
-	if err != nil {
-		return nil, err
-	}
-	after := int64(0)
-	if cursor != "" {
-		if after, err = strconv.ParseInt(cursor, 10, 64); err != nil {
-			return nil, errToken()
-		}
-	}
-	rows, err := d.Service.Versions(ctx, c.Vault, keyvault.Keys, name, after, limit+1)
-	if err != nil {
-		return nil, err
-	}
-	return d.page(c, rows, limit, true, func(r *keyvault.Row) string { return strconv.FormatInt(r.Seq, 10) }), nil
-}
-
-// page cuts the row that only says that there are more.
-func (d *door) page(c *route.Call, rows []*keyvault.Row, limit int, versioned bool, cursor func(*keyvault.Row) string) Page {
-	p := Page{Value: []Item{}}
-	for i, r := range rows {
+	p := Page[T]{Value: []T{}}
+	for i, r := range found {
 		if i == limit {
-			next := d.nextLink(c, limit, cursor(rows[i-1]))
+			next := d.nextLink(c, path, limit, cursor(found[i-1]))
 			p.NextLink = &next
 			break
 		}
-		p.Value = append(p.Value, d.item(c, r, versioned))
+		p.Value = append(p.Value, item(c, r))
 	}
-	return p
+	return p, nil
 }
 
 // nextLink names the host that the client used, since it sends its token there;
 // the funnel accepts configured hosts only.
-func (d *door) nextLink(c *route.Call, limit int, cursor string) string {
-	path := "/keys"
-	if name := c.Params["name"]; name != "" {
-		path += "/" + name + "/versions"
-	}
+func (d *door) nextLink(c *route.Call, path string, limit int, cursor string) string {
 	q := url.Values{
 		"api-version": {c.Query.Get("api-version")}, "maxresults": {strconv.Itoa(limit)},
 		"$skiptoken": {base64.RawURLEncoding.EncodeToString(append(d.mac(c, cursor), cursor...))},

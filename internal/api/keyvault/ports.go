@@ -19,6 +19,9 @@ type Service interface {
 	Get(ctx context.Context, vault, name, version string) (*keyvault.Row, error)
 	List(ctx context.Context, vault string, c keyvault.Collection, after string, limit int) ([]*keyvault.Row, error)
 	Versions(ctx context.Context, vault string, c keyvault.Collection, name string, after int64, limit int) ([]*keyvault.Row, error)
+	SetSecret(ctx context.Context, vault, name string, value []byte, in keyvault.SecretSettings) (*keyvault.Row, error)
+	GetSecret(ctx context.Context, vault, name, version string) (*keyvault.Row, []byte, error)
+	UpdateSecret(ctx context.Context, vault, name, version string, in keyvault.SecretSettings) (*keyvault.Row, error)
 	Operate(ctx context.Context, vault, name, version string, in keyvault.Operation) (*keyvault.Outcome, error)
 	ParseKID(url string) (release.KeyRef, error)
 }

@@ -30,9 +30,9 @@ func Routes(c Config) []*route.Route {
 		change(http.MethodPut, "/keys/:name", "keys/import", identity.KeysImport, route.Making, folded(shapeImport(), d.importKey)),
 		change(http.MethodPatch, "/keys/:name", "keys/update", identity.KeysUpdate, route.NoQueue, folded(shapeUpdate(), d.update)),
 		change(http.MethodPatch, "/keys/:name/:version", "keys/update", identity.KeysUpdate, route.NoQueue, folded(shapeUpdate(), d.update)),
-		read("/keys", "keys/list", d.list),
+		read("/keys", "keys/list", names(d, "/keys", d.live(keyvault.Keys), d.item(false))),
 		read("/keys/:name", "keys/get", d.get),
-		read("/keys/:name/versions", "keys/versions", d.versions),
+		read("/keys/:name/versions", "keys/versions", versions(d, keyvault.Keys, d.item(true))),
 		read("/keys/:name/:version", "keys/get", d.get),
 	}
 	for _, o := range []struct {
@@ -54,14 +54,23 @@ func Routes(c Config) []*route.Route {
 		}
 	}
 	out = append(out, change(http.MethodPost, "/rng", "rng", identity.Random, route.NoQueue, folded(shapeRandom(), d.random)))
+	out = append(out, d.secretRoutes()...)
 	out = append(out, notOffered()...)
 	for _, r := range out {
 		r.Door, r.InVault = release.DoorKeyVault, true
-		if strings.HasPrefix(r.Path, "/keys") || strings.HasPrefix(r.Path, "/deletedkeys") {
-			r.Collection = string(keyvault.Keys)
-		}
+		r.Collection = string(collectionOf(r.Path))
 	}
 	return out
+}
+
+// collectionOf is the collection that a path is in, "" for none.
+func collectionOf(path string) keyvault.Collection {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch c := keyvault.Collection(strings.TrimPrefix(first, "deleted")); c {
+	case keyvault.Keys, keyvault.Secrets:
+		return c
+	}
+	return ""
 }
 
 // notOffered are the operations of the data plane that this version does not
@@ -93,15 +102,20 @@ func notOffered() []*route.Route {
 // folded makes a Handler of a function on a body read by its shape.
 func folded[Req any](s *shape, fn func(context.Context, *route.Call, *Req) (any, error)) route.Handler {
 	return func(ctx context.Context, c *route.Call) (any, error) {
-		exact, err := fold(c.Body, s)
-		if err != nil {
-			return nil, err
-		}
-		defer clear(exact) // an import carries a private key
 		var req Req
-		if err := route.Decode(exact, len(exact), &req); err != nil {
+		if err := decode(c.Body, s, &req); err != nil {
 			return nil, err
 		}
 		return fn(ctx, c, &req)
 	}
+}
+
+// decode reads a body by its shape into req.
+func decode(body []byte, s *shape, req any) error {
+	exact, err := fold(body, s)
+	if err != nil {
+		return err
+	}
+	defer clear(exact) // an import carries a private key, a secret its value
+	return route.Decode(exact, len(exact), req)
 }
