@@ -95,7 +95,7 @@ func TestImport(t *testing.T) {
 	}
 	for name, body := range map[string]string{
 		"no key": `{}`, "null": `{"key":null}`, "wrong point": `{"key":` + strings.Replace(jwk, e(p[33:]), e(p[1:33]), 1) + `}`,
-		"padding": `{"key":` + strings.Replace(jwk, e(d), e(d)+"=", 1) + `}`, "key_hsm": `{"key":{"kty":"EC-HSM","key_hsm":"AA"}}`,
+		"padding": `{"key":` + strings.Replace(jwk, e(d), e(d)+"=", 1) + `}`,
 		"string": `{"key":"AA"}`, "D and d": `{"key":` + strings.Replace(jwk, `"d":`, `"D":"AA","d":`, 1) + `}`,
 	} {
 		if w := h.send(http.MethodPut, "/keys/bad?api-version=7.4", officer, body); w.Code != http.StatusBadRequest {

@@ -38,6 +38,10 @@ func (d *door) importKey(ctx context.Context, c *route.Call, req *importKey) (an
 		return nil, release.Refuse(release.ReasonBadRequest, "member key is required")
 	}
 	defer k.clear()
+	if len(k.KeyHSM) > 0 && k.KeyHSM.Kind() != 'n' {
+		return nil, release.Refuse(release.ReasonNotOffered, "this version does not import keys that are wrapped for an HSM (key_hsm): "+
+			"send the members of the key itself, over this connection, which is as confidential")
+	}
 	var in keyvault.ImportKey
 	if in.Settings, in.Exportable, err = settings(req.Attributes, req.Policy, req.Managed); err != nil {
 		return nil, err
@@ -96,7 +100,7 @@ func target(c *route.Call) (name, version string, err error) {
 }
 
 // software drops the suffix of types that Azure keeps in an HSM; ours are all
-// kept in software, and the answer says the type as it is.
+// kept in software, and the answer says the type as it is (docs/wire/keyvault.md).
 func software(kty string) string { return strings.TrimSuffix(kty, "-HSM") }
 
 // settings are what a request says about a key version.

@@ -82,6 +82,8 @@ type privateJWK struct {
 	X      attest.Bytes `json:"x"`
 	Y      attest.Bytes `json:"y"`
 	K      attest.Bytes `json:"k"`
+	// KeyHSM is a key that is wrapped for an HSM (bring your own key).
+	KeyHSM jsontext.Value `json:"key_hsm"`
 }
 
 // clear overwrites the private members.
@@ -105,8 +107,8 @@ func shapePolicy() *shape {
 
 func shapeJWK() *shape {
 	return &shape{
-		members: leaves("kid", "kty", "key_ops", "crv", "n", "e", "d", "p", "q", "dp", "dq", "qi", "x", "y", "k"),
-		guarded: []string{"key_ops", "key_hsm"}, // key_hsm itself: a wrapped import is not offered
+		members: leaves("kid", "kty", "key_ops", "crv", "n", "e", "d", "p", "q", "dp", "dq", "qi", "x", "y", "k", "key_hsm"),
+		guarded: []string{"key_ops", "key_hsm"},
 	}
 }
 
