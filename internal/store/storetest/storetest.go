@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(t *testing.T) *Subject) {
 		{"guards", (*suite).guards},
 		{"a denial spends its nonce", (*suite).denials},
 		{"one nonce, 64 at once", (*suite).nonceRace},
+		{"a use may repeat", (*suite).repeats},
+		{"a right is read again", (*suite).rights},
 		{"a disabled key, never after", (*suite).disableRace},
 		{"deleted objects are listed", (*suite).deletedObjects},
 		{"a change sees all versions", (*suite).versionsInside},
