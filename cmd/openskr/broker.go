@@ -44,6 +44,7 @@ type broker struct {
 	log        *audit.Log
 	dep        *deployment.Deployment
 	keys       *keyvault.Service
+	answers    *deployment.Answers
 	engine     *policies.Engine
 	references *reference.Service
 	metrics    *telemetry.Metrics
@@ -218,9 +219,13 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err != nil {
 		return err
 	}
+	attested, err := b.attestedTokens(core, accepted)
+	if err != nil {
+		return err
+	}
 	hosts := stripScheme(b.cfg.URLs())
 	ids, err := identity.New(identity.Config{
-		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(b.cfg.resources()), Now: b.now,
+		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(b.cfg.resources()), Attested: attested.roles, Now: b.now,
 	})
 	if err != nil {
 		return err
@@ -232,9 +237,12 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err != nil {
 		return err
 	}
+	if b.answers, err = b.dep.NewAnswers(b.cfg.ReleaseSignature, b.now); err != nil {
+		return err
+	}
 	b.handler, err = api.New(api.Config{
-		Deployment: b.dep.ID, Hosts: hosts, Suffixes: b.cfg.Suffixes(), Resource: b.cfg.Resource, Broker: core, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
-		Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
+		Deployment: b.dep.ID, Hosts: hosts, Suffixes: b.cfg.Suffixes(), Resource: b.cfg.Resource, Broker: core, Answers: b.answers, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
+		Tokens: attested.give, Attested: attested.roles, Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
 	})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/openskr/openskr/internal/deployment"
 )
 
 // names completes and judges what the broker is called.
@@ -23,6 +25,13 @@ func (c *Config) names() error {
 		if s == "" || strings.HasPrefix(s, ".") {
 			return fmt.Errorf("vault_suffixes: %q: want NAME or NAME:PORT, without a dot in front", s)
 		}
+	}
+	switch c.ReleaseSignature {
+	case "":
+		c.ReleaseSignature = deployment.AnswerRS256
+	case deployment.AnswerRS256, deployment.AnswerES256:
+	default:
+		return fmt.Errorf("release_signature: %.16q: want RS256 or ES256", c.ReleaseSignature)
 	}
 	if c.Resource != "" && (!strings.HasPrefix(c.Resource, "https://") || strings.HasSuffix(c.Resource, "/")) {
 		return errors.New("resource: want https://NAME[:PORT], without a slash at the end")

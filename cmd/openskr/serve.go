@@ -132,6 +132,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 	if !o.cfg.reached() {
 		logger.Warn("no host has the port that is listened on: right behind a proxy only", "listen", o.cfg.Listen, "hosts", strings.Join(o.cfg.Hosts, " "))
 	}
+	go b.answers.Warm() // the first release need not wait for a key of RSA
 	logger.Info("ready", "url", o.cfg.URLs()[0], "listen", listener.Addr().String(), "deployment", b.dep.ID, "log_size", b.log.Size())
 	return b.run(ctx, o, server, cert, failed)
 }

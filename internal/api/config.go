@@ -38,7 +38,10 @@ type Config struct {
 	// host that the client used (identity.Parent).
 	Resource string
 
-	Broker     v1.Releaser
+	Broker     Broker
+	Answers    apikeyvault.Answers // signs releases of the Key Vault door
+	Tokens     v1.Tokens           // attested access tokens
+	Attested   v1.AttestedRoles    // and who gets one
 	Keys       Keys
 	Issuer     v1.Issuer
 	Enroll     v1.Enroll
@@ -74,6 +77,12 @@ type Rate struct {
 // Keys is the vault. Implemented by release/keyvault.
 type Keys interface{ apikeyvault.Service }
 
+// Broker decides on releases through either door. Implemented by *release.Broker.
+type Broker interface {
+	v1.Releaser
+	apikeyvault.Releaser
+}
+
 // Log is the transparency log. Implemented by internal/audit.
 type Log interface {
 	release.Log
@@ -86,7 +95,7 @@ var (
 )
 
 func (c *Config) complete() error {
-	if c.Broker == nil || c.Keys == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.References == nil || c.Policies == nil ||
+	if c.Broker == nil || c.Answers == nil || c.Keys == nil || c.Tokens == nil || c.Attested == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.References == nil || c.Policies == nil ||
 		c.Identity == nil || c.Clock == nil || c.Recovery == nil || c.Attestation == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
 		return errors.New("api: a part is missing")
 	}

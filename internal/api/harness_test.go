@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -33,6 +34,7 @@ import (
 const (
 	testDeployment = "d1"
 	testHost       = "kv1.vault.local:8443"
+	testVersion    = "0123456789abcdef0123456789abcdef"
 )
 
 // harness is the whole API on ports in memory; the vault and the token service
@@ -50,10 +52,14 @@ type harness struct {
 	tokens     map[string]string // by role
 	config     Config
 	references map[string]any // as published
+	attested   *identity.Attested
+	tokenKey   *ecdsa.PrivateKey
+	settings   receipt.Digest // of the configuration
 }
 
 type fakeBroker struct {
 	requests []release.Request
+	onToken  []release.TokenRequest
 	do       func(ctx context.Context) (*release.Released, error)
 }
 
@@ -63,6 +69,25 @@ func (b *fakeBroker) Release(ctx context.Context, r release.Request) (*release.R
 		return b.do(ctx)
 	}
 	return &release.Released{Response: "a.b.c"}, nil
+}
+
+func (b *fakeBroker) ReleaseOnToken(_ context.Context, r release.TokenRequest) (*release.Wrapped, error) {
+	b.onToken = append(b.onToken, r)
+	if r.Token != "a.b.c" {
+		return nil, release.Refuse(release.ReasonPolicyDenied, "not that token")
+	}
+	k := &release.Key{
+		Ref: release.KeyRef{Vault: r.Key.Vault, Name: r.Key.Name, Version: testVersion}, Collection: release.CollectionKeys, Kty: "oct", KeyOps: []string{},
+		Policy: release.ReleasePolicy{ContentType: release.ContentTypeJSON, Data: []byte("{}")}, Created: 1, Updated: 2,
+	}
+	return &release.Wrapped{Key: k, KID: "target", Ciphertext: []byte("sealed"), Receipt: &release.Receipt{Leaf: []byte("leaf")}}, nil
+}
+
+// fakeAnswers signs with nothing.
+type fakeAnswers struct{}
+
+func (fakeAnswers) SignFor(host string, payload []byte) (string, error) {
+	return host + "|" + string(payload), nil
 }
 
 type fakeEnroll struct{ begun, finished int }
@@ -191,7 +216,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 	})
 	h.must(err)
 	h.config = Config{
-		Deployment: testDeployment, Hosts: []string{testHost}, Broker: h.broker, Keys: keys, Issuer: &fakeIssuer{}, Enroll: h.enroll,
+		Deployment: testDeployment, Hosts: []string{testHost}, Broker: h.broker, Tokens: &fakeTokens{}, Attested: h.attested, Answers: fakeAnswers{}, Keys: keys, Issuer: &fakeIssuer{}, Enroll: h.enroll,
 		Log: h.log, Objects: h.store, References: refs, Policies: fakePolicies{}, Identity: h.ids, Clock: sys, Recovery: sys, Record: record,
 		Attestation: h.attestation(),
 		Warnings:    func(context.Context) ([]string, error) { return []string{"simulation"}, nil },
@@ -214,8 +239,9 @@ func (h *harness) identity() *identity.Service {
 	h.must(err)
 	pinned, err := jose.NewKeys(&key.PublicKey)
 	h.must(err)
+	h.attest(key)
 	ids, err := identity.New(identity.Config{
-		Deployment: testDeployment, Objects: h.store, Signer: signer, Keys: pinned,
+		Deployment: testDeployment, Objects: h.store, Signer: signer, Keys: pinned, Attested: h.attested,
 		Resources: identity.Resources([]string{testHost}), Now: func() time.Time { return h.now },
 	})
 	h.must(err)
@@ -232,12 +258,29 @@ func (h *harness) must(err error) {
 // principal makes one and gives id and secret.
 func (h *harness) principal(name string, roles ...string) (id, secret string) {
 	h.t.Helper()
-	p, secret, err := identity.NewPrincipal(name, roles, h.now)
+	p, secret, err := identity.NewPrincipal(name, h.now)
 	h.must(err)
+	var list []identity.Assignment
+	for i, role := range roles {
+		list = append(list, identity.Assignment{ID: fmt.Sprintf("00000000-0000-4000-8000-%012x", i), Role: role, Scope: identity.Everywhere})
+	}
 	b, err := p.Encode()
 	h.must(err)
 	h.store.Docs[release.ObjectPrincipal+"/"+p.ID] = &release.Object{Kind: release.ObjectPrincipal, Name: p.ID, Generation: 1, Value: b}
+	h.assign(p.ID, list...)
 	return p.ID, secret
+}
+
+// assign replaces a principal's assignments, as another broker on the store would.
+func (h *harness) assign(id string, list ...identity.Assignment) {
+	h.t.Helper()
+	b, err := identity.EncodeAssignments(list)
+	h.must(err)
+	generation := int64(1)
+	if old := h.store.Docs[release.ObjectRoles+"/"+id]; old != nil {
+		generation = old.Generation + 1
+	}
+	h.store.Docs[release.ObjectRoles+"/"+id] = &release.Object{Kind: release.ObjectRoles, Name: id, Generation: generation, Value: b}
 }
 
 // token gives an access token of a principal with that role, "" for none.

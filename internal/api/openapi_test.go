@@ -114,11 +114,12 @@ func TestOpenAPISchemas(t *testing.T) {
 		"Machine": v1.Machine{}, "MachinePage": v1.MachinePage{}, "MachinePatch": v1.MachinePatch{}, "Entries": v1.Entries{}, "Proof": v1.Proof{},
 		"ReferenceSets": v1.ReferenceSets{}, "ReferenceSet": reference.Set{}, "ReferencePage": v1.ReferencePage{}, "Reference": v1.Reference{},
 		"ReferenceAdd": v1.ReferenceAdd{}, "ReferenceEntry": v1.ReferenceEntry{}, "ReferenceRetire": v1.ReferenceRetire{},
+		"AttestedRole": v1.AttestedRole{}, "AttestedRoleList": v1.AttestedRoleList{}, "AttestedRoleBody": v1.AttestedRoleBody{},
 		"Decision": v1.Decision{}, "DecisionPolicy": v1.Policy{}, "DrillBody": v1.DrillBody{}, "Ready": v1.Ready{}, "Discovery": v1.Discovery{},
 		"KeyBundle": apikeyvault.Bundle{}, "KeyItem": apikeyvault.Item{}, "KeyPage": apikeyvault.Page[apikeyvault.Item]{},
 		"SecretBundle": apikeyvault.SecretBundle{}, "SecretItem": apikeyvault.SecretItem{}, "SecretAttributes": apikeyvault.SecretAttributes{},
 		"SecretPage": apikeyvault.Page[apikeyvault.SecretItem]{}, "PublicJWK": apikeyvault.PublicJWK{},
-		"KeyOperationResult": apikeyvault.KeyOperationResult{}, "KeyVerifyResult": apikeyvault.KeyVerifyResult{}, "RandomBytes": apikeyvault.RandomBytes{},
+		"KeyReleaseResult": apikeyvault.Released{}, "KeyOperationResult": apikeyvault.KeyOperationResult{}, "KeyVerifyResult": apikeyvault.KeyVerifyResult{}, "RandomBytes": apikeyvault.RandomBytes{},
 		"KeyAttributes": apikeyvault.Attributes{}, "ReleasePolicy": apikeyvault.Policy{}, "Token": identity.Token{},
 		"AttestationDiscovery": attestation.Discovery{}, "AttestationKeys": jose.PublicKeySet{}, "AttestationKey": jose.PublicKey{}, "AttestationToken": attestation.Token{},
 	} {

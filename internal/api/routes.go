@@ -38,6 +38,7 @@ var publicRoutes = []string{
 	"POST /v1/challenge",
 	"POST /v1/enroll",
 	"POST /v1/release",
+	"POST /v1/token",
 	"POST /:deployment/oauth2/v2.0/token",
 	"POST /:deployment/oauth2/token",
 	"GET /.well-known/openid-configuration",
@@ -79,11 +80,13 @@ func (f *funnel) routes() []*route.Route {
 		rand.Read(f.PageKey[:])
 	}
 	out := v1.Routes(v1.Config{
-		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Enroll: f.Enroll, Log: f.Log,
+		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Tokens: f.Tokens, Attested: f.Attested, Enroll: f.Enroll, Log: f.Log,
 		Objects: f.Objects, References: f.References, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
 		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
 	})
-	out = append(out, apikeyvault.Routes(apikeyvault.Config{Service: f.Keys, PageKey: f.PageKey})...)
+	out = append(out, apikeyvault.Routes(apikeyvault.Config{
+		Service: f.Keys, Releaser: f.Broker, Answers: f.Answers, Metrics: f.Metrics, Now: f.Now, PageKey: f.PageKey,
+	})...)
 	out = append(out, attestation.Routes(f.Attestation)...)
 	for _, path := range []string{"/:deployment/oauth2/v2.0/token", "/:deployment/oauth2/token"} {
 		out = append(out, &route.Route{

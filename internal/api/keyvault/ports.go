@@ -6,6 +6,7 @@ package keyvault
 
 import (
 	"context"
+	"time"
 
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
@@ -28,6 +29,15 @@ type Service interface {
 
 // Config is what the door stands on; every field is required.
 type Config struct {
-	Service Service
-	PageKey [32]byte // MACs page tokens
+	Service  Service
+	Releaser Releaser
+	Answers  Answers
+	Metrics  Metrics
+	Now      func() time.Time
+	PageKey  [32]byte // MACs page tokens
+}
+
+// Metrics counts releases. Implemented by *telemetry.Metrics.
+type Metrics interface {
+	Release(door, reason string, took time.Duration)
 }

@@ -54,6 +54,9 @@ func Routes(c Config) []*route.Route {
 		}
 	}
 	out = append(out, change(http.MethodPost, "/rng", "rng", identity.Random, route.NoQueue, folded(shapeRandom(), d.random)))
+	for _, path := range []string{"/keys/:name/release", "/keys/:name/:version/release"} {
+		out = append(out, change(http.MethodPost, path, "keys/release", identity.KeysRelease, route.Deciding, folded(shapeRelease(), d.release)))
+	}
 	out = append(out, d.secretRoutes()...)
 	out = append(out, notOffered()...)
 	for _, r := range out {
@@ -95,7 +98,6 @@ func notOffered() []*route.Route {
 	for _, op := range []string{"backup", "rotate"} {
 		add(http.MethodPost, "keys/"+op, "/keys/:name/"+op)
 	}
-	add(http.MethodPost, "keys/release", "/keys/:name/release", "/keys/:name/:version/release")
 	return out
 }
 
