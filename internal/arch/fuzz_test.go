@@ -92,6 +92,8 @@ var parsers = map[string]string{
 	"release/keyvault/p256k.ParsePKCS8": "release/keyvault/p256k.FuzzParse",
 	"release/keyvault/p256k.ParseSEC1":  "release/keyvault/p256k.FuzzParse",
 	"release/keyvault.unseal":           "release/keyvault.FuzzUnseal",
+	"release/keyvault.parseBackup":      "release/keyvault.FuzzBackup",
+	"release/keyvault.openBackup":       "release/keyvault.FuzzBackup",
 	"release/wrap.ParseRecipient":       "release/wrap.FuzzParseRecipient",
 	"release/wrap.UnwrapKWP":            "release/wrap.FuzzUnwrapKWP",
 	"release/wrap.UnwrapKW":             "release/wrap.FuzzUnwrapKW",

@@ -124,8 +124,9 @@ func (s *Service) algorithmFor(ctx context.Context, row *Row, in Operation) (alg
 
 // legacy says whether a vault's weak algorithms are on.
 func (s *Service) legacy(ctx context.Context, vault string) (bool, error) {
-	if s.Legacy == nil {
-		return false, nil
+	if s.Legacy != nil {
+		return s.Legacy(ctx, vault)
 	}
-	return s.Legacy(ctx, vault)
+	v, err := s.Vault(ctx, vault)
+	return err == nil && v.LegacyAlgorithms, err
 }

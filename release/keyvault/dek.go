@@ -81,6 +81,9 @@ func (s *Service) dek(ctx context.Context, vault string, epoch int64) ([]byte, e
 // none yet, one is made, and store must put it into the transaction of the first
 // row; store is nil otherwise. The caller clears dek.
 func (s *Service) currentDEK(ctx context.Context, vault string) (dek []byte, store func(Tx) error, err error) {
+	if err := s.known(ctx, vault); err != nil { // no key is made for a vault that there is not
+		return nil, nil, err
+	}
 	dek, err = s.dek(ctx, vault, firstEpoch)
 	if !errors.Is(err, ErrNotFound) {
 		return dek, nil, err

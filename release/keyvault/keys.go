@@ -247,6 +247,9 @@ func (s *Service) previous(tx Tx, vault string, c Collection, name string) (*Row
 	if last.Deleted != 0 {
 		return nil, release.Refuse(release.ReasonDeleted, "%s %s is deleted: recover it, or purge it first", last.Collection, last.Name)
 	}
+	if last.Seq >= maxVersions {
+		return nil, release.Refuse(release.ReasonConflict, "%s %s has %d versions, the limit: make one of another name", last.Collection, last.Name, last.Seq)
+	}
 	return last, nil
 }
 

@@ -29,6 +29,9 @@ func missing(reason release.Reason, c Collection, ref release.KeyRef) error {
 
 // List gives the latest version of each object whose name sorts after `after`.
 func (s *Service) List(ctx context.Context, vault string, c Collection, after string, limit int) ([]*Row, error) {
+	if err := s.known(ctx, vault); err != nil {
+		return nil, err
+	}
 	rows, err := s.Store.Latest(ctx, vault, c, false, after, limit)
 	if err != nil {
 		return nil, err
@@ -37,13 +40,22 @@ func (s *Service) List(ctx context.Context, vault string, c Collection, after st
 }
 
 // Versions gives the versions of an object with Seq > after, oldest first; none when
-// there is no such object.
+// there is no such object, or it is deleted.
 func (s *Service) Versions(ctx context.Context, vault string, c Collection, name string, after int64, limit int) ([]*Row, error) {
+	if err := s.known(ctx, vault); err != nil {
+		return nil, err
+	}
 	rows, err := s.Store.Versions(ctx, vault, c, name, after, limit)
 	if err != nil {
 		return nil, err
 	}
-	return rows, s.genuineAll(ctx, rows)
+	if err := s.genuineAll(ctx, rows); err != nil {
+		return nil, err
+	}
+	if len(rows) > 0 && rows[0].Deleted != 0 {
+		return nil, nil
+	}
+	return rows, nil
 }
 
 // Find implements [release.Keys].

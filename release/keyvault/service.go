@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/openskr/openskr/release"
@@ -31,11 +32,14 @@ type Config struct {
 	// (release.ReasonRecoveryNotReady).
 	Ready func(ctx context.Context) error
 	Now   func() time.Time
+	// Clock refuses while the time of day is not believed (release.ReasonClockUntrusted):
+	// nothing is deleted or purged by such a time. Without it, it is believed.
+	Clock func() error
 	// Record makes the base of a record: caller, correlation and configuration as
 	// the door put them into ctx.
 	Record func(ctx context.Context, op string) *release.Record
-	// Legacy says whether the weak algorithms of a vault are on (its setting
-	// legacy_algorithms). Without it they are off.
+	// Legacy says whether the weak algorithms of a vault are on. Without it, the vault's
+	// setting says so.
 	Legacy func(ctx context.Context, vault string) (bool, error)
 	// Log takes the record of each private-key operation. Without one there is none.
 	Log release.Log
@@ -57,7 +61,8 @@ type Root interface {
 // *release.Error for everything a caller did wrong.
 type Service struct {
 	Config
-	deks deks
+	deks   deks
+	vaults sync.Map // names of vaults that were seen
 }
 
 var _ release.Keys = (*Service)(nil)

@@ -18,7 +18,7 @@ const (
 )
 
 func named(vault, name string) error {
-	if vault != DefaultVault {
+	if !ValidVault(vault) {
 		return release.Refuse(release.ReasonNotFound, "no vault %.64q", vault)
 	}
 	if !ValidName(name) {
