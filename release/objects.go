@@ -17,6 +17,11 @@ const (
 	ObjectAttestedRole = "attested-role"
 )
 
+// ObjectKinds lists them: whoever verifies a store reads them all.
+func ObjectKinds() []string {
+	return []string{ObjectMachine, ObjectPrincipal, ObjectSetting, ObjectReference, ObjectVault, ObjectRoles, ObjectAttestedRole}
+}
+
 // Object is a small document without secrets: an enrolled machine, a principal, a
 // setting. Its row carries a MAC over every field, so an edited one is refused.
 type Object struct {

@@ -89,6 +89,8 @@ const (
 	ReasonSecretDisabled    Reason = "secret_disabled"
 	ReasonSecretNotYetValid Reason = "secret_not_yet_valid"
 	ReasonSecretExpired     Reason = "secret_expired"
+
+	ReasonLastAdministrator Reason = "last_administrator" // nobody could give rights any more
 )
 
 // reasons is the closed list. Checks of package attest are reasons too.
@@ -111,8 +113,8 @@ var reasons = map[Reason]Class{
 	ReasonMachinePending: ClassForbidden, ReasonMachineDenied: ClassForbidden, ReasonMachineUnknown: ClassForbidden,
 	ReasonTPMRollback: ClassForbidden, ReasonEKNotTrusted: ClassForbidden, ReasonEnrollState: ClassForbidden,
 	ReasonClockUntrusted: ClassUnavailable, ReasonLogUnavailable: ClassUnavailable, ReasonIntegrity: ClassUnavailable,
-	ReasonRecoveryNotReady: ClassConflict,
-	ReasonDeleted:          ClassConflict, ReasonPurgeProtected: ClassForbidden, ReasonBackupInvalid: ClassBad,
+	ReasonRecoveryNotReady: ClassConflict, ReasonLastAdministrator: ClassConflict,
+	ReasonDeleted: ClassConflict, ReasonPurgeProtected: ClassForbidden, ReasonBackupInvalid: ClassBad,
 	ReasonTokenReplayed: ClassForbidden, ReasonTokenUnusable: ClassForbidden, ReasonNativeOnly: ClassForbidden,
 
 	Reason(attest.CheckInternal):         ClassForbidden,

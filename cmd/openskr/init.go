@@ -150,13 +150,17 @@ func pointers(list []string) []*string {
 	return out
 }
 
-func newAdministrator(now time.Time) (id, secret string, value []byte, err error) {
-	p, secret, err := identity.NewPrincipal("administrator", identity.AdministratorRoles(), now)
+func newAdministrator(now time.Time) (*deployment.Administrator, error) {
+	p, secret, roles, err := identity.NewAdministrator(now)
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
 	}
-	value, err = p.Encode()
-	return p.ID, secret, value, err
+	admin := &deployment.Administrator{ID: p.ID, Secret: secret}
+	if admin.Principal, err = p.Encode(); err != nil {
+		return nil, err
+	}
+	admin.Roles, err = identity.EncodeAssignments(roles)
+	return admin, err
 }
 
 func (a *app) tellInit(dir string, f initFlags, cfg *Config, r *deployment.Result) error {

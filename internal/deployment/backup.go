@@ -59,7 +59,7 @@ func (o *opened) verify(ctx context.Context) (*Report, error) {
 	if err := receipt.VerifyLog(copied(ctx, o.store), cp); err != nil {
 		return nil, err
 	}
-	for _, kind := range []string{release.ObjectMachine, release.ObjectPrincipal, release.ObjectSetting} {
+	for _, kind := range release.ObjectKinds() {
 		if err := o.verifyObjects(ctx, kind); err != nil {
 			return nil, err
 		}

@@ -34,8 +34,8 @@ type site struct {
 func options(base string) Options {
 	return Options{
 		Dir: filepath.Join(base, "data"), KEKPath: filepath.Join(base, "root.kek"), Hosts: []string{"broker.example:8443"},
-		Principal: func(time.Time) (string, string, []byte, error) {
-			return "admin-1", "s3cr3t-of-the-admin", []byte(`{"id":"admin-1"}`), nil
+		Principal: func(time.Time) (*Administrator, error) {
+			return &Administrator{ID: "admin-1", Secret: "s3cr3t-of-the-admin", Principal: []byte(`{"id":"admin-1"}`), Roles: []byte(`{"assignments":[]}`)}, nil
 		},
 		Now: clock, Binary: "test",
 	}
@@ -143,11 +143,14 @@ func TestInit(t *testing.T) {
 		}
 		kinds = append(kinds, rec.Kind+" "+rec.Operation)
 	}
-	if got, want := strings.Join(kinds, ", "), "genesis deployment/init, change principals/create, change recovery/drill, change recovery/drill"; got != want {
+	if got, want := strings.Join(kinds, ", "), "genesis deployment/init, change principals/create, change roles/assign, change recovery/drill, change recovery/drill"; got != want {
 		t.Errorf("records %s, want %s", got, want)
 	}
 	if p, err := o.log.Objects().Object(t.Context(), release.ObjectPrincipal, "admin-1"); err != nil || string(p.Value) != `{"id":"admin-1"}` {
 		t.Errorf("administrator: %v, %v", p, err)
+	}
+	if r, err := o.log.Objects().Object(t.Context(), release.ObjectRoles, "admin-1"); err != nil || string(r.Value) != `{"assignments":[]}` {
+		t.Errorf("its roles: %v, %v", r, err)
 	}
 	if err := o.Ready(t.Context()); err != nil {
 		t.Errorf("drilled by init, yet %v", err)
@@ -159,7 +162,7 @@ func TestInitAllOrNothing(t *testing.T) {
 	failing := errors.New("stop")
 	for name, change := range map[string]func(*Options){
 		"principal": func(o *Options) {
-			o.Principal = func(time.Time) (string, string, []byte, error) { return "", "", nil, failing }
+			o.Principal = func(time.Time) (*Administrator, error) { return nil, failing }
 		},
 		"finish":        func(o *Options) { o.Finish = func(string, *Result) error { return failing } },
 		"one recipient": func(o *Options) { o.RecoveryRecipients = []string{recipientX(t)} },

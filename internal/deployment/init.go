@@ -31,13 +31,19 @@ type Options struct {
 	// RecoveryRecipients are at least two age recipients (age1…) of the deployment
 	// key. None: two are made, given in the Result once and drilled here.
 	RecoveryRecipients []string
-	// Principal makes the first administrator: id, secret and the value of its object.
-	Principal func(now time.Time) (id, secret string, value []byte, err error)
+	// Principal makes the first administrator.
+	Principal func(now time.Time) (*Administrator, error)
 	// Finish, when set, writes what else belongs to the deployment: dir is the
 	// folder that becomes Dir if Finish succeeds. Its error undoes everything.
 	Finish func(dir string, r *Result) error
 	Binary string
 	Now    func() time.Time
+}
+
+// Administrator is a new principal: its id and secret, and the values of its objects.
+type Administrator struct {
+	ID, Secret       string
+	Principal, Roles []byte // of release.ObjectPrincipal and release.ObjectRoles
 }
 
 // Result is what Init made. Secrets in it are kept nowhere else.
@@ -239,15 +245,22 @@ func (d *Deployment) fingerprints() (map[string]string, error) {
 	return out, nil
 }
 
-func (o *opened) addAdmin(ctx context.Context, make func(time.Time) (string, string, []byte, error), now time.Time) (id, secret string, err error) {
-	id, secret, value, err := make(now)
+func (o *opened) addAdmin(ctx context.Context, make func(time.Time) (*Administrator, error), now time.Time) (id, secret string, err error) {
+	admin, err := make(now)
 	if err != nil {
 		return "", "", fmt.Errorf("administrator: %w", err)
 	}
-	rec := record("principals/create")
-	rec.Object = id
-	_, err = o.objects.ChangeObject(ctx, rec, release.ObjectPrincipal, id, func(*release.Object) ([]byte, error) { return value, nil })
-	return id, secret, err
+	for _, one := range []struct {
+		op, kind string
+		value    []byte
+	}{{"principals/create", release.ObjectPrincipal, admin.Principal}, {"roles/assign", release.ObjectRoles, admin.Roles}} {
+		rec := record(one.op)
+		rec.Object = admin.ID
+		if _, err := o.objects.ChangeObject(ctx, rec, one.kind, admin.ID, func(*release.Object) ([]byte, error) { return one.value, nil }); err != nil {
+			return "", "", err
+		}
+	}
+	return admin.ID, admin.Secret, nil
 }
 
 // selfDrill proves an identity made here in the same way as an operator does.

@@ -69,7 +69,7 @@ func TestFirstKeyNeedsADrill(t *testing.T) {
 	if st := status(t, o.Deployment); st.Drilled != start.Unix() {
 		t.Errorf("status after: %+v", st)
 	}
-	entries, err := o.log.Entries(t.Context(), 2, 1)
+	entries, err := o.log.Entries(t.Context(), 3, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestVerifyBackup(t *testing.T) {
 		"second":   WithIdentities(identity(t, s.result.RecoveryIdentities[1])),
 	} {
 		r, err := VerifyBackup(t.Context(), backup, opener, t.TempDir())
-		if err != nil || r.Keys != 3 || r.Versions != 4 || r.Entries != 8 || r.Deployment != s.result.ID {
+		if err != nil || r.Keys != 3 || r.Versions != 4 || r.Entries != 9 || r.Deployment != s.result.ID {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
@@ -242,7 +242,7 @@ func TestRestore(t *testing.T) {
 	to := site{base: s.base, dir: filepath.Join(s.base, "restored"), kek: filepath.Join(s.base, "new.kek")}
 	later := func() time.Time { return start.Add(time.Hour) }
 	r, err := Restore(t.Context(), backup, to.dir, WithIdentities(identity(t, s.result.RecoveryIdentities[1])), to.kek, later)
-	if err != nil || r.Keys != 3 || r.Versions != 4 || r.Entries != 9 {
+	if err != nil || r.Keys != 3 || r.Versions != 4 || r.Entries != 10 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	o := to.open(t) // with the new root key
@@ -270,7 +270,7 @@ func TestRestore(t *testing.T) {
 	if now, _ := json.Marshal(trust); string(now) != string(old) {
 		t.Error("agents would have to be told about the restoration")
 	}
-	entries, err := o.log.Entries(t.Context(), 8, 10)
+	entries, err := o.log.Entries(t.Context(), 9, 10)
 	if err != nil || len(entries) != 1 {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestRotate(t *testing.T) {
 	if o.LogVKeys[0] == s.result.Trust.Log.VKeys[0] {
 		t.Error("the old key of the log still signs")
 	}
-	if r, err := o.verify(t.Context()); err != nil || r.Entries != 4+3+9+3 {
+	if r, err := o.verify(t.Context()); err != nil || r.Entries != 5+3+9+3 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

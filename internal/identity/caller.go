@@ -49,18 +49,3 @@ func (c *Caller) May(a Action, scope string) bool {
 	}
 	return false
 }
-
-// allows says whether the assignment's role has the action, wherever that is.
-func (a Assignment) allows(action Action) bool {
-	r, ok := RoleNamed(a.Role)
-	return ok && slices.Contains(r.Actions, action)
-}
-
-// Assignment gives a principal a role at a scope and below.
-type Assignment struct {
-	ID      string `json:"id"` // UUID
-	Role    string `json:"role"`
-	Scope   string `json:"scope"`             // canonical, see Scope
-	Created int64  `json:"created,omitempty"` // Unix seconds
-	By      string `json:"by,omitempty"`      // id of who gave it
-}

@@ -8,10 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/openskr/openskr/release"
 )
 
 // Principal is the value of a release.ObjectPrincipal; its object's name is ID.
@@ -24,12 +25,20 @@ type Principal struct {
 	Name    string   `json:"name"` // for people
 	Salt    []byte   `json:"salt"` // 16 bytes; with Hash empty where the principal has no secret
 	Hash    []byte   `json:"secret_hash"`
-	Roles   []string `json:"roles"`
 	Enabled bool     `json:"enabled"`
 	Created int64    `json:"created"` // Unix seconds
+	// Deleted is when it was deleted, in Unix seconds: it proves nothing and its id is
+	// not given again.
+	Deleted int64 `json:"deleted,omitempty"`
 
 	Certificates []Certificate `json:"certificates,omitempty"`
 	Federated    []Federated   `json:"federated,omitempty"`
+
+	// Roles are those that versions before assignments had kept here; nothing reads
+	// them but Access.Adopt.
+	Roles []string `json:"roles,omitempty"`
+
+	generation int64 // of the object it was read from
 }
 
 const (
@@ -44,16 +53,37 @@ var (
 )
 
 // NewPrincipal makes a principal and its secret, which is nowhere kept.
-func NewPrincipal(name string, roles []string, now time.Time) (*Principal, string, error) {
-	secret := make([]byte, secretSize)
-	rand.Read(secret)
-	p := &Principal{ID: newUUID(), Name: name, Salt: make([]byte, saltSize), Roles: slices.Clone(roles), Enabled: true, Created: now.Unix()}
-	rand.Read(p.Salt)
-	p.Hash = hash(p.Salt, secret)
+func NewPrincipal(name string, now time.Time) (*Principal, string, error) {
+	p := &Principal{ID: newUUID(), Name: name, Enabled: true, Created: now.Unix()}
+	secret := p.newSecret()
 	if err := p.validate(); err != nil {
 		return nil, "", err
 	}
-	return p, b64.EncodeToString(secret), nil
+	return p, secret, nil
+}
+
+// NewAdministrator makes the first principal of a deployment, its secret, and its
+// rights: every one, at /.
+func NewAdministrator(now time.Time) (*Principal, string, []Assignment, error) {
+	p, secret, err := NewPrincipal("administrator", now)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	var list []Assignment
+	for _, role := range AdministratorRoles() {
+		list = append(list, Assignment{ID: newUUID(), Role: role, Scope: Everywhere, Created: now.Unix(), By: "init"})
+	}
+	return p, secret, list, nil
+}
+
+// newSecret replaces the principal's secret and gives the new one.
+func (p *Principal) newSecret() string {
+	secret := make([]byte, secretSize)
+	rand.Read(secret)
+	p.Salt = make([]byte, saltSize)
+	rand.Read(p.Salt)
+	p.Hash = hash(p.Salt, secret)
+	return b64.EncodeToString(secret)
 }
 
 // Encode gives the object's value.
@@ -79,6 +109,16 @@ func DecodePrincipal(id string, value []byte) (*Principal, error) {
 	return &p, nil
 }
 
+// readPrincipal reads an object, and notes its generation.
+func readPrincipal(o *release.Object) (*Principal, error) {
+	p, err := DecodePrincipal(o.Name, o.Value)
+	if err != nil {
+		return nil, release.Refuse(release.ReasonIntegrity, "%w", err)
+	}
+	p.generation = o.Generation
+	return p, nil
+}
+
 func (p *Principal) validate() error {
 	switch {
 	case !idForm.MatchString(p.ID):
@@ -91,10 +131,8 @@ func (p *Principal) validate() error {
 	if err := p.credentials(); err != nil {
 		return err
 	}
-	for _, r := range p.Roles {
-		if _, ok := RoleNamed(r); !ok {
-			return fmt.Errorf("principal: no role %.64q; see docs/wire/native.md for the list", r)
-		}
+	if p.Deleted != 0 && (p.Enabled || len(p.Hash)+len(p.Certificates)+len(p.Federated) != 0) {
+		return errors.New("principal: deleted, and can still be proven")
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package identity
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/openskr/openskr/release/keyvault"
+)
 
 // Everywhere is the scope of the deployment; it covers every other.
 const Everywhere = "/"
@@ -33,4 +37,19 @@ func Covers(scope, below string) bool {
 		return true
 	}
 	return strings.HasPrefix(below, scope+"/") && scope != ""
+}
+
+// ValidScope says whether s is a scope, in its one spelling.
+func ValidScope(s string) bool {
+	if s == Everywhere {
+		return true
+	}
+	parts := strings.Split(s, "/")
+	if len(parts) < 3 || len(parts) > 5 || parts[0] != "" || parts[1] != "vaults" || !keyvault.ValidVault(parts[2]) {
+		return false
+	}
+	if len(parts) > 3 && parts[3] != string(keyvault.Keys) && parts[3] != string(keyvault.Secrets) {
+		return false
+	}
+	return len(parts) < 5 || keyvault.ValidName(parts[4]) && parts[4] == strings.ToLower(parts[4])
 }

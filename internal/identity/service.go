@@ -87,9 +87,9 @@ func (s *Service) caller(ctx context.Context, who *subject) (*Caller, error) {
 	if p == nil || !p.Enabled {
 		return nil, release.Refuse(release.ReasonUnauthorized, "principal %.64q is gone or disabled", who.id)
 	}
-	c := &Caller{ID: p.ID, Name: p.Name}
-	for _, r := range p.Roles {
-		c.Assignments = append(c.Assignments, Assignment{Role: r, Scope: Everywhere})
+	c := &Caller{ID: p.ID, Name: p.Name, State: []release.ObjectState{{Kind: release.ObjectPrincipal, Name: p.ID, Generation: p.generation}}}
+	if err := s.entitle(ctx, c); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -123,9 +123,5 @@ func (s *Service) principal(ctx context.Context, id string) (*Principal, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := DecodePrincipal(id, o.Value)
-	if err != nil {
-		return nil, release.Refuse(release.ReasonIntegrity, "%w", err)
-	}
-	return p, nil
+	return readPrincipal(o)
 }
