@@ -122,6 +122,7 @@ func TestGoSign(t *testing.T) {
 		t.Run("P-384", curve(azkeys.CurveNameP384, azkeys.SignatureAlgorithmES384, h384[:]))
 		t.Run("P-521", curve(azkeys.CurveNameP521, azkeys.SignatureAlgorithmES512, h512[:]))
 	})
+	operation(t, compat.Go, "sign and verify, P-256K", curve(azkeys.CurveNameP256K, azkeys.SignatureAlgorithmES256K, h256[:]))
 }
 
 func TestGoRandom(t *testing.T) {

@@ -69,11 +69,11 @@ func Operations() []Group {
 
 func identities() Group {
 	return Group{"Identity", "Every client finds the token service by the 401 answer of the vault, and verifies that the vault's host belongs to the resource it names.", []Row{
-		row("service principal with a secret", no(Sidecar, AttestSKR)),
-		row("service principal with a certificate", no(Sidecar, AttestSKR)),
-		row("workload federation", no(Sidecar, AttestSKR)),
+		sdks("service principal with a secret"),
+		sdks("service principal with a certificate"),
+		sdks("workload federation"),
 		row("managed identity (IDENTITY_ENDPOINT)", no(CLI, Sidecar, AttestSKR)),
-		row("access token from elsewhere", no(JS, CLI)),
+		row("access token from elsewhere", no(CLI, AttestSKR)),
 		row("request without a role", refused("`Forbidden`, before anything is looked up: what exists is not told to who may not know it", Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
 	}}
 }
@@ -82,7 +82,7 @@ func keys() Group {
 	return Group{"Keys", "", []Row{
 		sdks("key create RSA"),
 		sdks("key create EC"),
-		row("key create oct", no(Sidecar, AttestSKR, CLI)),
+		sdks("key create oct"),
 		row("key types ending in -HSM", differs("accepted, and answered without the suffix: keys are held in software and are not called otherwise", Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
 		sdks("key create exportable with policy"),
 		row("key create exportable without policy", refused("as at Azure: `Exportable keys must have release policy`", Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
@@ -110,12 +110,12 @@ func operations() Group {
 	const weak = "RSA1_5 and CBC are padding oracles; a vault's `legacy_algorithms` allows them"
 	return Group{"Cryptographic operations", "", []Row{
 		sdks("encrypt and decrypt, RSA-OAEP"),
-		row("encrypt and decrypt, AES-GCM", no(CLI, Sidecar, AttestSKR)),
+		sdks("encrypt and decrypt, AES-GCM"),
 		row("wrap and unwrap, RSA-OAEP", no(CLI, Sidecar, AttestSKR)),
 		row("wrap and unwrap, AES-KW", no(CLI, Sidecar, AttestSKR)),
 		sdks("sign and verify, RSA"),
 		sdks("sign and verify, EC"),
-		row("sign and verify, P-256K", no(Sidecar, AttestSKR)),
+		sdks("sign and verify, P-256K"),
 		row("weak algorithms", refused(weak, Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
 	}}
 }

@@ -71,7 +71,8 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 func (b *Broker) init(ctx context.Context) error {
 	credential := b.Dir + ".admin.json"
 	out, err := exec.CommandContext(ctx, b.program, "init", "--json", "--data", b.Dir, "--admin-credential", credential, "--simulation",
-		"--listen", "127.0.0.1:"+b.Port, "--host", "localhost", "--host", "vault.localhost", "--host", strings.TrimPrefix(b.Vault, "https://")).Output()
+		"--listen", "127.0.0.1:"+b.Port, "--host", "localhost", "--host", "vault.localhost", "--host", "vault.azure.net.vault.localhost", "--host", strings.TrimPrefix(b.Vault, "https://"),
+		"--host", "kv1.vault.azure.net.vault.localhost").Output()
 	if err != nil {
 		return failed("openskr init", err)
 	}

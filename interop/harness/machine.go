@@ -11,24 +11,35 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
 )
 
-// Machine is a simulated SEV-SNP machine: `openskr simulate snp`, which the
-// broker believes since its deployment is a simulation.
+// Machine is the hardware of a simulated SEV-SNP machine (`openskr simulate`), which
+// the broker believes since its deployment is a simulation.
 type Machine struct {
 	socket string
 	child  *exec.Cmd
 	exited chan error
 }
 
-// StartMachine starts the hardware of one machine.
+// StartMachine starts the hardware of one machine that asks it directly.
 func (b *Broker) StartMachine(ctx context.Context) (*Machine, error) {
-	m := &Machine{socket: filepath.Join(filepath.Dir(b.Dir), "snp-"+rand.Text()[:6]), exited: make(chan error, 1)}
-	m.child = exec.Command(b.program, "simulate", "snp", "--seed", filepath.Join(b.Dir, "simulation.seed"), "--socket", m.socket)
+	return b.simulate(ctx, "snp")
+}
+
+// StartAzureMachine starts an Azure confidential machine whose vTPM is the software
+// TPM at a socket, and its metadata service.
+func (b *Broker) StartAzureMachine(ctx context.Context, tpm string) (*Machine, error) {
+	return b.simulate(ctx, "azure", "--tpm", tpm)
+}
+
+func (b *Broker) simulate(ctx context.Context, args ...string) (*Machine, error) {
+	m := &Machine{socket: filepath.Join(filepath.Dir(b.Dir), "sim-"+rand.Text()[:6]), exited: make(chan error, 1)}
+	m.child = exec.Command(b.program, append([]string{"simulate", "--seed", filepath.Join(b.Dir, "simulation.seed"), "--socket", m.socket}, args...)...)
 	m.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
 	m.child.Stderr = &stderr
@@ -92,4 +103,26 @@ func (m *Machine) Evidence(runtimeData []byte) (report, chainPEM []byte, err err
 		chainPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	}
 	return report, chainPEM, nil
+}
+
+// Certificates asks the metadata service of an Azure machine for the certificates
+// of its processor, in PEM (wire.md §5.5).
+func (m *Machine) Certificates(ctx context.Context) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", m.socket) }}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://imds/metadata/THIM/amd/certification", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Metadata", "true")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var answer struct{ VcekCert, CertificateChain string }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+		return nil, errors.Join(errors.New("metadata service: "+resp.Status), err)
+	}
+	return []byte(answer.VcekCert + answer.CertificateChain), nil
 }

@@ -65,3 +65,7 @@ await operation("sign and verify, EC", async () => {
   await signed(await client.createEcKey(fresh("ec"), { curve: "P-384" }), { ES384: "sha384" });
   await signed(await client.createEcKey(fresh("ec"), { curve: "P-521" }), { ES512: "sha512" });
 });
+
+await operation("sign and verify, P-256K", async () => {
+  await signed(await client.createEcKey(fresh("ec"), { curve: "P-256K" }), { ES256K: "sha256" });
+});

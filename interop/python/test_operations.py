@@ -54,3 +54,5 @@ class Operations(Case):
         with self.operation("sign and verify, EC"):
             for curve, n in {"P-256": "256", "P-384": "384", "P-521": "512"}.items():
                 self.signed(remote(CLIENT.create_ec_key(fresh("ec"), curve=curve)), {"ES" + n: hashes[n]})
+        with self.operation("sign and verify, P-256K"):
+            self.signed(remote(CLIENT.create_ec_key(fresh("ec"), curve="P-256K")), {"ES256K": "sha256"})
