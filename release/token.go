@@ -101,6 +101,9 @@ func (t *TokenBroker) Token(ctx context.Context, req Request) (*Released, error)
 	return t.answer(p, done, sealed)
 }
 
+// ParseVault gives the vault that a URL of this deployment names.
+func (t *TokenBroker) ParseVault(url string) (string, error) { return t.c.ParseVault(url) }
+
 func (t *TokenBroker) vault(rd *binding.RuntimeData) (string, KeyRef, error) {
 	vault, err := t.c.ParseVault(rd.Vault)
 	return rd.Vault, KeyRef{Vault: vault}, err

@@ -44,7 +44,7 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("%+v", scopes)
 	}
 	for body, want := range map[string]release.Reason{
-		strings.Replace(challengeBody, "release", "token", 1):       release.ReasonPurpose,
+		strings.Replace(challengeBody, "release", "token", 1):       release.ReasonBadRequest,
 		strings.Replace(challengeBody, "release", "", 1):            release.ReasonPurpose,
 		strings.Replace(challengeBody, testHost, "evil.example", 1): release.ReasonBadRequest,
 		strings.Replace(challengeBody, "disk", "../x", 1):           release.ReasonBadRequest,

@@ -19,6 +19,8 @@ type Config struct {
 	Issuer     Issuer
 	ParseKID   func(url string) (release.KeyRef, error)
 	Releaser   Releaser
+	Tokens     Tokens
+	Attested   AttestedRoles
 	Enroll     Enroll
 	Log        Log
 	Objects    release.Objects
@@ -53,6 +55,14 @@ type Issuer interface {
 // every outcome itself.
 type Releaser interface {
 	Release(ctx context.Context, req release.Request) (*release.Released, error)
+}
+
+// Tokens gives attested access tokens. Implemented by release.TokenBroker, which
+// records every outcome itself.
+type Tokens interface {
+	Token(ctx context.Context, req release.Request) (*release.Released, error)
+	// ParseVault gives the vault that a URL of this deployment names.
+	ParseVault(url string) (string, error)
 }
 
 // Enroll makes machines. Implemented by internal/enroll.

@@ -12,33 +12,51 @@ import (
 	"github.com/openskr/openskr/release"
 )
 
-// challenge issues a nonce for a key URL of this deployment, whether or not
-// there is such a key: it looks nothing up and keeps nothing.
+// challenge issues a nonce for a key or a vault of this deployment, whether or not
+// there is such a one: it looks nothing up and keeps nothing.
 func (d *door) challenge(_ context.Context, _ *route.Call, req *binding.ChallengeRequest) (any, error) {
-	if req.Purpose != binding.PurposeRelease {
-		return nil, release.Refuse(release.ReasonPurpose, "purpose %.32q, want %q", req.Purpose, binding.PurposeRelease)
+	url, err := d.named(req)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := d.ParseKID(req.Key); err != nil {
-		return nil, release.Refuse(release.ReasonBadRequest, "key %.256q: %w", req.Key, err)
-	}
-	nonce, expires, err := d.Issuer.Issue(release.Scope{Purpose: req.Purpose, Key: req.Key})
+	nonce, expires, err := d.Issuer.Issue(release.Scope{Purpose: req.Purpose, Key: url})
 	if err != nil {
 		return nil, err
 	}
 	return binding.Challenge{Nonce: nonce, Audience: d.Deployment, Expires: expires.Unix()}, nil
 }
 
+// named is the URL that a challenge is asked for: of a key for its release, of a
+// vault for a token.
+func (d *door) named(req *binding.ChallengeRequest) (url string, err error) {
+	other := req.Vault
+	switch req.Purpose {
+	case binding.PurposeRelease:
+		url = req.Key
+		_, err = d.ParseKID(url)
+	case binding.PurposeToken:
+		url, other = req.Vault, req.Key
+		_, err = d.Tokens.ParseVault(url)
+	default:
+		return "", release.Refuse(release.ReasonPurpose, "purpose %.32q, want %q or %q", req.Purpose, binding.PurposeRelease, binding.PurposeToken)
+	}
+	if err != nil {
+		return "", release.Refuse(release.ReasonBadRequest, "%.256q: %w", url, err)
+	}
+	if other != "" {
+		return "", release.Refuse(release.ReasonBadRequest, "a challenge names a key or a vault, as its purpose wants, not both")
+	}
+	return url, nil
+}
+
 // release hands the evidence to the broker, which records every outcome.
 func (d *door) release(ctx context.Context, c *route.Call, req *binding.ReleaseRequest) (any, error) {
-	typ, err := evidenceType(req.Evidence)
+	r, err := request(c, req)
 	if err != nil {
 		return nil, err
 	}
 	start := d.Now()
-	out, err := d.Releaser.Release(ctx, release.Request{
-		Door: release.DoorNative, Correlation: c.Correlation, Digest: c.Digest, Source: c.Source,
-		Evidence: attest.Evidence{Type: typ, Body: req.Evidence, RuntimeData: req.RuntimeData, Endorsements: req.Endorsements},
-	})
+	out, err := d.Releaser.Release(ctx, r)
 	took := d.Now().Sub(start)
 	if err != nil {
 		d.Metrics.Release(string(release.DoorNative), string(release.ReasonOf(err)), took)
@@ -46,6 +64,30 @@ func (d *door) release(ctx context.Context, c *route.Call, req *binding.ReleaseR
 	}
 	d.Metrics.Release(string(release.DoorNative), "", took)
 	return binding.ReleaseResponse{Response: out.Response}, nil
+}
+
+// token hands the evidence to the broker for an attested access token.
+func (d *door) token(ctx context.Context, c *route.Call, req *binding.ReleaseRequest) (any, error) {
+	r, err := request(c, req)
+	if err != nil {
+		return nil, err
+	}
+	out, err := d.Tokens.Token(ctx, r)
+	if err != nil {
+		return nil, route.Recorded(err)
+	}
+	return binding.ReleaseResponse{Response: out.Response}, nil
+}
+
+func request(c *route.Call, req *binding.ReleaseRequest) (release.Request, error) {
+	typ, err := evidenceType(req.Evidence)
+	if err != nil {
+		return release.Request{}, err
+	}
+	return release.Request{
+		Door: release.DoorNative, Correlation: c.Correlation, Digest: c.Digest, Source: c.Source,
+		Evidence: attest.Evidence{Type: typ, Body: req.Evidence, RuntimeData: req.RuntimeData, Endorsements: req.Endorsements},
+	}, nil
 }
 
 // evidenceType reads the member "type" and nothing else: the rest is its
