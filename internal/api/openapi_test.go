@@ -16,6 +16,7 @@ import (
 	"github.com/openskr/openskr/internal/api/attestation"
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/internal/api/tokens"
 	v1 "github.com/openskr/openskr/internal/api/v1"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/jose"
@@ -121,6 +122,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		"SecretPage": apikeyvault.Page[apikeyvault.SecretItem]{}, "PublicJWK": apikeyvault.PublicJWK{},
 		"KeyReleaseResult": apikeyvault.Released{}, "KeyOperationResult": apikeyvault.KeyOperationResult{}, "KeyVerifyResult": apikeyvault.KeyVerifyResult{}, "RandomBytes": apikeyvault.RandomBytes{},
 		"KeyAttributes": apikeyvault.Attributes{}, "ReleasePolicy": apikeyvault.Policy{}, "Token": identity.Token{},
+		"TokenDiscovery": tokens.Discovery{}, "TokenKeys": jose.ECKeySet{}, "TokenKey": jose.ECKey{}, "Subscriptions": tokens.Subscriptions{},
 		"AttestationDiscovery": attestation.Discovery{}, "AttestationKeys": jose.PublicKeySet{}, "AttestationKey": jose.PublicKey{}, "AttestationToken": attestation.Token{},
 	} {
 		s, ok := d.Components.Schemas[name]

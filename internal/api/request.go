@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"io"
 	"mime"
@@ -27,7 +28,7 @@ func (f *funnel) authenticate(req *http.Request, r *route.Route, c *route.Call) 
 			return throttled()
 		}
 		return nil
-	case route.Role, route.Anyone:
+	case route.Role, route.Anyone, route.Proven:
 	default:
 		return release.Refuse(release.ReasonInternal, "route %s says nobody may call it", r.Name)
 	}
@@ -50,10 +51,23 @@ func throttled() error {
 	return &release.Error{Reason: release.ReasonThrottled, Err: errors.New("rate of this source used up"), Retry: 1}
 }
 
+// principal proves who calls: by token, by the client certificate of the connection, or
+// by both, which must then agree.
 func (f *funnel) principal(req *http.Request) (*identity.Caller, error) {
-	token, err := bearer(req.Header.Values("Authorization"))
+	var chain []*x509.Certificate
+	if req.TLS != nil {
+		chain = req.TLS.PeerCertificates
+	}
+	headers := req.Header.Values("Authorization")
+	if len(chain) > 0 && len(headers) == 0 {
+		return f.Identity.AuthenticateCertificate(req.Context(), chain)
+	}
+	token, err := bearer(headers)
 	if err != nil {
 		return nil, err
+	}
+	if len(chain) > 0 {
+		return f.Identity.AuthenticateBoth(req.Context(), token, chain)
 	}
 	return f.Identity.Authenticate(req.Context(), token)
 }

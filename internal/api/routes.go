@@ -5,14 +5,13 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/openskr/openskr/internal/api/attestation"
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/internal/api/tokens"
 	v1 "github.com/openskr/openskr/internal/api/v1"
-	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/telemetry"
 	"github.com/openskr/openskr/release"
 )
@@ -24,7 +23,7 @@ var openAPI []byte
 
 // Operations of this package; those of the doors are named by them.
 const (
-	opToken   = "token"
+	opToken   = tokens.Operation
 	opUnknown = "unknown"
 )
 
@@ -41,6 +40,13 @@ var publicRoutes = []string{
 	"POST /v1/token",
 	"POST /:deployment/oauth2/v2.0/token",
 	"POST /:deployment/oauth2/token",
+	"POST /adfs/oauth2/token",
+	"GET /:deployment/v2.0/.well-known/openid-configuration",
+	"GET /:deployment/.well-known/openid-configuration",
+	"GET /adfs/.well-known/openid-configuration",
+	"GET /adfs/adfs/.well-known/openid-configuration",
+	"GET /:deployment/discovery/v2.0/keys",
+	"GET /adfs/discovery/keys",
 	"GET /.well-known/openid-configuration",
 	"GET /certs",
 	"POST /attest/SevSnpVm",
@@ -88,25 +94,7 @@ func (f *funnel) routes() []*route.Route {
 		Service: f.Keys, Releaser: f.Broker, Answers: f.Answers, Metrics: f.Metrics, Now: f.Now, PageKey: f.PageKey,
 	})...)
 	out = append(out, attestation.Routes(f.Attestation)...)
-	for _, path := range []string{"/:deployment/oauth2/v2.0/token", "/:deployment/oauth2/token"} {
-		out = append(out, &route.Route{
-			Method: http.MethodPost, Path: path, Name: opToken, Door: release.DoorNative, Access: route.Public, Cost: 5,
-			Body: route.Form, Limit: identity.MaxForm, Do: f.token,
-		})
-	}
-	return out
-}
-
-// token is the built-in token service.
-func (f *funnel) token(ctx context.Context, c *route.Call) (any, error) {
-	if c.Params["deployment"] != f.Deployment {
-		return nil, release.Refuse(release.ReasonNotFound, "no tenant %.64q here", c.Params["deployment"])
-	}
-	form, err := identity.ParseForm(c.Body)
-	if err != nil {
-		return nil, err
-	}
-	return f.Identity.Token(ctx, form)
+	return append(out, tokens.Routes(tokens.Config{Deployment: f.Deployment, Service: f.Identity})...)
 }
 
 // refusing makes a route for any principal that does nothing.
@@ -119,8 +107,8 @@ func refusing(op string, reason release.Reason, text string) *route.Route {
 
 // Names are the closed lists that the labels of the API's metrics come from.
 func Names() telemetry.Names {
-	n := telemetry.Names{Doors: []string{string(release.DoorNative), string(release.DoorKeyVault)}, Routes: []string{opToken, opUnknown}}
-	for _, r := range slices.Concat(v1.Routes(v1.Config{}), apikeyvault.Routes(apikeyvault.Config{}), attestation.Routes(nil)) {
+	n := telemetry.Names{Doors: []string{string(release.DoorNative), string(release.DoorKeyVault)}, Routes: []string{opUnknown}}
+	for _, r := range slices.Concat(v1.Routes(v1.Config{}), apikeyvault.Routes(apikeyvault.Config{}), attestation.Routes(nil), tokens.Routes(tokens.Config{})) {
 		n.Routes = append(n.Routes, r.Name)
 	}
 	for r := range release.Reasons() {

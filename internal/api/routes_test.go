@@ -97,6 +97,8 @@ func TestMatrix(t *testing.T) {
 			switch {
 			case r.Access == route.Anyone:
 				h.want(name, w, http.StatusForbidden, release.ReasonNotOffered)
+			case r.Access == route.Proven: // whatever the role
+				h.want(name, w, http.StatusBadRequest, release.ReasonBadRequest)
 			case allowed:
 				if _, reason := h.refusal(w); reason == string(release.ReasonForbidden) {
 					t.Errorf("%s: refused", name)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -32,6 +33,12 @@ type Config struct {
 	// token may be asked for. A token relayed by a foreign vault that advertises
 	// our authority but its own resource is so never issued.
 	Resources []string
+	// KeySet gives the published JWK set of an external issuer, and when it was
+	// fetched. nil: issuers come with a set of their own.
+	KeySet func(ctx context.Context, issuer string) (set []byte, fetched time.Time, err error)
+	// List lists principals, to find the one of a client certificate. nil: no client
+	// certificate proves anybody.
+	List func(ctx context.Context, kind, after string, limit int) ([]*release.Object, error)
 	// Attested authenticates machines with an attested token. nil: there are none.
 	Attested *Attested
 	Now       func() time.Time
@@ -48,14 +55,19 @@ type Signer interface {
 }
 
 // Service issues tokens and authenticates them. Safe for concurrent use.
-type Service struct{ c Config }
+type Service struct {
+	c     Config
+	trust atomic.Pointer[trust]
+	used  used
+}
 
 // New checks that nothing is missing.
 func New(c Config) (*Service, error) {
 	if c.Deployment == "" || c.Objects == nil || c.Signer == nil || len(c.Keys) == 0 || c.Now == nil {
 		return nil, errors.New("identity: a part of the service is missing")
 	}
-	return &Service{c}, nil
+	s := &Service{c: c, used: used{ends: map[[32]byte]int64{}}}
+	return s, s.Use(Trust{})
 }
 
 // Issuer is the iss of tokens. It names the deployment, not a host, so that
@@ -84,13 +96,19 @@ func (s *Service) caller(ctx context.Context, who *subject) (*Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p == nil || !p.Enabled {
+	switch {
+	case p == nil && who.external: // nobody here but its issuer knows it
+		p = &Principal{ID: who.id, Name: who.name}
+	case p == nil || !p.Enabled:
 		return nil, release.Refuse(release.ReasonUnauthorized, "principal %.64q is gone or disabled", who.id)
+	case who.holds != nil && !who.holds(p):
+		return nil, release.Refuse(release.ReasonUnauthorized, "the credential is no longer one of principal %.64q", who.id)
 	}
 	c := &Caller{ID: p.ID, Name: p.Name, State: []release.ObjectState{{Kind: release.ObjectPrincipal, Name: p.ID, Generation: p.generation}}}
 	if err := s.entitle(ctx, c); err != nil {
 		return nil, err
 	}
+	c.Assignments = append(c.Assignments, who.assigned...)
 	return c, nil
 }
 
@@ -98,7 +116,7 @@ func (s *Service) caller(ctx context.Context, who *subject) (*Caller, error) {
 func (s *Service) issue(p *Principal) (string, error) {
 	now := s.c.Now()
 	payload, err := json.Marshal(jose.Claims{
-		Issuer: s.Issuer(), Audience: s.c.Deployment, Subject: p.ID, AppID: p.ID, Tenant: s.c.Deployment,
+		Issuer: s.Issuer(), Audience: s.c.Deployment, Subject: p.ID, AppID: p.ID, ObjectID: p.ID, Tenant: s.c.Deployment,
 		ID: rand.Text(), Issued: now.Unix(), Before: now.Unix(), Expires: now.Add(TokenLife).Unix(),
 	})
 	if err != nil {

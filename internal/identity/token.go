@@ -2,20 +2,25 @@ package identity
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/openskr/openskr/internal/jose"
 	"github.com/openskr/openskr/release"
 )
 
-// MaxForm bounds a token request in bytes.
-const MaxForm = 8 << 10
+// MaxForm bounds a token request in bytes: an assertion may carry its certificates.
+const MaxForm = 24 << 10
 
 // TokenRequest is a client credentials request (RFC 6749 §4.4).
 type TokenRequest struct {
 	GrantType, ClientID, ClientSecret string
+	Assertion                         string // client_assertion, a JWT, in place of the secret
 	Resource                          string // scope without /.default, or resource; "" when neither was given
+	Authority                         string // https://host[:port] that the request came to; set by the door
 }
 
 // Token answers it.
@@ -47,17 +52,43 @@ func ParseForm(body []byte) (*TokenRequest, error) {
 	if scope != "" && resource != "" {
 		return nil, release.Refuse(release.ReasonBadRequest, "token form: scope and resource together")
 	}
-	// Clients make the scope from the resource: "<resource>/.default", and some
-	// resources end with a slash already.
-	scope = strings.TrimSuffix(scope, "/.default")
+	if scope, err = oneScope(scope); err != nil {
+		return nil, err
+	}
+	secret, assertion, kind := form.Get("client_secret"), form.Get("client_assertion"), form.Get("client_assertion_type")
+	switch {
+	case assertion != "" && secret != "":
+		return nil, release.Refuse(release.ReasonBadRequest, "token form: client_secret and client_assertion together")
+	case (assertion != "") != (kind == AssertionType):
+		return nil, release.Refuse(release.ReasonBadRequest, "token form: client_assertion goes with client_assertion_type %s", AssertionType)
+	}
 	return &TokenRequest{
-		GrantType: form.Get("grant_type"), ClientID: form.Get("client_id"), ClientSecret: form.Get("client_secret"),
+		GrantType: form.Get("grant_type"), ClientID: form.Get("client_id"), ClientSecret: secret, Assertion: assertion,
 		Resource: strings.TrimSuffix(scope+resource, "/"),
 	}, nil
 }
 
+// oneScope gives the resource that a scope is of. Clients make the scope from the
+// resource: "<resource>/.default", and some resources end with a slash already. MSAL
+// adds scopes of OpenID Connect, which mean nothing without a user.
+func oneScope(scope string) (string, error) {
+	out := ""
+	for s := range strings.FieldsSeq(scope) {
+		switch s {
+		case "openid", "profile", "offline_access":
+			continue
+		}
+		if out != "" {
+			return "", release.Refuse(release.ReasonBadRequest, "token form: more than one scope")
+		}
+		out = s
+	}
+	return strings.TrimSuffix(out, "/.default"), nil
+}
+
 // Token issues an access token. Unknown principal, disabled principal and wrong
-// secret are one answer after the same work. Errors are *release.Error.
+// secret are one answer after the same work, and so is a wrong assertion. Errors are
+// *release.Error.
 func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
 	if r.GrantType != "client_credentials" {
 		return nil, release.Refuse(release.ReasonBadRequest, "grant_type %.32q: only client_credentials", r.GrantType)
@@ -69,9 +100,11 @@ func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	secret, bad := b64.DecodeString(r.ClientSecret)
-	if proven := p.proves(secret); !proven || bad != nil || !p.Enabled {
-		return nil, release.Refuse(release.ReasonUnauthorized, "client %.64q: unknown, disabled or wrong secret", r.ClientID)
+	if err := s.proven(ctx, r, p); err != nil || !p.Enabled {
+		if release.ReasonOf(err) == release.ReasonOverloaded {
+			return nil, err
+		}
+		return nil, release.Refuse(release.ReasonUnauthorized, "client %.64q: unknown, disabled or not proven (%w)", r.ClientID, err)
 	}
 	access, err := s.issue(p)
 	if err != nil {
@@ -79,6 +112,24 @@ func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
 	}
 	life := int64(TokenLife.Seconds())
 	return &Token{Type: "Bearer", Expires: life, ExtExpires: life, Access: access}, nil
+}
+
+// proven judges the credential of a token request for p, nil when there is none.
+func (s *Service) proven(ctx context.Context, r *TokenRequest, p *Principal) error {
+	if r.Assertion == "" {
+		secret, bad := b64.DecodeString(r.ClientSecret)
+		if ok := p.proves(secret); !ok || bad != nil {
+			return errors.New("wrong secret")
+		}
+		return nil
+	}
+	if p == nil {
+		return errors.New("unknown")
+	}
+	if err := s.asserted(ctx, r, p); err != nil {
+		return fmt.Errorf("client assertion: %w", err)
+	}
+	return nil
 }
 
 // Resources gives what a client asks a token for when it talks to one of hosts
@@ -107,3 +158,6 @@ func Parent(host string) string {
 	_, rest, _ := strings.Cut(host, ".")
 	return rest
 }
+
+// KeySet is the published form of the keys that access tokens are verified with.
+func (s *Service) KeySet() (*jose.ECKeySet, error) { return s.c.Keys.Publish() }

@@ -24,6 +24,8 @@ const (
 	Role
 	// Anyone routes need a principal, whatever its roles: they do nothing.
 	Anyone
+	// Proven routes need a principal, whatever its roles: they tell nothing of the deployment.
+	Proven
 )
 
 // Body says what a request carries.
