@@ -14,12 +14,13 @@ import (
 
 // Azure's clients for JavaScript, each file of tests a process of its own.
 func TestJavaScript(t *testing.T) {
-	link(t, filepath.Join(install(t, "js"), "node_modules"), "js/node_modules")
+	js := install(t, "js")
+	link(t, filepath.Join(js, "node_modules"), "js/node_modules")
 	files, err := filepath.Glob("js/*.test.mjs")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no tests", err)
 	}
-	runClient(t, "node", append([]string{"--test"}, files...)...)
+	runClient(t, filepath.Join(js, "bin/node"), append([]string{"--test"}, files...)...)
 }
 
 // Azure's SDK for Python.

