@@ -15,10 +15,10 @@ import (
 	"github.com/openskr/openskr/release/wrap"
 )
 
-// Released is a key that was released to this machine, with its proof.
+// Released is a key that was released to this machine, or a token, with its proof.
 type Released struct {
-	Material *Secret // raw bytes of an oct key, PKCS#8 DER of another; close it
-	KID      string  // URL with version
+	Material *Secret // raw bytes of an oct key, PKCS#8 DER of another, or a token; close it
+	KID      string  // URL with version, of a token that of its vault
 	Record   *receipt.Record
 	Receipt  *receipt.Receipt
 }
@@ -34,22 +34,51 @@ func (a *Agent) Key(ctx context.Context, keyURL string) (*Released, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.ask(ctx, &errand{purpose: binding.PurposeRelease, path: "/v1/release", key: ref})
+}
+
+// Token asks for an attested access token for the vault at vaultURL, https://HOST[:PORT]:
+// a bearer token that reads there for a quarter of an hour, as far as the broker's
+// attested roles allow this machine. Its bytes are Material; KID is the vault. Errors
+// are those of [Agent.Key].
+func (a *Agent) Token(ctx context.Context, vaultURL string) (*Released, error) {
+	if err := checkVaultURL(vaultURL); err != nil {
+		return nil, err
+	}
+	return a.ask(ctx, &errand{purpose: binding.PurposeToken, path: "/v1/token", vault: vaultURL})
+}
+
+// errand is what this machine proves itself for: a key, or a token for a vault.
+type errand struct {
+	purpose, path string
+	key           *keyRef // nil of a token
+	vault         string  // URL, of a token
+}
+
+func (e *errand) keyURL() string {
+	if e.key == nil {
+		return ""
+	}
+	return e.key.url
+}
+
+func (a *Agent) ask(ctx context.Context, on *errand) (*Released, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	a.checkClock()
 	if tpm, ok := a.enrols(); ok {
-		return a.certified(ctx, ref, tpm)
+		return a.certified(ctx, on, tpm)
 	}
-	return a.release(ctx, ref, nil)
+	return a.release(ctx, on, nil)
 }
 
 // certified asks with the TPM's AK certificate.
-func (a *Agent) certified(ctx context.Context, ref *keyRef, tpm *guest.TPM) (*Released, error) {
+func (a *Agent) certified(ctx context.Context, on *errand, tpm *guest.TPM) (*Released, error) {
 	cert, fresh, err := a.certificate(ctx, tpm)
 	if err != nil {
 		return nil, err
 	}
-	out, err := a.release(ctx, ref, akCertificate(cert))
+	out, err := a.release(ctx, on, akCertificate(cert))
 	if fresh || !certificateRefused(err) {
 		return out, err
 	}
@@ -57,7 +86,7 @@ func (a *Agent) certified(ctx context.Context, ref *keyRef, tpm *guest.TPM) (*Re
 	if cert, err = a.renew(ctx, tpm); err != nil {
 		return nil, err
 	}
-	return a.release(ctx, ref, akCertificate(cert))
+	return a.release(ctx, on, akCertificate(cert))
 }
 
 func akCertificate(der []byte) []attest.Endorsement {
@@ -71,9 +100,9 @@ func certificateRefused(err error) bool {
 }
 
 // release asks the brokers; more are endorsements besides those of the hardware.
-func (a *Agent) release(ctx context.Context, ref *keyRef, more []attest.Endorsement) (out *Released, err error) {
+func (a *Agent) release(ctx context.Context, on *errand, more []attest.Endorsement) (out *Released, err error) {
 	err = a.anyBroker(ctx, func(ctx context.Context, broker string) (err error) {
-		out, err = a.exchange(ctx, broker, ref, more)
+		out, err = a.exchange(ctx, broker, on, more)
 		return err
 	})
 	if err != nil {
@@ -84,14 +113,14 @@ func (a *Agent) release(ctx context.Context, ref *keyRef, more []attest.Endorsem
 
 // exchange is one attempt at one broker: every attempt takes a new challenge and
 // a new recipient key.
-func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, more []attest.Endorsement) (out *Released, err error) {
+func (a *Agent) exchange(ctx context.Context, broker string, on *errand, more []attest.Endorsement) (out *Released, err error) {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for another request of this program: %w", ctx.Err())
 	}
-	req, err := strict.Marshal(binding.ChallengeRequest{Purpose: binding.PurposeRelease, Key: ref.url})
+	req, err := strict.Marshal(binding.ChallengeRequest{Purpose: on.purpose, Key: on.keyURL(), Vault: on.vault})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +131,7 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, more [
 	if c.Audience != a.cfg.Trust.Deployment {
 		return nil, invalid("audience", "the challenge is for deployment %.64q, agent.json names %q", c.Audience, a.cfg.Trust.Deployment)
 	}
-	r, ev, err := a.attest(ctx, ref, c.Nonce)
+	r, ev, err := a.attest(ctx, on, c.Nonce)
 	if err != nil {
 		return nil, err
 	}
@@ -122,10 +151,10 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, more [
 		return nil, err
 	}
 	var rsp binding.ReleaseResponse
-	if err := a.post(ctx, broker, "/v1/release", body, &rsp); err != nil {
+	if err := a.post(ctx, broker, on.path, body, &rsp); err != nil {
 		return nil, err
 	}
-	q := &asked{key: ref, body: body, nonce: c.Nonce, recipient: thumb.Thumbprint(), enc: algorithm(a.cfg.Recipient)}
+	q := &asked{errand: on, body: body, nonce: c.Nonce, recipient: thumb.Thumbprint(), enc: algorithm(a.cfg.Recipient)}
 	answer, rec, err := a.verifyResponse(rsp.Response, q)
 	if err != nil {
 		return nil, err
@@ -139,14 +168,14 @@ func (a *Agent) exchange(ctx context.Context, broker string, ref *keyRef, more [
 
 // attest makes recipient, runtime data and evidence, again when a PCR changed
 // meanwhile. The nonce has not been sent back yet, so it is still good.
-func (a *Agent) attest(ctx context.Context, ref *keyRef, nonce []byte) (r Recipient, ev attest.Evidence, err error) {
+func (a *Agent) attest(ctx context.Context, on *errand, nonce []byte) (r Recipient, ev attest.Evidence, err error) {
 	for range pcrTries {
 		if r, err = a.device.NewRecipient(ctx, a.cfg.Recipient); err != nil {
 			return nil, ev, err
 		}
 		data := binding.RuntimeData{
 			Keys: []jsontext.Value{r.JWK()}, Nonce: nonce, Audience: a.cfg.Trust.Deployment,
-			Purpose: binding.PurposeRelease, Key: ref.url, Enc: algorithm(a.cfg.Recipient),
+			Purpose: on.purpose, Key: on.keyURL(), Vault: on.vault, Enc: algorithm(a.cfg.Recipient),
 		}
 		var doc []byte
 		if doc, err = data.Encode(); err == nil {

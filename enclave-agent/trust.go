@@ -109,6 +109,15 @@ var (
 	keyVersion = regexp.MustCompile(`^[0-9a-f]{32}$`)
 )
 
+// checkVaultURL refuses what is not https://HOST[:PORT]. Errors wrap [ErrConfig].
+func checkVaultURL(s string) error {
+	host, ok := strings.CutPrefix(s, "https://")
+	if u, err := url.Parse(s); !ok || err != nil || u.Host == "" || u.Host != host || u.User != nil {
+		return fmt.Errorf("%w: vault %.256q: want https://HOST, without a path", ErrConfig, s)
+	}
+	return nil
+}
+
 // parseKeyURL reads a key URL in its one spelling. Errors wrap [ErrConfig].
 func parseKeyURL(s string) (*keyRef, error) {
 	bad := fmt.Errorf("%w: key %.256q: want https://host/keys/name or https://host/keys/name/version", ErrConfig, s)

@@ -15,8 +15,8 @@ import (
 
 // asked is what this agent sent, which the answer must be about.
 type asked struct {
-	key       *keyRef
-	body      []byte // of the release request
+	*errand
+	body      []byte // of the request
 	nonce     []byte
 	recipient [32]byte // thumbprint
 	enc       string
@@ -63,33 +63,50 @@ func (a *Agent) verifyReceipt(r *receipt.Receipt) (*receipt.Record, error) {
 	return nil, invalid("receipt", "%w", errors.Join(failed...))
 }
 
-// matches compares answer, record and question, member by member.
-func (a *Agent) matches(r *receipt.Response, rec *receipt.Record, q *asked) error {
+// holding is one comparison by name.
+type holding struct {
+	check string
+	holds bool
+}
+
+// particulars are what is asked of a key, or of a token, alone.
+func (q *asked) particulars(r *receipt.Response, rec *receipt.Record) []holding {
+	if q.key == nil {
+		return []holding{
+			{"kind", rec.Kind == receipt.KindToken},
+			{"vault", r.KID == q.vault && rec.Vault != ""},
+			{"object", rec.Object == "" && rec.ObjectID == "" && rec.Version == ""},
+			{"policy", rec.Policy == r.Policy && rec.Policy == receipt.Digest{}},
+		}
+	}
 	kid, err := parseKeyURL(r.KID)
 	if err != nil {
-		return invalid("kid", "%.256q is no key URL", r.KID)
+		return []holding{{"kid", false}}
 	}
-	for _, c := range []struct {
-		check string
-		holds bool
-	}{
+	return []holding{
 		{"kind", rec.Kind == receipt.KindRelease},
-		{"decision", rec.Decision == receipt.Allow && rec.Reason == ""},
-		{"deployment", rec.Deployment == a.cfg.Trust.Deployment},
-		{"door", rec.Door == "native"},
-		{"record_request", rec.Request == r.Request},
-		{"nonce", rec.Nonce == receipt.Digest(sha256.Sum256(q.nonce))},
-		{"recipient", rec.Recipient == receipt.Digest(q.recipient)},
 		{"host", kid.host == q.key.host},
 		{"name", kid.name == q.key.name},
 		{"object", rec.Object == q.key.name},
 		{"version", kid.version != "" && (q.key.version == "" || kid.version == q.key.version)},
 		{"record_version", rec.Version == kid.version},
 		{"policy", rec.Policy == r.Policy && rec.Policy != receipt.Digest{}},
+	}
+}
+
+// matches compares answer, record and question, member by member.
+func (a *Agent) matches(r *receipt.Response, rec *receipt.Record, q *asked) error {
+	for _, c := range append(q.particulars(r, rec), []holding{
+		{"decision", rec.Decision == receipt.Allow && rec.Reason == ""},
+		{"deployment", rec.Deployment == a.cfg.Trust.Deployment},
+		{"door", rec.Door == "native"},
+		{"record_request", rec.Request == r.Request},
+		{"nonce", rec.Nonce == receipt.Digest(sha256.Sum256(q.nonce))},
+		{"recipient", rec.Recipient == receipt.Digest(q.recipient)},
 		{"time", rec.Time == r.Time},
 		{"enc", r.Enc == q.enc},
 		{"record_enc", rec.Enc == q.enc},
-	} {
+	}...) {
 		if !c.holds {
 			return invalid(c.check, "the answer or its log record is not about what was asked")
 		}

@@ -37,7 +37,7 @@ func (p *program) enroll(ctx context.Context) error {
 type released struct {
 	KID      string    `json:"kid"`
 	LogIndex int64     `json:"log_index"`
-	Policy   string    `json:"policy"`
+	Policy   string    `json:"policy,omitempty"` // of a key
 	Decided  time.Time `json:"decided"`
 	Machine  string    `json:"machine,omitempty"`
 	Written  string    `json:"written"`
@@ -45,8 +45,13 @@ type released struct {
 
 func (p *program) released(r *agent.Released, written string) error {
 	out := released{
-		KID: r.KID, LogIndex: r.Receipt.Index, Policy: r.Record.Policy.String(),
-		Decided: time.UnixMilli(r.Record.Time).UTC(), Written: written,
+		KID: r.KID, LogIndex: r.Receipt.Index, Decided: time.UnixMilli(r.Record.Time).UTC(), Written: written,
+	}
+	what := r.KID
+	if r.Record.Version == "" {
+		what = "token for " + r.KID
+	} else {
+		out.Policy = r.Record.Policy.String()
 	}
 	if r.Record.Caller != nil {
 		out.Machine = r.Record.Caller.ID
@@ -54,7 +59,7 @@ func (p *program) released(r *agent.Released, written string) error {
 	if p.fd == 1 { // standard output holds the key
 		return nil
 	}
-	return p.print(out, "%s released to %s (log entry %d)\n", r.KID, written, r.Receipt.Index)
+	return p.print(out, "%s released to %s (log entry %d)\n", what, written, r.Receipt.Index)
 }
 
 func (p *program) keyGet(ctx context.Context) error {
@@ -72,6 +77,30 @@ func (p *program) keyGet(ctx context.Context) error {
 				return err
 			}
 			return p.released(r, fmt.Sprintf("file descriptor %d", p.fd))
+		}
+		if err := agent.WriteFile(p.out, r.Material.Bytes()); err != nil {
+			return err
+		}
+		return p.released(r, p.out)
+	})
+}
+
+// token prints, or writes, an attested access token.
+func (p *program) token(ctx context.Context) error {
+	return p.with(ctx, func(a *agent.Agent) (err error) {
+		if p.out != "" {
+			if err := agent.CheckFile(p.out); err != nil {
+				return err
+			}
+		}
+		r, err := a.Token(ctx, p.url)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.Material.Close()) }()
+		if p.out == "" {
+			_, err := fmt.Fprintf(p.stdout, "%s\n", r.Material.Bytes())
+			return err
 		}
 		if err := agent.WriteFile(p.out, r.Material.Bytes()); err != nil {
 			return err

@@ -54,7 +54,7 @@ func (p *program) notice(text string) { fmt.Fprintf(p.stderr, "openskr-agent: no
 // commands in the order of the help text.
 func (p *program) commands() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"enroll": p.enroll, "key get": p.keyGet, "decrypt": p.decrypt, "evidence": p.evidence,
+		"enroll": p.enroll, "key get": p.keyGet, "token": p.token, "decrypt": p.decrypt, "evidence": p.evidence,
 		"platform": p.detect, "version": p.version,
 	}
 }

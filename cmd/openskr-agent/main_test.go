@@ -68,6 +68,7 @@ func setup(env *testscript.Env, tpm *swtpm.TPM) error {
 	env.Setenv("SNP", hardware)
 	env.Setenv("CONFIG", b.TrustFile(t))
 	env.Setenv("KEY", agenttest.KeyURL)
+	env.Setenv("VAULT", agenttest.VaultURL)
 	env.Setenv("VERSION", agenttest.Version)
 	return os.WriteFile(filepath.Join(env.WorkDir, "material"), b.Material, 0o600)
 }

@@ -23,6 +23,8 @@ Usage:
   openskr-agent key get URL --fd N             get a key into an open file descriptor
   openskr-agent decrypt FILE [--out FILE] [--key URL]
                                                decrypt a file made by openskr encrypt; FILE.skr becomes FILE
+  openskr-agent token URL [--out FILE]         get an access token for the vault at URL, which reads there for 15
+                                               minutes; printed, or into a new file, mode 0600
   openskr-agent evidence [--runtime-data FILE] print evidence of this machine, for openskr evidence verify
   openskr-agent version
 
@@ -66,8 +68,8 @@ type options struct {
 
 // only says which options belong to which command; the others belong to all.
 var only = map[string][]string{
-	"out": {"key get", "decrypt"}, "fd": {"key get"}, "key": {"decrypt"}, "runtime-data": {"evidence"},
-	"platform": {"enroll", "key get", "decrypt", "evidence"}, "simulator": {"enroll", "key get", "decrypt", "evidence"},
+	"out": {"key get", "decrypt", "token"}, "fd": {"key get"}, "key": {"decrypt"}, "runtime-data": {"evidence"},
+	"platform": {"enroll", "key get", "decrypt", "token", "evidence"}, "simulator": {"enroll", "key get", "decrypt", "token", "evidence"},
 }
 
 // parse reads a command line; options may stand anywhere.
@@ -139,6 +141,11 @@ func (o *options) arguments(words []string) error {
 			return errors.New("usage: key get URL --out FILE")
 		}
 		o.command, o.url = "key get", words[1]
+	case "token":
+		if len(words) != 1 {
+			return errors.New("usage: token URL [--out FILE], where URL is that of a vault")
+		}
+		o.url = words[0]
 	case "decrypt":
 		if len(words) != 1 {
 			return errors.New("usage: decrypt FILE [--out FILE] [--key URL]")
@@ -176,6 +183,8 @@ func (o *options) values() (err error) {
 		return errors.New("key get needs one of --out FILE and --fd N")
 	case o.command == "key get" && o.json && o.fd == 1:
 		return errors.New("--json and --fd 1 would mix key and report")
+	case o.command == "token" && o.json && o.out == "":
+		return errors.New("--json needs --out FILE: token and report would mix")
 	case o.command == "decrypt" && o.out == "":
 		var ok bool
 		if o.out, ok = strings.CutSuffix(o.file, ".skr"); !ok || o.out == "" {

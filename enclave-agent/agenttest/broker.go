@@ -30,6 +30,7 @@ import (
 const (
 	Deployment = "deployment-under-test"
 	KeyURL     = "https://vault.example/keys/disk"
+	VaultURL   = "https://vault.example" // tokens for it are the Material
 	Version    = "0123456789abcdef0123456789abcdef"
 	origin     = "log.example/test"
 )
@@ -130,7 +131,9 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/v1/enroll":
 		out, err = b.enroll(body)
 	case "/v1/release":
-		out, err = b.release(body)
+		out, err = b.release(body, binding.PurposeRelease)
+	case "/v1/token":
+		out, err = b.release(body, binding.PurposeToken)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		return
@@ -164,7 +167,7 @@ func (b *Broker) challenge() (any, error) {
 	return c, nil
 }
 
-func (b *Broker) release(body []byte) (any, error) {
+func (b *Broker) release(body []byte, purpose string) (any, error) {
 	b.Releases++
 	var req binding.ReleaseRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -174,7 +177,7 @@ func (b *Broker) release(body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !b.nonces[string(rd.Nonce)] {
+	if !b.nonces[string(rd.Nonce)] || rd.Purpose != purpose {
 		return nil, errReplay
 	}
 	delete(b.nonces, string(rd.Nonce))
@@ -204,6 +207,9 @@ func (b *Broker) release(body []byte) (any, error) {
 		Request: sha256.Sum256(body), KID: KeyURL + "/" + Version, Policy: rec.Policy, Time: rec.Time,
 		Enc: rd.Enc, Ciphertext: sealed, Receipt: rcpt,
 	}
+	if purpose == binding.PurposeToken {
+		rsp.KID = rd.Vault
+	}
 	if b.Response != nil {
 		b.Response(&rsp)
 	}
@@ -223,6 +229,9 @@ func (b *Broker) record(body []byte, rd *binding.RuntimeData) (*receipt.Record, 
 		V: 1, Deployment: Deployment, Time: 1790000000000, Kind: receipt.KindRelease, Decision: receipt.Allow, Door: "native",
 		Request: sha256.Sum256(body), Nonce: sha256.Sum256(rd.Nonce), Caller: &receipt.Caller{Kind: "machine", ID: "m1"},
 		Vault: "vault", Object: name, Version: Version, Policy: receipt.Digest{1}, Recipient: r.Thumbprint(), Enc: rd.Enc,
+	}
+	if rd.Purpose == binding.PurposeToken {
+		rec.Kind, rec.Object, rec.Version, rec.Policy = receipt.KindToken, "", "", receipt.Digest{}
 	}
 	if b.Record != nil {
 		b.Record(rec)
