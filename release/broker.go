@@ -36,6 +36,7 @@ type Config struct {
 	Policy     Policy
 	Log        Log
 	Wrapper    Wrapper
+	Compatible Wrapper // of the Key Vault door: what Azure's clients ask for besides
 	Signer     Signer
 	Now        func() time.Time
 	// Fault, when set, is called at each named step of a release; tests stop there.
@@ -51,7 +52,7 @@ type Broker struct {
 // New checks that nothing is missing.
 func New(c Config) (*Broker, error) {
 	if c.Deployment == "" || c.Settings == nil || c.Anchors == nil || c.ParseKID == nil || c.Challenges == nil || c.Keys == nil ||
-		c.Machines == nil || c.Verifier == nil || c.Assertions == nil || c.Policy == nil || c.Log == nil || c.Wrapper == nil || c.Signer == nil || c.Now == nil {
+		c.Machines == nil || c.Verifier == nil || c.Assertions == nil || c.Policy == nil || c.Log == nil || c.Wrapper == nil || c.Compatible == nil || c.Signer == nil || c.Now == nil {
 		return nil, errors.New("release: a part of the broker is missing")
 	}
 	if c.Fault == nil {

@@ -79,6 +79,13 @@ func (b *Broker) ReleaseOnToken(ctx context.Context, req TokenRequest) (*Wrapped
 	return &Wrapped{Key: key, KID: said.KID, Ciphertext: sealed, Receipt: done.Receipt}, nil
 }
 
+func (b *Broker) wrapper(door Door) Wrapper {
+	if door == DoorKeyVault {
+		return b.Compatible
+	}
+	return b.Wrapper
+}
+
 // presented is the request before its token is read.
 func (b *Broker) presented(req TokenRequest, key *Key) *proven {
 	p := &proven{
@@ -114,7 +121,7 @@ func (b *Broker) assert(ctx context.Context, p *proven, said *attest.Assertion) 
 	if err := b.identify(ctx, p); err != nil {
 		return err
 	}
-	thumbprint, err := b.Wrapper.Check(p.recipient, p.enc)
+	thumbprint, err := b.Compatible.Check(p.recipient, p.enc)
 	p.record.Recipient = thumbprint
 	return err
 }

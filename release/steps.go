@@ -301,7 +301,7 @@ func (b *Broker) openAndWrap(ctx context.Context, g *Grant, p *proven, done *Com
 	}
 	b.Fault("opened")
 	leaf := receipt.LeafHash(done.Receipt.Leaf)
-	return b.Wrapper.Wrap(p.result.Recipient, p.enc, material, receipt.WrapInfo(p.req.Evidence.RuntimeData), leaf[:])
+	return b.wrapper(p.req.Door).Wrap(p.result.Recipient, p.enc, material, receipt.WrapInfo(p.req.Evidence.RuntimeData), leaf[:])
 }
 
 // kid is the released version under the URL that was asked for: a deployment has

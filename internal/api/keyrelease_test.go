@@ -88,7 +88,11 @@ func TestKeyReleaseRefused(t *testing.T) {
 	if len(h.broker.onToken) != 0 {
 		t.Error("the broker was asked")
 	}
-	h.want("denied", h.send(http.MethodPost, path, identity.RoleReleaseUser, `{"target":"x"}`), 403, release.ReasonPolicyDenied)
+	w := h.send(http.MethodPost, path, identity.RoleReleaseUser, `{"target":"x"}`)
+	if strings.Contains(w.Body.String(), "not that token") {
+		t.Errorf("the refusal tells what is the operator's: %s", w.Body)
+	}
+	h.want("denied", w, 403, release.ReasonPolicyDenied)
 	h.want("no right", h.send(http.MethodPost, path, identity.RoleEncryptionUser, `{"target":"a.b.c"}`), 403, release.ReasonForbidden)
 	if len(h.broker.onToken) != 1 {
 		t.Error("the broker was asked for somebody without the right")

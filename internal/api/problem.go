@@ -92,10 +92,18 @@ func newProblem(c *route.Call, err error) problem {
 			b.Error.Code, b.Error.Message = "SecretNotFound", "A secret with this name or version was not found in this key vault."
 		}
 	}
-	if c.Caller != nil && ownFault[p.class] {
+	if word := roleWord(c.Operation, p.reason); word != "" && c.Caller != nil {
+		b.Error.Code, b.Error.Message = word, messages[p.class]
+	}
+	switch {
+	case c.Operation == opRelease && p.class == release.ClassForbidden:
+		// Whoever asks for a key by a token is a workload, and what its token lacks is
+		// the operator's to know. Azure's words.
+		b.Error.Message = "Target environment attestation statement cannot be verified."
+	case c.Caller != nil && ownFault[p.class]:
 		b.Error.Message = printable(text(err))
 	}
-	b.Error.InnerError.Code, b.Error.CorrelationID = string(p.reason), c.Correlation
+	b.Error.InnerError, b.Error.CorrelationID = inner(c, p.reason), c.Correlation
 	if c.Operation == opToken {
 		p.body = oauthProblem(p, c.Correlation)
 		return p
@@ -104,6 +112,27 @@ func newProblem(c *route.Call, err error) problem {
 		p.body = []byte(`{"error":{"code":"InternalServerError"}}`)
 	}
 	return p
+}
+
+// inner puts the word that Key Vault's clients look for around the reason (wire
+// format: §1.6).
+func inner(c *route.Call, reason release.Reason) binding.InnerError {
+	own, kind := binding.InnerError{Code: string(reason)}, "Key"
+	if strings.HasPrefix(c.Operation, "secrets/") {
+		kind = "Secret"
+	}
+	word := map[release.Reason]string{
+		release.ReasonDeleted:   "ObjectIsDeletedButRecoverable",
+		release.ReasonForbidden: "ForbiddenByRbac",
+
+		release.ReasonKeyDisabled:    kind + "Disabled",
+		release.ReasonKeyNotYetValid: kind + "NotYetValid",
+		release.ReasonKeyExpired:     kind + "Expired",
+	}[reason]
+	if word == "" || c.Door != release.DoorKeyVault || c.Caller == nil {
+		return own
+	}
+	return binding.InnerError{Code: word, InnerError: &own}
 }
 
 // text is that of an error without the code, which has its own member.

@@ -115,7 +115,7 @@ func (p *Ports) Config() release.Config {
 	none := func() receipt.Digest { return receipt.Digest{} }
 	return release.Config{
 		Deployment: Deployment, Binary: "test", Settings: none, Anchors: none, ParseKID: p.parseKID, Challenges: p, Keys: p,
-		Machines: p, Verifier: p, Assertions: p, Policy: p, Log: p, Wrapper: p, Signer: p, Now: func() time.Time { return p.Time },
+		Machines: p, Verifier: p, Assertions: p, Policy: p, Log: p, Wrapper: p, Compatible: p, Signer: p, Now: func() time.Time { return p.Time },
 	}
 }
 
