@@ -15,11 +15,13 @@ const (
 	ObjectRoles     = "roles"     // role assignments of one principal, named by its id
 	// ObjectAttestedRole says which machines have which role, by what they prove.
 	ObjectAttestedRole = "attested-role"
+	// ObjectRotation says when a key is rotated, named by the key's object id.
+	ObjectRotation = "rotation"
 )
 
 // ObjectKinds lists them: whoever verifies a store reads them all.
 func ObjectKinds() []string {
-	return []string{ObjectMachine, ObjectPrincipal, ObjectSetting, ObjectReference, ObjectVault, ObjectRoles, ObjectAttestedRole}
+	return []string{ObjectMachine, ObjectPrincipal, ObjectSetting, ObjectReference, ObjectVault, ObjectRoles, ObjectAttestedRole, ObjectRotation}
 }
 
 // Object is a small document without secrets: an enrolled machine, a principal, a

@@ -90,6 +90,7 @@ var parsers = map[string]string{
 	// keys
 	"release/keyvault.Service.ParseKID": "release/keyvault.FuzzParseKID",
 	"release/keyvault.ParsePrivate":     "release/keyvault.FuzzParsePrivate",
+	"release/keyvault.ParseDuration":    "release/keyvault.FuzzParseDuration",
 	"release/keyvault.FromJWK":          "release/keyvault.FuzzFromJWK",
 	"release/keyvault/p256k.ParsePKCS8": "release/keyvault/p256k.FuzzParse",
 	"release/keyvault/p256k.ParseSEC1":  "release/keyvault/p256k.FuzzParse",

@@ -60,6 +60,7 @@ type lab struct {
 	legacy   bool           // the vault's setting
 	settings error          // what reading it answers
 	right    []release.ObjectState
+	told     []string // names of keys that NearExpiry was told of
 }
 
 // log is the store's with the lab's hooks.
@@ -106,7 +107,8 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 		Ready:  func(context.Context) error { return l.ready },
 		Legacy: func(context.Context, string) (bool, error) { return l.legacy, l.settings },
 		Log:    l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
-		Now: func() time.Time { return l.now },
+		Now:        func() time.Time { return l.now },
+		NearExpiry: func(k *release.Key) { l.told = append(l.told, k.Ref.Name) },
 		Record: func(_ context.Context, op string) *release.Record {
 			return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op, Request: l.request}
 		},
@@ -222,4 +224,18 @@ func (l *lab) releaseFrom(t testing.TB, keys release.Keys, kid string, fault fun
 		t.Fatal(err)
 	}
 	return resp.Ciphertext, nil
+}
+
+// intruder lets something happen before the change of an operation, once.
+type intruder struct {
+	*releasetest.Store
+	before string
+	do     func()
+}
+
+func (i *intruder) Change(ctx context.Context, rec *release.Record, fn func(keyvault.Tx, int64) error) (*release.Committed, error) {
+	if rec.Operation == i.before {
+		once(&i.do)
+	}
+	return i.Store.Change(ctx, rec, fn)
 }

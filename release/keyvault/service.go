@@ -48,6 +48,9 @@ type Config struct {
 	Right func(ctx context.Context) []release.ObjectState
 	// Objects keeps documents about vaults and keys. Without it there are none.
 	Objects release.Objects
+	// NearExpiry is told of a key version whose near expiry was put on record. Without
+	// it, nobody is.
+	NearExpiry func(k *release.Key)
 }
 
 // Root seals and opens the keys of vaults. It is the deployment key; it never
@@ -63,6 +66,7 @@ type Service struct {
 	Config
 	deks   deks
 	vaults sync.Map // names of vaults that were seen
+	round  round    // of RotateDue
 }
 
 var _ release.Keys = (*Service)(nil)
