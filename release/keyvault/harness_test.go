@@ -203,7 +203,7 @@ func (l *lab) releaseFrom(t testing.TB, keys release.Keys, kid string, fault fun
 	b, err := release.New(release.Config{
 		Deployment: "skr-test", Settings: func() receipt.Digest { return receipt.Digest{} }, Anchors: func() receipt.Digest { return receipt.Digest{} },
 		ParseKID: l.ParseKID, Challenges: challenges{}, Keys: keys, Machines: machines{}, Verifier: verifier{}, Assertions: verifier{}, Policy: policy{},
-		Log: l.store, Wrapper: wrapper{}, Signer: signer{}, Now: func() time.Time { return l.now }, Fault: fault,
+		Log: l.store, Wrapper: wrapper{}, Compatible: wrapper{}, Signer: signer{}, Now: func() time.Time { return l.now }, Fault: fault,
 	})
 	if err != nil {
 		t.Fatal(err)
