@@ -47,6 +47,7 @@ type Config struct {
 type Broker struct {
 	Config
 	refusals budget // of hardware
+	vetted   vetted // recipients
 }
 
 // New checks that nothing is missing.

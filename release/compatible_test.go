@@ -136,3 +136,37 @@ func TestTokenUnknownKey(t *testing.T) {
 		t.Errorf("%v, %d records", err, len(p.Records))
 	}
 }
+
+// TestVettedOnce: a strong recipient is judged once, a weak one every time, and another
+// key is another judgement.
+func TestVettedOnce(t *testing.T) {
+	p := releasetest.NewPorts()
+	b, err := release.New(p.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vets := func(token string) (n int) {
+		before := len(p.Calls())
+		req := tokenRequest()
+		req.Token = token
+		_, _ = b.ReleaseOnToken(t.Context(), req)
+		for _, c := range p.Calls()[before:] {
+			if c == releasetest.CallVet {
+				n++
+			}
+		}
+		return n
+	}
+	p.Fail[releasetest.CallVet] = release.Refuse("recipient_key_invalid", "x")
+	if vets("1") != 1 || vets("2") != 1 {
+		t.Error("a weak recipient is let through, or believed")
+	}
+	delete(p.Fail, releasetest.CallVet)
+	if vets("3") != 1 || vets("4") != 0 {
+		t.Error("a strong recipient is not remembered")
+	}
+	p.Result.Recipient = []byte(`{"kty":"RSA"}`)
+	if vets("5") != 1 {
+		t.Error("another recipient is believed")
+	}
+}

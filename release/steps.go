@@ -199,7 +199,7 @@ func (b *Broker) worthy(p *proven, in *Input) (err error) {
 	if !bytes.Equal(p.result.Recipient, p.recipient) {
 		return Refuse(Reason(attest.CheckRecipientUnbound), "the verified recipient is not the one that was checked")
 	}
-	return b.Wrapper.Vet(p.result.Recipient)
+	return b.vet(p.result.Recipient, p.record.Recipient)
 }
 
 // document is the input of the policy, the same for decision, record and replay. Of
