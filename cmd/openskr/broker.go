@@ -47,6 +47,7 @@ type broker struct {
 	answers    *deployment.Answers
 	engine     *policies.Engine
 	references *reference.Service
+	ids        *identity.Service
 	metrics    *telemetry.Metrics
 	endorser   *endorser.Endorser
 	records    func(ctx context.Context, op string) *release.Record
@@ -226,10 +227,16 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	hosts := stripScheme(b.cfg.URLs())
 	ids, err := identity.New(identity.Config{
 		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(b.cfg.resources()), Attested: attested.roles, Now: b.now,
+		KeySet: b.keySet, List: b.log.Objects().List,
 	})
 	if err != nil {
 		return err
 	}
+	b.ids = ids
+	if err := b.callers(b.settings.Load()); err != nil {
+		return err
+	}
+	b.settings.Load().admit()
 	if err := b.gauges(b.metrics, gate); err != nil {
 		return err
 	}

@@ -87,6 +87,18 @@ type Config struct {
 	// (file of its keys, or the URL to get them from; default: by discovery at issuer)
 	// and max_age (of a token, default 10m). Reloaded on SIGHUP, except URLs.
 	TokenIssuers []TokenIssuer `yaml:"token_issuers" json:"token_issuers,omitempty"`
+	// OIDCIssuers are identity providers whose tokens prove callers, each with issuer
+	// (exactly as in its tokens), audiences (of access tokens for this broker; none:
+	// for federated principals only), jwks (as in token_issuers), algorithms (default
+	// RS256), claim (that names the caller; default oid, else sub), max_life (of a token,
+	// default 24h) and roles (claim, value, role, scope: what callers with that claim
+	// may do). Trusted: an issuer can speak for each of its callers. docs/authentication.md
+	// has examples. Reloaded on SIGHUP, except URLs.
+	OIDCIssuers []OIDCIssuer `yaml:"oidc_issuers" json:"oidc_issuers,omitempty"`
+	// ClientCA are PEM files or folders of CA certificates: a client certificate that
+	// chains to one of them, and is registered for a principal, proves it without a
+	// token. Reloaded on SIGHUP; the listener asks for new ones after a restart.
+	ClientCA []string `yaml:"client_ca" json:"client_ca,omitempty"`
 	// CollateralOffline never asks AMD, Intel or issuers for anything: certificates, CRLs
 	// and TCB info come with `openskr collateral import`.
 	CollateralOffline bool `yaml:"collateral_offline" json:"collateral_offline,omitempty"`
@@ -215,10 +227,8 @@ func (c *Config) complete() error {
 		return errors.New("requests_per_second: want 5 or more (0: 200): one login or release takes several requests, and machines behind one address share them")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return errors.New("tls_cert and tls_key go together")
-	case c.CollateralOffline && len(c.issuerURLs()) > 0:
-		return errors.New("token_issuers: with collateral_offline nobody fetches an issuer's keys: name a file as its jwks")
 	}
-	return nil
+	return c.checkIssuers()
 }
 
 func (c *Config) level() (slog.Level, error) {
@@ -288,32 +298,6 @@ func (c *Config) needRestart(old *Config) []string {
 	return out
 }
 
-// issuerURLs are where the keys of issuers are, for those whose keys are in no file.
-func (c *Config) issuerURLs() map[string]string {
-	out := map[string]string{}
-	for _, i := range c.TokenIssuers {
-		switch {
-		case i.fileJWKS():
-		case i.JWKS == "":
-			out[i.Issuer] = strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
-		default:
-			out[i.Issuer] = i.JWKS
-		}
-	}
-	return out
-}
-
-// asksMore says whether c has an issuer with a URL that old did not have.
-func (c *Config) asksMore(old *Config) bool {
-	known := old.issuerURLs()
-	for issuer, address := range c.issuerURLs() {
-		if known[issuer] != address {
-			return true
-		}
-	}
-	return false
-}
-
 // keep takes over from old what needRestart names, but for issuers: one that was
 // taken away is not believed any more.
 func (c *Config) keep(old *Config) {
@@ -332,7 +316,7 @@ func (c *Config) Digest() (receipt.Digest, error) {
 	type member struct{ name, path string }
 	named := []member{{"ek_allow", c.EKAllow}, {"ek_deny", c.EKDeny}, {"references", c.References}, {"tls_cert", c.TLSCert}, {"platform_deny", c.PlatformDeny}}
 	for name, paths := range map[string][]string{
-		"ek_roots": c.EKRoots, "snp_roots": c.SNPRoots, "intel_roots": c.IntelRoots, "nitro_roots": c.NitroRoots, "google_roots": c.GoogleRoots,
+		"ek_roots": c.EKRoots, "snp_roots": c.SNPRoots, "intel_roots": c.IntelRoots, "nitro_roots": c.NitroRoots, "google_roots": c.GoogleRoots, "client_ca": c.ClientCA,
 	} {
 		for _, p := range paths {
 			named = append(named, member{name, p})
@@ -341,6 +325,11 @@ func (c *Config) Digest() (receipt.Digest, error) {
 	for _, i := range c.TokenIssuers {
 		if i.fileJWKS() {
 			named = append(named, member{"token_issuers", i.JWKS})
+		}
+	}
+	for _, i := range c.OIDCIssuers {
+		if file, _ := i.keys(); file != "" {
+			named = append(named, member{"oidc_issuers", file})
 		}
 	}
 	slices.SortStableFunc(named, func(a, b member) int { return strings.Compare(a.name, b.name) })

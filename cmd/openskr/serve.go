@@ -124,9 +124,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	server := api.Server(b.handler, &tls.Config{
+	server := api.Server(b.handler, clientCertificates(&tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil },
-	}, logger)
+	}, b.settings.Load().callers.ClientCAs), logger)
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	if !o.cfg.reached() {
@@ -212,7 +212,7 @@ func (b *broker) reload(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(b.enrolment(s), b.verification(s)); err != nil {
+	if err := errors.Join(b.enrolment(s), b.verification(s), b.callers(s)); err != nil {
 		return err
 	}
 	if err := b.references.CheckFile(s.references); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/internal/enroll"
+	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release/receipt"
 )
@@ -29,6 +30,8 @@ type settings struct {
 	trust      all.Config // roots and issuers of the configuration
 	verifiers  *all.Verifiers
 	anchors    receipt.Digest // of everything the verifiers trust
+	callers    identity.Trust // identity providers and roots of client certificates
+	admit      func()         // puts callers in place
 }
 
 // maxReferences bounds the references file in bytes.
@@ -63,6 +66,9 @@ func (b *broker) loadSettings(c *Config) (s *settings, err error) {
 		return nil, fmt.Errorf("platform_deny: %w", err)
 	}
 	if s.trust, err = trustOf(c); err != nil {
+		return nil, err
+	}
+	if s.callers, err = callersOf(c); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -67,6 +67,9 @@ func (b *broker) verification(s *settings) error {
 func (b *broker) use(s *settings) {
 	b.settings.Store(s)
 	b.endorser.Use(s.verifiers.Inspect)
+	if s.admit != nil { // nil before the API is made
+		s.admit()
+	}
 }
 
 // simulationSeed reads it, or makes one where there is none: after init, and after a

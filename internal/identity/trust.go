@@ -68,6 +68,15 @@ type trustedIssuer struct {
 
 // Use puts a new Trust in place, and forgets what was proven under the one before.
 func (s *Service) Use(t Trust) error {
+	use, err := s.Prepare(t)
+	if err == nil {
+		use()
+	}
+	return err
+}
+
+// Prepare judges a Trust and gives the function that puts it in place.
+func (s *Service) Prepare(t Trust) (use func(), err error) {
 	fresh := &trust{
 		issuers: map[string]*trustedIssuer{}, cas: t.ClientCAs,
 		proven: verified.NewCache[*subject](cachedTokens), holders: verified.NewCache[*subject](cachedTokens),
@@ -76,15 +85,14 @@ func (s *Service) Use(t Trust) error {
 	for _, c := range t.Issuers {
 		is, err := s.newIssuer(c)
 		if err != nil {
-			return fmt.Errorf("oidc issuer %.128q: %w", c.Issuer, err)
+			return nil, fmt.Errorf("oidc issuer %.128q: %w", c.Issuer, err)
 		}
 		if fresh.issuers[c.Issuer] != nil {
-			return fmt.Errorf("oidc issuer %.128q is named twice", c.Issuer)
+			return nil, fmt.Errorf("oidc issuer %.128q is named twice", c.Issuer)
 		}
 		fresh.issuers[c.Issuer] = is
 	}
-	s.trust.Store(fresh)
-	return nil
+	return func() { s.trust.Store(fresh) }, nil
 }
 
 func (s *Service) newIssuer(c Issuer) (*trustedIssuer, error) {
