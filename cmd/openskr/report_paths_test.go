@@ -49,7 +49,7 @@ func reportPaths(b *testing.T) {
 	known := line("SEV-SNP, chip known", snpRig(b, false), bench.SNP())
 	other := line("SEV-SNP, a new chip every time", snpRig(b, true), bench.SNP())
 	fmt.Printf("P2 chip known against new: %.2f x CPU (goal 0.65 with AMD's RSA-4096 chain; the simulated one is on P-384)\n", known.cpu/other.cpu)
-	line("token, RS256", tokenRig(b), bench.Token())
+	line("token, RS256", tokenRig(b).rig, bench.Token())
 }
 
 // hardwareRig is a rig for evidence of hardware: a key with that policy and no machine.
@@ -157,7 +157,7 @@ allow if {
 
 // tokenRig trusts an issuer of its own, whose tokens have the form of Azure
 // Attestation's for SEV-SNP.
-func tokenRig(tb testing.TB) *rig {
+func tokenRig(tb testing.TB) *issuerRig {
 	tb.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -175,23 +175,33 @@ func tokenRig(tb testing.TB) *rig {
 		c.TokenIssuers = []TokenIssuer{{Kind: "maa", Issuer: "https://bench.example", JWKS: file}}
 	})
 	r.hardware = func(runtimeData []byte) (attest.Evidence, error) {
-		now := time.Now().Unix()
-		claims := map[string]any{
-			"iss": "https://bench.example", "iat": now, "nbf": now, "exp": now + 3600, "jti": fmt.Sprintf("%x", sha256.Sum256(runtimeData)),
-			"x-ms-ver": "1.0", "x-ms-attestation-type": "sevsnpvm", "x-ms-policy-hash": "x", "x-ms-runtime": json.RawMessage(runtimeData),
-			"x-ms-sevsnpvm-launchmeasurement": hex96, "x-ms-sevsnpvm-is-debuggable": false, "x-ms-sevsnpvm-migration-allowed": false, "x-ms-sevsnpvm-vmpl": 0,
-			"x-ms-sevsnpvm-hostdata": hex96[:64], "x-ms-sevsnpvm-idkeydigest": hex96, "x-ms-sevsnpvm-authorkeydigest": hex96, "x-ms-sevsnpvm-reportid": hex96[:64],
-			"x-ms-sevsnpvm-bootloader-svn": 4, "x-ms-sevsnpvm-tee-svn": 0, "x-ms-sevsnpvm-snpfw-svn": 24, "x-ms-sevsnpvm-microcode-svn": 219,
-			"x-ms-sevsnpvm-familyId": hex96[:32], "x-ms-sevsnpvm-imageId": hex96[:32], "x-ms-sevsnpvm-guestsvn": 2, "x-ms-sevsnpvm-smt-allowed": true,
-		}
-		token, err := signRS256(key, claims)
+		token, err := signRS256(key, azureClaims(runtimeData))
 		if err != nil {
 			return attest.Evidence{}, err
 		}
 		body, err := strict.Marshal(tokenformat.Evidence{Type: attest.TypeToken, Token: token})
 		return attest.Evidence{Body: body}, err
 	}
-	return r
+	return &issuerRig{r, key}
+}
+
+// issuerRig is a rig with the key of the issuer that it trusts.
+type issuerRig struct {
+	*rig
+	issuer *rsa.PrivateKey
+}
+
+// azureClaims are those of a token for SEV-SNP.
+func azureClaims(runtimeData []byte) map[string]any {
+	now, hex96 := time.Now().Unix(), strings.Repeat("ab", 48)
+	return map[string]any{
+		"iss": "https://bench.example", "iat": now, "nbf": now, "exp": now + 3600, "jti": fmt.Sprintf("%x", sha256.Sum256(runtimeData)),
+		"x-ms-ver": "1.0", "x-ms-attestation-type": "sevsnpvm", "x-ms-policy-hash": "x", "x-ms-runtime": json.RawMessage(runtimeData),
+		"x-ms-sevsnpvm-launchmeasurement": hex96, "x-ms-sevsnpvm-is-debuggable": false, "x-ms-sevsnpvm-migration-allowed": false, "x-ms-sevsnpvm-vmpl": 0,
+		"x-ms-sevsnpvm-hostdata": hex96[:64], "x-ms-sevsnpvm-idkeydigest": hex96, "x-ms-sevsnpvm-authorkeydigest": hex96, "x-ms-sevsnpvm-reportid": hex96[:64],
+		"x-ms-sevsnpvm-bootloader-svn": 4, "x-ms-sevsnpvm-tee-svn": 0, "x-ms-sevsnpvm-snpfw-svn": 24, "x-ms-sevsnpvm-microcode-svn": 219,
+		"x-ms-sevsnpvm-familyId": hex96[:32], "x-ms-sevsnpvm-imageId": hex96[:32], "x-ms-sevsnpvm-guestsvn": 2, "x-ms-sevsnpvm-smt-allowed": true,
+	}
 }
 
 func signRS256(key *rsa.PrivateKey, claims map[string]any) (string, error) {
@@ -209,7 +219,7 @@ func signRS256(key *rsa.PrivateKey, claims map[string]any) (string, error) {
 // TestPaths: one release on each path that is measured, so that what is measured
 // is a release.
 func TestPaths(t *testing.T) {
-	for name, r := range map[string]*rig{"SNP": snpRig(t, false), "token": tokenRig(t)} {
+	for name, r := range map[string]*rig{"SNP": snpRig(t, false), "token": tokenRig(t).rig} {
 		t.Run(name, func(t *testing.T) {
 			r.start(servedBroker{})
 			defer r.end()

@@ -33,6 +33,10 @@ func TestReport(b *testing.T) {
 	if os.Getenv("OPENSKR_BENCH") == "" {
 		b.Skip("a measurement, not a test: make bench")
 	}
+	if os.Getenv("OPENSKR_BENCH") == "keyvault" { // that door alone
+		reportKeyVault(b)
+		return
+	}
 	m := reportM(b)
 	r := newRig(b, nil)
 	r.start(servedBroker{})
@@ -52,6 +56,7 @@ func TestReport(b *testing.T) {
 		return
 	}
 	reportPaths(b)
+	reportKeyVault(b)
 	reportGroup(r)
 	reportGrowth(b, loaded)
 	reportAgent(b)
