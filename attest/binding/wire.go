@@ -35,11 +35,24 @@ type ReleaseResponse struct {
 // ErrorBody is every error of the native door, in the shape of Key Vault's.
 type ErrorBody struct {
 	Error struct {
-		Code       string `json:"code"` // Key Vault word, e.g. "Forbidden"
-		Message    string `json:"message"`
-		InnerError struct {
-			Code string `json:"code"` // reason, docs/reasons.md
-		} `json:"innererror"`
-		CorrelationID string `json:"correlation_id"`
+		Code          string     `json:"code"` // Key Vault word, e.g. "Forbidden"
+		Message       string     `json:"message"`
+		InnerError    InnerError `json:"innererror"`
+		CorrelationID string     `json:"correlation_id"`
 	} `json:"error"`
+}
+
+// InnerError has the reason (docs/reasons.md) at its innermost. On the Key Vault door
+// the words that clients look for are around it.
+type InnerError struct {
+	Code       string      `json:"code"`
+	InnerError *InnerError `json:"innererror,omitempty"`
+}
+
+// Reason is the innermost code.
+func (e InnerError) Reason() string {
+	for e.InnerError != nil {
+		e = *e.InnerError
+	}
+	return e.Code
 }

@@ -182,7 +182,7 @@ func answerError(resp *http.Response, b []byte) error {
 	var body binding.ErrorBody
 	if json.Unmarshal(b, &body) == nil && body.Error.Code != "" {
 		e.Code, e.Message = body.Error.Code, body.Error.Message
-		e.Reason, e.Correlation = body.Error.InnerError.Code, body.Error.CorrelationID
+		e.Reason, e.Correlation = body.Error.InnerError.Reason(), body.Error.CorrelationID
 	}
 	if e.Reason == "" && release.Reason(e.Code).Class() != release.ClassInternal {
 		e.Reason = e.Code

@@ -28,8 +28,10 @@ func (f *funnel) answer(w http.ResponseWriter, c *route.Call, v any) error {
 	if status == 0 {
 		status = http.StatusOK
 	}
-	w.Header().Set("Content-Type", raw.Type)
-	w.Header().Set("Content-Length", strconv.Itoa(len(raw.Body)))
+	if status != http.StatusNoContent { // it has no body, so that nothing is said of one
+		w.Header().Set("Content-Type", raw.Type)
+		w.Header().Set("Content-Length", strconv.Itoa(len(raw.Body)))
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(raw.Body) // the caller is gone; there is nobody to tell
 	return nil

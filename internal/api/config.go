@@ -75,7 +75,10 @@ type Rate struct {
 }
 
 // Keys is the vault. Implemented by release/keyvault.
-type Keys interface{ apikeyvault.Service }
+type Keys interface {
+	apikeyvault.Service
+	v1.Vaults
+}
 
 // Broker decides on releases through either door. Implemented by *release.Broker.
 type Broker interface {

@@ -357,16 +357,16 @@ func (h *harness) send(method, path, role, body string) *httptest.ResponseRecord
 func (h *harness) refusal(w *httptest.ResponseRecorder) (status int, reason string) {
 	h.t.Helper()
 	var b binding.ErrorBody
-	if err := json.Unmarshal(w.Body.Bytes(), &b); err != nil || b.Error.Code == "" || b.Error.InnerError.Code == "" {
+	if err := json.Unmarshal(w.Body.Bytes(), &b); err != nil || b.Error.Code == "" || b.Error.InnerError.Reason() == "" {
 		h.t.Fatalf("status %d, not an error body: %s", w.Code, w.Body)
 	}
 	if b.Error.CorrelationID == "" || b.Error.CorrelationID != w.Header().Get("x-ms-request-id") {
 		h.t.Errorf("correlation id %q, header %q", b.Error.CorrelationID, w.Header().Get("x-ms-request-id"))
 	}
-	if class := release.Reason(b.Error.InnerError.Code).Class(); int(class) != w.Code {
-		h.t.Errorf("reason %s has class %d, status %d", b.Error.InnerError.Code, class, w.Code)
+	if class := release.Reason(b.Error.InnerError.Reason()).Class(); int(class) != w.Code {
+		h.t.Errorf("reason %s has class %d, status %d", b.Error.InnerError.Reason(), class, w.Code)
 	}
-	return w.Code, b.Error.InnerError.Code
+	return w.Code, b.Error.InnerError.Reason()
 }
 
 func (h *harness) want(name string, w *httptest.ResponseRecorder, status int, reason release.Reason) {

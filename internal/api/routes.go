@@ -25,6 +25,7 @@ var openAPI []byte
 const (
 	opToken   = tokens.Operation
 	opUnknown = "unknown"
+	opRelease = "keys/release"
 )
 
 // publicRoutes is the only list of what answers without identity, by method and
@@ -87,7 +88,7 @@ func (f *funnel) routes() []*route.Route {
 	}
 	out := v1.Routes(v1.Config{
 		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Tokens: f.Tokens, Attested: f.Attested, Enroll: f.Enroll, Log: f.Log,
-		Objects: f.Objects, References: f.References, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
+		Objects: f.Objects, References: f.References, Vaults: f.Keys, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
 		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
 	})
 	out = append(out, apikeyvault.Routes(apikeyvault.Config{

@@ -17,6 +17,10 @@ type Bundle struct {
 	Policy     *Policy           `json:"release_policy,omitempty"`
 	// AttestedOnly is ours, as in the request that set it.
 	AttestedOnly bool `json:"attested_only,omitzero"`
+	// Of a deleted key; times in Unix seconds.
+	RecoveryID         string `json:"recoveryId,omitempty"`
+	DeletedDate        int64  `json:"deletedDate,omitzero"`
+	ScheduledPurgeDate int64  `json:"scheduledPurgeDate,omitzero"`
 }
 
 // Item is an entry of a list.
@@ -24,6 +28,10 @@ type Item struct {
 	KID        string            `json:"kid"`
 	Attributes Attributes        `json:"attributes"`
 	Tags       map[string]string `json:"tags,omitempty"`
+	// Of a deleted key, as in Bundle.
+	RecoveryID         string `json:"recoveryId,omitempty"`
+	DeletedDate        int64  `json:"deletedDate,omitzero"`
+	ScheduledPurgeDate int64  `json:"scheduledPurgeDate,omitzero"`
 }
 
 // PublicJWK has the members of RFC 7517 that are nobody's secret.
@@ -49,6 +57,8 @@ type Attributes struct {
 	RecoverableDays int    `json:"recoverableDays"`
 	Exportable      bool   `json:"exportable"`
 	AttestedOnly    bool   `json:"attestedOnly"` // ours
+
+	Attestation *KeyAttestation `json:"attestation,omitempty"` // where it was asked for
 }
 
 // Policy is a release policy in an answer.
@@ -63,6 +73,7 @@ func (d *door) bundle(c *route.Call, row *keyvault.Row) (*Bundle, error) {
 		Attributes: attributesOf(row), Tags: row.Tags, AttestedOnly: row.AttestedOnly,
 		Key: PublicJWK{KID: kid(c, row, true), Kty: row.Kty, Crv: row.Crv, KeyOps: row.KeyOps},
 	}
+	b.RecoveryID, b.DeletedDate, b.ScheduledPurgeDate = deletion(c, row)
 	if b.Key.KeyOps == nil {
 		b.Key.KeyOps = []string{}
 	}
@@ -79,7 +90,9 @@ func (d *door) bundle(c *route.Call, row *keyvault.Row) (*Bundle, error) {
 
 func (d *door) item(versioned bool) func(*route.Call, *keyvault.Row) Item {
 	return func(c *route.Call, row *keyvault.Row) Item {
-		return Item{KID: kid(c, row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
+		i := Item{KID: kid(c, row, versioned), Attributes: attributesOf(row), Tags: row.Tags}
+		i.RecoveryID, i.DeletedDate, i.ScheduledPurgeDate = deletion(c, row)
+		return i
 	}
 }
 
@@ -93,10 +106,11 @@ func kid(c *route.Call, row *keyvault.Row, versioned bool) string {
 	return url
 }
 
+// attributesOf leaves what is the vault's to settled.
 func attributesOf(row *keyvault.Row) Attributes {
 	a := row.Attributes
 	return Attributes{
 		Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Created: row.Created, Updated: row.Updated,
-		RecoveryLevel: "Purgeable", Exportable: a.Exportable, AttestedOnly: row.AttestedOnly,
+		Exportable: a.Exportable, AttestedOnly: row.AttestedOnly,
 	}
 }

@@ -23,6 +23,17 @@ type Service interface {
 	SetSecret(ctx context.Context, vault, name string, value []byte, in keyvault.SecretSettings) (*keyvault.Row, error)
 	GetSecret(ctx context.Context, vault, name, version string) (*keyvault.Row, []byte, error)
 	UpdateSecret(ctx context.Context, vault, name, version string, in keyvault.SecretSettings) (*keyvault.Row, error)
+	Delete(ctx context.Context, vault string, c keyvault.Collection, name string) (*keyvault.Row, error)
+	Deleted(ctx context.Context, vault string, c keyvault.Collection, name string) (*keyvault.Row, error)
+	ListDeleted(ctx context.Context, vault string, c keyvault.Collection, after string, limit int) ([]*keyvault.Row, error)
+	Recover(ctx context.Context, vault string, c keyvault.Collection, name string) (*keyvault.Row, error)
+	Purge(ctx context.Context, vault string, c keyvault.Collection, name string) error
+	Backup(ctx context.Context, vault string, c keyvault.Collection, name string) ([]byte, error)
+	Restore(ctx context.Context, vault string, c keyvault.Collection, blob []byte) (*keyvault.Row, error)
+	Vault(ctx context.Context, name string) (*keyvault.Vault, error)
+	Rotate(ctx context.Context, vault, name string) (*keyvault.Row, error)
+	RotationPolicy(ctx context.Context, vault, name string) (*keyvault.RotationPolicy, error)
+	SetRotationPolicy(ctx context.Context, vault, name string, in keyvault.RotationPolicy) (*keyvault.RotationPolicy, error)
 	Operate(ctx context.Context, vault, name, version string, in keyvault.Operation) (*keyvault.Outcome, error)
 	ParseKID(url string) (release.KeyRef, error)
 }

@@ -57,11 +57,15 @@ func Routes(c Config) []*route.Route {
 	for _, path := range []string{"/keys/:name/release", "/keys/:name/:version/release"} {
 		out = append(out, change(http.MethodPost, path, "keys/release", identity.KeysRelease, route.Deciding, folded(shapeRelease(), d.release)))
 	}
+	out = append(out, d.rotationRoutes()...)
+	out = append(out, d.attestationRoutes()...)
 	out = append(out, d.secretRoutes()...)
+	out = append(out, d.lastingRoutes()...)
 	out = append(out, notOffered()...)
 	for _, r := range out {
 		r.Door, r.InVault = release.DoorKeyVault, true
 		r.Collection = string(collectionOf(r.Path))
+		r.Do = d.settled(r.Do)
 	}
 	return out
 }
@@ -87,17 +91,7 @@ func notOffered() []*route.Route {
 			}})
 		}
 	}
-	add(http.MethodDelete, "keys/delete", "/keys/:name")
-	add(http.MethodGet, "keys/deleted", "/deletedkeys", "/deletedkeys/:name")
-	add(http.MethodPost, "keys/recover", "/deletedkeys/:name/recover")
-	add(http.MethodDelete, "keys/purge", "/deletedkeys/:name")
-	add(http.MethodPost, "keys/restore", "/keys/restore")
-	add(http.MethodGet, "keys/attestation", "/keys/:name/attestation", "/keys/:name/:version/attestation")
-	add(http.MethodGet, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
-	add(http.MethodPut, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
-	for _, op := range []string{"backup", "rotate"} {
-		add(http.MethodPost, "keys/"+op, "/keys/:name/"+op)
-	}
+	add(http.MethodPost, "keys/rotate", "/keys/:name/rotate")
 	return out
 }
 

@@ -15,6 +15,10 @@ type SecretBundle struct {
 	ContentType string            `json:"contentType,omitempty"`
 	Attributes  SecretAttributes  `json:"attributes"`
 	Tags        map[string]string `json:"tags,omitempty"`
+	// Of a deleted secret; times in Unix seconds.
+	RecoveryID         string `json:"recoveryId,omitempty"`
+	DeletedDate        int64  `json:"deletedDate,omitzero"`
+	ScheduledPurgeDate int64  `json:"scheduledPurgeDate,omitzero"`
 }
 
 // SecretItem is an entry of a list of secrets; it never has a value.
@@ -23,6 +27,10 @@ type SecretItem struct {
 	ContentType string            `json:"contentType,omitempty"`
 	Attributes  SecretAttributes  `json:"attributes"`
 	Tags        map[string]string `json:"tags,omitempty"`
+	// Of a deleted secret, as in SecretBundle.
+	RecoveryID         string `json:"recoveryId,omitempty"`
+	DeletedDate        int64  `json:"deletedDate,omitzero"`
+	ScheduledPurgeDate int64  `json:"scheduledPurgeDate,omitzero"`
 }
 
 // SecretAttributes in an answer; times in Unix seconds.
@@ -51,15 +59,19 @@ func (t Text) MarshalJSONTo(e *jsontext.Encoder) error {
 
 // secretBundle renders a version, with its value unless that is nil.
 func (d *door) secretBundle(c *route.Call, row *keyvault.Row, value []byte) *SecretBundle {
-	return &SecretBundle{
+	b := &SecretBundle{
 		Value: value, ID: kid(c, row, true), ContentType: row.ContentType, Attributes: secretAttributes(row), Tags: row.Tags,
 	}
+	b.RecoveryID, b.DeletedDate, b.ScheduledPurgeDate = deletion(c, row)
+	return b
 }
 
 // secretItem renders an entry of a list.
 func (d *door) secretItem(versioned bool) func(*route.Call, *keyvault.Row) SecretItem {
 	return func(c *route.Call, row *keyvault.Row) SecretItem {
-		return SecretItem{ID: kid(c, row, versioned), ContentType: row.ContentType, Attributes: secretAttributes(row), Tags: row.Tags}
+		i := SecretItem{ID: kid(c, row, versioned), ContentType: row.ContentType, Attributes: secretAttributes(row), Tags: row.Tags}
+		i.RecoveryID, i.DeletedDate, i.ScheduledPurgeDate = deletion(c, row)
+		return i
 	}
 }
 

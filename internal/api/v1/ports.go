@@ -25,6 +25,7 @@ type Config struct {
 	Log        Log
 	Objects    release.Objects
 	References References
+	Vaults     Vaults
 	Policies   Policies
 	Clock      Clock
 	Recovery   Recovery
