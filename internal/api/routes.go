@@ -46,6 +46,7 @@ var publicRoutes = []string{
 	"GET /:deployment/.well-known/openid-configuration",
 	"GET /adfs/.well-known/openid-configuration",
 	"GET /adfs/adfs/.well-known/openid-configuration",
+	"GET /adfs/adfs/v2.0/.well-known/openid-configuration",
 	"GET /:deployment/discovery/v2.0/keys",
 	"GET /adfs/discovery/keys",
 	"GET /.well-known/openid-configuration",

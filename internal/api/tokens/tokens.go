@@ -53,6 +53,7 @@ func Routes(c Config) []*route.Route {
 	for _, path := range []string{
 		"/:deployment/v2.0/.well-known/openid-configuration", "/:deployment/.well-known/openid-configuration",
 		"/adfs/.well-known/openid-configuration", "/adfs/adfs/.well-known/openid-configuration",
+		"/adfs/adfs/v2.0/.well-known/openid-configuration", // where the Azure CLI learns what to call the tenant
 	} {
 		r := add(http.MethodGet, path, "token/discovery", 1, d.discovery)
 		r.Query = []string{"api-version"}
