@@ -58,7 +58,6 @@ type Attributes struct {
 	Exportable      bool   `json:"exportable"`
 	AttestedOnly    bool   `json:"attestedOnly"` // ours
 
-	Attestation *KeyAttestation `json:"attestation,omitempty"` // where it was asked for
 }
 
 // Policy is a release policy in an answer.

@@ -57,8 +57,6 @@ func Routes(c Config) []*route.Route {
 	for _, path := range []string{"/keys/:name/release", "/keys/:name/:version/release"} {
 		out = append(out, change(http.MethodPost, path, "keys/release", identity.KeysRelease, route.Deciding, folded(shapeRelease(), d.release)))
 	}
-	out = append(out, d.rotationRoutes()...)
-	out = append(out, d.attestationRoutes()...)
 	out = append(out, d.secretRoutes()...)
 	out = append(out, d.lastingRoutes()...)
 	out = append(out, notOffered()...)
@@ -91,6 +89,9 @@ func notOffered() []*route.Route {
 			}})
 		}
 	}
+	add(http.MethodGet, "keys/attestation", "/keys/:name/attestation", "/keys/:name/:version/attestation")
+	add(http.MethodGet, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
+	add(http.MethodPut, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
 	add(http.MethodPost, "keys/rotate", "/keys/:name/rotate")
 	return out
 }
