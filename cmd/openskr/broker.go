@@ -44,6 +44,7 @@ type broker struct {
 	log        *audit.Log
 	dep        *deployment.Deployment
 	keys       *keyvault.Service
+	access     *identity.Access
 	answers    *deployment.Answers
 	engine     *policies.Engine
 	references *reference.Service
@@ -121,7 +122,7 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if err := b.dep.Use(b.log); err != nil {
 		return nil, err
 	}
-	if err := b.complete(ctx); err != nil {
+	if err := errors.Join(b.complete(ctx), b.openAccess(ctx)); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(b.enrolment(s), b.verification(s)); err != nil {
@@ -249,7 +250,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	}
 	b.handler, err = api.New(api.Config{
 		Deployment: b.dep.ID, Hosts: hosts, Suffixes: b.cfg.Suffixes(), Resource: b.cfg.Resource, Broker: core, Answers: b.answers, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
-		Tokens: attested.give, Attested: attested.roles, Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
+		Tokens: attested.give, Attested: attested.roles, Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Access: b.access, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
 	})

@@ -50,6 +50,7 @@ type Config struct {
 	References v1.References
 	Policies   v1.Policies
 	Identity   *identity.Service
+	Access     *identity.Access
 	Clock      v1.Clock
 	Recovery   v1.Recovery
 	// Attestation answers /attest/… and publishes its keys.
@@ -99,7 +100,7 @@ var (
 
 func (c *Config) complete() error {
 	if c.Broker == nil || c.Answers == nil || c.Keys == nil || c.Tokens == nil || c.Attested == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.References == nil || c.Policies == nil ||
-		c.Identity == nil || c.Clock == nil || c.Recovery == nil || c.Attestation == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
+		c.Identity == nil || c.Access == nil || c.Clock == nil || c.Recovery == nil || c.Attestation == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
 		return errors.New("api: a part is missing")
 	}
 	if !deploymentForm.MatchString(c.Deployment) { // it is a path segment and stands in a header

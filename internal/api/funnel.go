@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
 )
@@ -87,14 +88,17 @@ func (f *funnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.refuse(rec, r, c, err)
 		return
 	}
-	f.router.ServeHTTP(rec, r.WithContext(c.With(r.Context())))
+	r = r.WithContext(c.With(r.Context()))
+	if !slices.Contains(methods, r.Method) { // the router would answer OPTIONS itself
+		_, err := f.call(rec, r, f.unknown[http.StatusMethodNotAllowed], c)
+		f.refuse(rec, r, c, err)
+		return
+	}
+	f.router.ServeHTTP(rec, r)
 }
 
-// admit judges what needs no route: method, host, path.
+// admit judges what needs no route: host and path.
 func (f *funnel) admit(r *http.Request, c *route.Call) error {
-	if !slices.Contains(methods, r.Method) {
-		return release.Refuse(release.ReasonMethod, "method %.16q", r.Method)
-	}
 	path, err := normalize(r.URL.EscapedPath())
 	if err != nil {
 		return release.Refuse(release.ReasonBadRequest, "%w", err)
@@ -109,6 +113,12 @@ func (f *funnel) admit(r *http.Request, c *route.Call) error {
 			return release.Refuse(release.ReasonBadRequest, "host %.128q is not one of this broker's; see --host", r.Host)
 		}
 		c.Host, c.Vault = f.Hosts[0], keyvault.DefaultVault
+	}
+	if c.Root = identity.Scope(c.Vault, "", ""); slices.Contains(f.Hosts, c.Host) {
+		c.Root = identity.Everywhere
+	}
+	if c.At, path = scopeOf(path, c.Root); c.At != "" {
+		r.URL.Path, c.Door = path, release.DoorKeyVault
 	}
 	return nil
 }

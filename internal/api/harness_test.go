@@ -215,9 +215,11 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 		File: map[string]any{"filed": map[string]any{}},
 	})
 	h.must(err)
+	access, err := identity.NewAccess(identity.AccessConfig{Objects: h.store, Record: record, Now: h.store.Now})
+	h.must(err)
 	h.config = Config{
 		Deployment: testDeployment, Hosts: []string{testHost}, Broker: h.broker, Tokens: &fakeTokens{}, Attested: h.attested, Answers: fakeAnswers{}, Keys: keys, Issuer: &fakeIssuer{}, Enroll: h.enroll,
-		Log: h.log, Objects: h.store, References: refs, Policies: fakePolicies{}, Identity: h.ids, Clock: sys, Recovery: sys, Record: record,
+		Log: h.log, Objects: h.store, References: refs, Policies: fakePolicies{}, Identity: h.ids, Access: access, Clock: sys, Recovery: sys, Record: record,
 		Attestation: h.attestation(),
 		Warnings:    func(context.Context) ([]string, error) { return []string{"simulation"}, nil },
 		Metrics:     telemetry.NewMetrics("test", Names()), Logger: telemetry.NewLogger(h.logged, slog.LevelDebug),

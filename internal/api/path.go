@@ -25,8 +25,8 @@ var keyVault = map[string]bool{"keys": true, "deletedkeys": true, "secrets": tru
 
 // normalize gives the one path that routing, authorisation and handlers see, made
 // of a request's escaped path. Key Vault paths lose their empty segments
-// (/keys/k//sign and /keys/k/ are what clients send for "no version") and the case
-// of their reserved words; nothing is ever redirected. What is left is of harmless
+// (/keys/k//sign and /keys/k/ are what clients send for "no version", //providers/…
+// for the scope /) and the case of their reserved words; nothing is ever redirected. What is left is of harmless
 // characters only, so that no later reader can read it differently.
 func normalize(escaped string) (string, error) {
 	path, err := url.PathUnescape(escaped)
@@ -56,7 +56,9 @@ func normalize(escaped string) (string, error) {
 	if len(segments) == 0 {
 		return "/", nil
 	}
-	if first := strings.ToLower(segments[0]); keyVault[first] {
+	if scope, rest, ok := rolePath(segments); ok {
+		segments = append(scope[:len(scope):len(scope)], rest...)
+	} else if first := strings.ToLower(segments[0]); keyVault[first] {
 		segments[0] = first
 		for i := 2; i < len(segments); i++ { // 1 is a name
 			if word := strings.ToLower(segments[i]); reserved[word] {

@@ -89,11 +89,11 @@ func (f *funnel) routes() []*route.Route {
 	}
 	out := v1.Routes(v1.Config{
 		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Tokens: f.Tokens, Attested: f.Attested, Enroll: f.Enroll, Log: f.Log,
-		Objects: f.Objects, References: f.References, Vaults: f.Keys, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
+		Objects: f.Objects, Access: f.Access, References: f.References, Vaults: f.Keys, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
 		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
 	})
 	out = append(out, apikeyvault.Routes(apikeyvault.Config{
-		Service: f.Keys, Releaser: f.Broker, Answers: f.Answers, Metrics: f.Metrics, Now: f.Now, PageKey: f.PageKey,
+		Service: f.Keys, Access: f.Access, Releaser: f.Broker, Answers: f.Answers, Metrics: f.Metrics, Now: f.Now, PageKey: f.PageKey,
 	})...)
 	out = append(out, attestation.Routes(f.Attestation)...)
 	return append(out, tokens.Routes(tokens.Config{Deployment: f.Deployment, Service: f.Identity})...)

@@ -17,7 +17,7 @@ import (
 // concrete fills the parameters of a pattern in.
 func concrete(path string) string {
 	return strings.NewReplacer(
-		":deployment", testDeployment, ":name", "k", ":version", strings.Repeat("0", 32), ":id", "m1", ":set", "web", ":index", "0",
+		":deployment", testDeployment, ":name", "k", ":version", strings.Repeat("0", 32), ":id", "00000000-0000-4000-8000-000000000001", ":set", "web", ":index", "0",
 	).Replace(path) + "?api-version=7.4"
 }
 

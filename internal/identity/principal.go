@@ -21,12 +21,12 @@ import (
 // one salted SHA-256 is enough: there is nothing to guess that a slow hash would
 // protect, and a slow hash before authentication is work that strangers order.
 type Principal struct {
-	ID      string   `json:"id"`   // UUID, the client_id
-	Name    string   `json:"name"` // for people
-	Salt    []byte   `json:"salt"` // 16 bytes; with Hash empty where the principal has no secret
-	Hash    []byte   `json:"secret_hash"`
-	Enabled bool     `json:"enabled"`
-	Created int64    `json:"created"` // Unix seconds
+	ID      string `json:"id"`   // UUID, the client_id
+	Name    string `json:"name"` // for people
+	Salt    []byte `json:"salt"` // 16 bytes; with Hash empty where the principal has no secret
+	Hash    []byte `json:"secret_hash"`
+	Enabled bool   `json:"enabled"`
+	Created int64  `json:"created"` // Unix seconds
 	// Deleted is when it was deleted, in Unix seconds: it proves nothing and its id is
 	// not given again.
 	Deleted int64 `json:"deleted,omitempty"`
@@ -51,6 +51,9 @@ var (
 	idForm   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	b64      = base64.RawURLEncoding.Strict()
 )
+
+// ValidID says whether s has the form of a principal's id: a UUID in lower case.
+func ValidID(s string) bool { return idForm.MatchString(s) }
 
 // NewPrincipal makes a principal and its secret, which is nowhere kept.
 func NewPrincipal(name string, now time.Time) (*Principal, string, error) {

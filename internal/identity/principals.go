@@ -16,10 +16,20 @@ const (
 	OpDeletePrincipal  = "principals/delete"
 )
 
-// Proofs are what a principal can be proven by, besides a secret.
+// Proofs are what a principal can be proven by, besides a secret; nil leaves what
+// there is.
 type Proofs struct {
-	Certificates []Certificate
-	Federated    []Federated
+	Certificates *[]Certificate
+	Federated    *[]Federated
+}
+
+func (by Proofs) over(p *Principal) {
+	if by.Certificates != nil {
+		p.Certificates = *by.Certificates
+	}
+	if by.Federated != nil {
+		p.Federated = *by.Federated
+	}
 }
 
 // CreatePrincipal makes one without rights, and its secret, which is nowhere kept;
@@ -32,7 +42,7 @@ func (a *Access) CreatePrincipal(ctx context.Context, name string, secret bool, 
 	if !secret {
 		p.Salt, p.Hash, plain = nil, nil, ""
 	}
-	p.Certificates, p.Federated = by.Certificates, by.Federated
+	by.over(p)
 	rec := a.c.Record(ctx, OpCreatePrincipal)
 	rec.Object = p.ID
 	_, err = a.c.Objects.ChangeObject(ctx, rec, release.ObjectPrincipal, p.ID, func(*release.Object) ([]byte, error) { return encode(p) })
@@ -92,7 +102,7 @@ func (a *Access) Enable(ctx context.Context, id string, enabled bool) (*Principa
 
 // SetProofs replaces what a principal can be proven by, besides its secret.
 func (a *Access) SetProofs(ctx context.Context, id string, by Proofs) (*Principal, error) {
-	return a.changed(ctx, OpProofs, id, func(p *Principal) { p.Certificates, p.Federated = by.Certificates, by.Federated })
+	return a.changed(ctx, OpProofs, id, by.over)
 }
 
 // ResetSecret gives a principal a new secret; the one before proves nothing any more.

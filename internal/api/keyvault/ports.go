@@ -41,6 +41,7 @@ type Service interface {
 // Config is what the door stands on; every field is required.
 type Config struct {
 	Service  Service
+	Access   Access
 	Releaser Releaser
 	Answers  Answers
 	Metrics  Metrics

@@ -59,6 +59,7 @@ func Routes(c Config) []*route.Route {
 	}
 	out = append(out, d.secretRoutes()...)
 	out = append(out, d.lastingRoutes()...)
+	out = append(out, d.roleRoutes()...)
 	out = append(out, notOffered()...)
 	for _, r := range out {
 		r.Door, r.InVault = release.DoorKeyVault, true

@@ -62,6 +62,8 @@ type Route struct {
 	// scope. "" with InVault: at the vault's. Neither: at the deployment's.
 	Collection string
 	InVault    bool
+	// Scoped says that the path is of the role API: the Action is asked for at Call.At.
+	Scoped bool
 
 	Body     Body
 	Optional bool // an empty body is allowed
@@ -92,10 +94,13 @@ type Call struct {
 	Caller      *identity.Caller // nil on public routes
 	Host        string           // authority the client used, one of the configured
 	Vault       string           // that Host names
-	Params      map[string]string
-	Query       url.Values // one value each
-	Body        []byte
-	Digest      [32]byte // SHA-256 of Body, zero without one or with Route.Secret
+	// Root is the scope that "/" names on Host: the deployment on a configured host, the
+	// vault on its own. At is the scope that a path of the role API names, "" for others.
+	Root, At string
+	Params   map[string]string
+	Query    url.Values // one value each
+	Body     []byte
+	Digest   [32]byte // SHA-256 of Body, zero without one or with Route.Secret
 }
 
 // Raw is an answer that is not JSON of ours.
@@ -108,6 +113,8 @@ type Raw struct {
 // Scope is where the caller of r needs its right.
 func (c *Call) Scope(r *Route) string {
 	switch {
+	case r.Scoped:
+		return c.At
 	case r.Collection != "":
 		return identity.Scope(c.Vault, r.Collection, c.Params["name"])
 	case r.InVault:

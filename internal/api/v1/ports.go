@@ -24,6 +24,7 @@ type Config struct {
 	Enroll     Enroll
 	Log        Log
 	Objects    release.Objects
+	Access     Access
 	References References
 	Vaults     Vaults
 	Policies   Policies

@@ -78,6 +78,7 @@ func Routes(c Config) []*route.Route {
 		},
 	}
 	out = append(out, d.referenceRoutes()...)
+	out = append(out, d.principalRoutes()...)
 	out = append(out, d.vaultRoutes()...)
 	out = append(out, d.attestedRoutes()...)
 	for _, r := range out {
