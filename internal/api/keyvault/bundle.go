@@ -58,6 +58,7 @@ type Attributes struct {
 	Exportable      bool   `json:"exportable"`
 	AttestedOnly    bool   `json:"attestedOnly"` // ours
 
+	Attestation *KeyAttestation `json:"attestation,omitempty"` // where it was asked for
 }
 
 // Policy is a release policy in an answer.

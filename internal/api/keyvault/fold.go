@@ -20,6 +20,7 @@ type shape struct {
 	members map[string]*shape // exact name to the shape of its value, nil: no object
 	guarded []string          // members whose near-misses are refused instead of ignored
 	free    bool              // names are data (tags)
+	items   *shape            // of the elements, where the value is an array
 }
 
 // fold makes the strict reading of a compatible body: names in the case of the
@@ -104,8 +105,12 @@ func (f *folder) value(s *shape, keep bool) error {
 		if err := f.token(keep); err != nil {
 			return err
 		}
+		var items *shape
+		if s != nil {
+			items = s.items
+		}
 		for f.in.PeekKind() != ']' {
-			if err := f.value(nil, keep); err != nil {
+			if err := f.value(items, keep); err != nil {
 				return err
 			}
 		}

@@ -57,10 +57,11 @@ func Routes(c Config) []*route.Route {
 	for _, path := range []string{"/keys/:name/release", "/keys/:name/:version/release"} {
 		out = append(out, change(http.MethodPost, path, "keys/release", identity.KeysRelease, route.Deciding, folded(shapeRelease(), d.release)))
 	}
+	out = append(out, d.rotationRoutes()...)
+	out = append(out, d.attestationRoutes()...)
 	out = append(out, d.secretRoutes()...)
 	out = append(out, d.lastingRoutes()...)
 	out = append(out, d.roleRoutes()...)
-	out = append(out, notOffered()...)
 	for _, r := range out {
 		r.Door, r.InVault = release.DoorKeyVault, true
 		r.Collection = string(collectionOf(r.Path))
@@ -77,24 +78,6 @@ func collectionOf(path string) keyvault.Collection {
 		return c
 	}
 	return ""
-}
-
-// notOffered are the operations of the data plane that this version does not
-// have: a principal is told so, instead of hearing that the path does not exist.
-func notOffered() []*route.Route {
-	var out []*route.Route
-	add := func(method, op string, paths ...string) {
-		for _, p := range paths {
-			out = append(out, &route.Route{Method: method, Path: p, Name: op, Access: route.Anyone, Do: func(context.Context, *route.Call) (any, error) {
-				return nil, release.Refuse(release.ReasonNotOffered, "this version does not offer %s; docs/wire/native.md lists what it does", op)
-			}})
-		}
-	}
-	add(http.MethodGet, "keys/attestation", "/keys/:name/attestation", "/keys/:name/:version/attestation")
-	add(http.MethodGet, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
-	add(http.MethodPut, "keys/rotationpolicy", "/keys/:name/rotationpolicy")
-	add(http.MethodPost, "keys/rotate", "/keys/:name/rotate")
-	return out
 }
 
 // folded makes a Handler of a function on a body read by its shape.
