@@ -60,7 +60,7 @@ func (a *Attested) Mint(g *release.TokenGrant) ([]byte, error) {
 	issued := t.Issued.Unix()
 	c := jose.AttestedClaims{
 		Claims: jose.Claims{
-			Issuer: issuerOf(a.c.Deployment), Audience: a.c.Deployment, Subject: t.Machine.Name, AppID: t.Machine.Name, Tenant: a.c.Deployment,
+			Issuer: issuerOf(a.c.Deployment), Audience: a.c.Deployment, Subject: t.Machine.Name, AppID: t.Machine.Name, ObjectID: t.Machine.Name, Tenant: a.c.Deployment,
 			ID: t.ID, Issued: issued, Before: issued, Expires: issued + int64(release.AttestedTokenLife/time.Second),
 		},
 		Vault: t.Vault, Generation: t.Machine.Generation, Config: t.Config.String(),

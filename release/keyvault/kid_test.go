@@ -70,6 +70,35 @@ func TestNewRefusesBaseURLs(t *testing.T) {
 
 // What is parsed is written the same way again, so no two URLs name one key
 // through one host.
+func TestParseVault(t *testing.T) {
+	l := newLab(t)
+	l.Suffixes = []string{"vaults.example:8443"}
+	for url, want := range map[string]string{
+		baseURL: "default", aliased: "default", "https://kv1.vaults.example:8443": "kv1",
+		"": "", "default": "", baseURL + "/": "", baseURL + "/keys/disk": "", "http" + baseURL[5:]: "", strings.ToUpper(baseURL): "", baseURL + "?a": "",
+		"https://kv1.vaults.example": "", "https://vaults.example:8443": "", "https://a.b.vaults.example:8443": "", "kv1.vaults.example:8443": "",
+		"https://u@kv1.vaults.example:8443": "", "https://KV1.vaults.example:8443": "", "https://https://kv1.vaults.example:8443": "",
+	} {
+		got, err := l.ParseVault(url)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q is vault %q, %v, want %q", url, got, err, want)
+		}
+	}
+}
+
+func FuzzParseVault(f *testing.F) {
+	l := newLab(f)
+	l.Suffixes = []string{"vaults.example"}
+	f.Add(baseURL)
+	f.Add("https://kv1.vaults.example")
+	f.Fuzz(func(t *testing.T, url string) {
+		vault, err := l.ParseVault(url)
+		if (err == nil) != (vault != "") || err == nil && vault != keyvault.DefaultVault && url != "https://"+vault+".vaults.example" {
+			t.Fatalf("%q is vault %q, %v", url, vault, err)
+		}
+	})
+}
+
 func FuzzParseKID(f *testing.F) {
 	l := newLab(f)
 	f.Add(baseURL + "/keys/disk/" + version)

@@ -50,10 +50,15 @@ const (
 	opAttestedRemove = "attested-roles/remove"
 )
 
-// attestedRoutes give and take rights, so they need those of the role API.
+// attestedRoutes are the request for a token, and who may have one: that gives and
+// takes rights, and needs those of the role API.
 func (d *door) attestedRoutes() []*route.Route {
 	const list, one = "/v1/attested-roles", "/v1/attested-roles/:name"
 	return []*route.Route{
+		{
+			Method: http.MethodPost, Path: "/v1/token", Name: "attested-token", Access: route.Public, Cost: 1,
+			Body: route.JSON, Limit: maxRelease, Queue: route.Deciding, Do: route.Strict(d.token),
+		},
 		{Method: http.MethodGet, Path: list, Name: "attested-roles/list", Access: route.Role, Action: identity.RolesRead, Do: d.listAttested},
 		{Method: http.MethodGet, Path: one, Name: "attested-roles/get", Access: route.Role, Action: identity.RolesRead, Do: d.getAttested},
 		{

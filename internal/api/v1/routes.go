@@ -49,10 +49,6 @@ func Routes(c Config) []*route.Route {
 			Method: http.MethodPost, Path: "/v1/release", Name: "release", Access: route.Public, Cost: 1,
 			Body: route.JSON, Limit: maxRelease, Queue: route.Deciding, Do: route.Strict(d.release),
 		},
-		{
-			Method: http.MethodPost, Path: "/v1/token", Name: "attested-token", Access: route.Public, Cost: 1,
-			Body: route.JSON, Limit: maxRelease, Queue: route.Deciding, Do: route.Strict(d.token),
-		},
 
 		{Method: http.MethodGet, Path: "/v1/machines", Name: "machines/list", Access: route.Role, Action: identity.MachinesRead, Query: []string{"after", "limit"}, Do: d.listMachines},
 		{Method: http.MethodGet, Path: "/v1/machines/:id", Name: "machines/get", Access: route.Role, Action: identity.MachinesRead, Do: d.getMachine},
@@ -78,8 +74,8 @@ func Routes(c Config) []*route.Route {
 		},
 	}
 	out = append(out, d.referenceRoutes()...)
-	out = append(out, d.principalRoutes()...)
 	out = append(out, d.vaultRoutes()...)
+	out = append(out, d.principalRoutes()...)
 	out = append(out, d.attestedRoutes()...)
 	for _, r := range out {
 		r.Door = release.DoorNative
