@@ -114,25 +114,25 @@ func newProblem(c *route.Call, err error) problem {
 	return p
 }
 
-// inner puts the word that Key Vault's clients look for around the reason (wire
-// format: §1.6).
-func inner(c *route.Call, reason release.Reason) binding.InnerError {
-	own, kind := binding.InnerError{Code: string(reason)}, "Key"
-	if strings.HasPrefix(c.Operation, "secrets/") {
-		kind = "Secret"
-	}
-	word := map[release.Reason]string{
-		release.ReasonDeleted:   "ObjectIsDeletedButRecoverable",
-		release.ReasonForbidden: "ForbiddenByRbac",
+// innerWords are what Key Vault's clients look for (wire format: §1.6).
+var innerWords = map[release.Reason]string{
+	release.ReasonDeleted:           "ObjectIsDeletedButRecoverable",
+	release.ReasonForbidden:         "ForbiddenByRbac",
+	release.ReasonKeyDisabled:       "KeyDisabled",
+	release.ReasonKeyNotYetValid:    "KeyNotYetValid",
+	release.ReasonKeyExpired:        "KeyExpired",
+	release.ReasonSecretDisabled:    "SecretDisabled",
+	release.ReasonSecretNotYetValid: "SecretNotYetValid",
+	release.ReasonSecretExpired:     "SecretExpired",
+}
 
-		release.ReasonKeyDisabled:    kind + "Disabled",
-		release.ReasonKeyNotYetValid: kind + "NotYetValid",
-		release.ReasonKeyExpired:     kind + "Expired",
-	}[reason]
-	if word == "" || c.Door != release.DoorKeyVault || c.Caller == nil {
-		return own
+// inner puts the word of Key Vault around the reason, on its door.
+func inner(c *route.Call, reason release.Reason) binding.InnerError {
+	own := binding.InnerError{Code: string(reason)}
+	if word := innerWords[reason]; word != "" && c.Door == release.DoorKeyVault && c.Caller != nil {
+		return binding.InnerError{Code: word, InnerError: &own}
 	}
-	return binding.InnerError{Code: word, InnerError: &own}
+	return own
 }
 
 // text is that of an error without the code, which has its own member.

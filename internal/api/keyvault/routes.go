@@ -65,7 +65,9 @@ func Routes(c Config) []*route.Route {
 	for _, r := range out {
 		r.Door, r.InVault = release.DoorKeyVault, true
 		r.Collection = string(collectionOf(r.Path))
-		r.Do = d.settled(r.Do)
+		if r.Collection != "" {
+			r.Do = d.settled(r.Do)
+		}
 	}
 	return out
 }
