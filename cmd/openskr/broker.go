@@ -181,7 +181,7 @@ func (b *broker) assemble() (err error) {
 	if b.keys, err = keyvault.New(keyvault.Config{
 		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:], Suffixes: b.cfg.Suffixes(),
 		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records, Log: gate.Log(b.log),
-		Right: api.Right, Objects: b.log.Objects(),
+		Right: api.Right, Objects: b.log.Objects(), Spend: api.Spend,
 	}); err != nil {
 		return err
 	}
@@ -241,6 +241,10 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err := b.gauges(b.metrics, gate); err != nil {
 		return err
 	}
+	proxies, err := b.cfg.proxies()
+	if err != nil {
+		return err
+	}
 	attestor, err := b.attestation()
 	if err != nil {
 		return err
@@ -253,6 +257,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 		Tokens: attested.give, Attested: attested.roles, Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Access: b.access, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
+		Throttle: b.cfg.Throttle, TrustedProxies: proxies,
 	})
 	return err
 }

@@ -39,8 +39,8 @@ one that init wrote; flags win over it.
 SIGHUP reads the configuration's files again (certificate, EK roots, allow and
 deny lists, references, log level), records the new configuration's hash, and
 keeps the old ones when any of them cannot be read. A changed kek, listen, hosts,
-nonce_ttl, requests_per_second, collateral_offline, amd_kds or intel_pcs waits for a
-restart, and the log says so.
+nonce_ttl, requests_per_second, throttle, trusted_proxies, collateral_offline,
+amd_kds or intel_pcs waits for a restart, and the log says so.
 
 The log of the program is JSON, one object a line, on stderr.`,
 		Args: exactArgs(),

@@ -69,7 +69,7 @@ func (f *funnel) record(ctx context.Context, c *route.Call, err error) error {
 	switch class := reason.Class(); {
 	case route.IsRecorded(err), class >= release.ClassInternal && reason != release.ReasonOverloaded:
 		return err // failures are not refusals
-	case c.Caller == nil:
+	case c.Caller == nil, class == release.ClassThrottled: // a record each would cost what the limit saves
 		f.Log.Refused(err, c.Source, c.Correlation)
 		return err
 	case class == release.ClassNotFound, class == release.ClassMethod, reason == release.ReasonOverloaded:

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -60,8 +61,14 @@ type Config struct {
 	Record   func(ctx context.Context, op string) *release.Record
 	Warnings func(ctx context.Context) ([]string, error)
 
-	Gate      *Gate // default: one more than the processors, 1024 waiting
-	Rate      Rate
+	Gate *Gate // default: one more than the processors, 1024 waiting
+	Rate Rate
+	// TrustedProxies are the networks whose hosts may say in X-Forwarded-For for whom
+	// they ask. Default: none.
+	TrustedProxies []netip.Prefix
+	// Throttle is how many times the rates of Key Vault (4000 uses of keys or secrets, 20
+	// new keys, 300 new secrets in 10 s) one principal has in one vault. Default 10.
+	Throttle  float64
 	Metrics   *telemetry.Metrics
 	Logger    *slog.Logger
 	PageKey   [32]byte // MACs page tokens; replicas share it. Zero: random, tokens end with the process

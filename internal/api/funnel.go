@@ -21,19 +21,20 @@ import (
 )
 
 // funnel is what every request passes, in this order: correlation id, method,
-// host, path (normalised once), route, rate or identity, role, media type, body,
+// host, path (normalised once), route, rate or identity, throttle, role, media type, body,
 // handler, error table. Identity comes before everything that a caller could
 // learn from; the role before any look-up.
 type funnel struct {
 	Config
-	router  *echo.Echo
-	limits  *limiter
-	gates   map[route.Queue]*Gate
-	unknown map[int]*route.Route // by status
+	router   *echo.Echo
+	limits   *limiter
+	throttle *throttle
+	gates    map[route.Queue]*Gate
+	unknown  map[int]*route.Route // by status
 }
 
 func newFunnel(c Config) (*funnel, error) {
-	f := &funnel{Config: c, router: echo.New(), limits: newLimiter(c.Rate)}
+	f := &funnel{Config: c, router: echo.New(), limits: newLimiter(c.Rate), throttle: newThrottle(c.Throttle)}
 	f.gates = map[route.Queue]*Gate{route.Deciding: c.Gate, route.Making: NewGate(runtime.GOMAXPROCS(0), 256)}
 	f.router.HTTPErrorHandler = f.unrouted
 	seen := map[string]bool{}
@@ -63,7 +64,7 @@ var clientRequestID = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
 // ServeHTTP implements [http.Handler].
 func (f *funnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := f.Now()
-	c := &route.Call{Correlation: newCorrelation(), Source: source(r.RemoteAddr), Operation: opUnknown, Door: release.DoorNative}
+	c := &route.Call{Correlation: newCorrelation(), Source: f.source(r), Operation: opUnknown, Door: release.DoorNative}
 	rec := &response{ResponseWriter: w}
 	h := w.Header()
 	h.Set("x-ms-request-id", c.Correlation)

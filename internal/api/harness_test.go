@@ -207,7 +207,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 			return nil
 		},
 		Ready: func(context.Context) error { return nil }, Now: h.store.Now, Record: record, Log: h.log,
-		Right: Right, Objects: h.store,
+		Right: Right, Objects: h.store, Spend: Spend,
 	})
 	h.must(err)
 	refs, err := reference.New(t.Context(), reference.Config{
@@ -223,7 +223,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 		Attestation: h.attestation(),
 		Warnings:    func(context.Context) ([]string, error) { return []string{"simulation"}, nil },
 		Metrics:     telemetry.NewMetrics("test", Names()), Logger: telemetry.NewLogger(h.logged, slog.LevelDebug),
-		Rate: Rate{PerSecond: 1e6, Burst: 1e6}, Now: h.store.Now,
+		Rate: Rate{PerSecond: 1e6, Burst: 1e6}, Throttle: 1e6, Now: h.store.Now,
 	}
 	for _, f := range change {
 		f(&h.config)

@@ -96,7 +96,7 @@ func TestImport(t *testing.T) {
 	for name, body := range map[string]string{
 		"no key": `{}`, "null": `{"key":null}`, "wrong point": `{"key":` + strings.Replace(jwk, e(p[33:]), e(p[1:33]), 1) + `}`,
 		"padding": `{"key":` + strings.Replace(jwk, e(d), e(d)+"=", 1) + `}`,
-		"string": `{"key":"AA"}`, "D and d": `{"key":` + strings.Replace(jwk, `"d":`, `"D":"AA","d":`, 1) + `}`,
+		"string":  `{"key":"AA"}`, "D and d": `{"key":` + strings.Replace(jwk, `"d":`, `"D":"AA","d":`, 1) + `}`,
 	} {
 		if w := h.send(http.MethodPut, "/keys/bad?api-version=7.4", officer, body); w.Code != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)

@@ -2,36 +2,11 @@ package api
 
 import (
 	"hash/maphash"
-	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 )
-
-// source is the prefix of the socket's address: what is limited and counted
-// together. Headers that claim another address are never read.
-func source(remoteAddr string) string {
-	host, _, err := net.SplitHostPort(remoteAddr)
-	if err != nil {
-		return "unknown"
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return "unknown"
-	}
-	a = a.Unmap().WithZone("")
-	bits := 48
-	if a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return "unknown"
-	}
-	return p.String()
-}
 
 // buckets is the size of the limiter's table. Its memory is bounded by being of
 // fixed size: sources that fall on one bucket share it, which costs a stranger's

@@ -16,7 +16,7 @@ func TestSource(t *testing.T) {
 		"192.0.2.77:1": "192.0.2.0/24", "[2001:db8:1:2::9]:1": "2001:db8:1::/48", "[::ffff:192.0.2.77]:1": "192.0.2.0/24",
 		"[fe80::1%eth0]:1": "fe80::/48", "": "unknown", "@": "unknown", "name:1": "unknown",
 	} {
-		if got := source(in); got != want {
+		if got := prefix(client(in, nil, nil)); got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)
 		}
 	}

@@ -41,6 +41,9 @@ func (f *funnel) authenticate(req *http.Request, r *route.Route, c *route.Call) 
 		return err
 	}
 	c.Caller = caller
+	if err := f.admitted(caller, r, c); err != nil {
+		return err
+	}
 	if scope := c.Scope(r); r.Access == route.Role && !caller.May(r.Action, scope) {
 		return release.Refuse(release.ReasonForbidden, "principal %s (%s) has no role that allows %s there", caller.ID, caller.Name, r.Action)
 	}

@@ -57,8 +57,6 @@ type lab struct {
 	before   func()         // called once, before the next record of an operation
 	after    func()         // and after it
 	request  receipt.Digest // of every record
-	legacy   bool           // the vault's setting
-	settings error          // what reading it answers
 	right    []release.ObjectState
 	told     []string // names of keys that NearExpiry was told of
 }
@@ -104,9 +102,8 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 			l.checked = append(l.checked, p)
 			return l.reject
 		},
-		Ready:  func(context.Context) error { return l.ready },
-		Legacy: func(context.Context, string) (bool, error) { return l.legacy, l.settings },
-		Log:    l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
+		Ready: func(context.Context) error { return l.ready },
+		Log:   l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
 		Now:        func() time.Time { return l.now },
 		NearExpiry: func(k *release.Key) { l.told = append(l.told, k.Ref.Name) },
 		Record: func(_ context.Context, op string) *release.Record {

@@ -94,6 +94,9 @@ func (s *Service) operate(ctx context.Context, row *Row, latest bool, in Operati
 	if err != nil {
 		return nil, err
 	}
+	if more := row.weight() - 1; more > 0 && s.Spend != nil {
+		s.Spend(ctx, more)
+	}
 	out := &Outcome{Row: row}
 	if publicOnly(row.Kty, in.Op) {
 		if err := a.public(row, in, out); err != nil {

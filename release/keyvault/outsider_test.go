@@ -36,7 +36,7 @@ type outsider struct {
 // implementation that is not the vault's.
 func TestOutsiders(t *testing.T) {
 	l := newLab(t)
-	l.legacy = true
+	l.weak(t, true)
 	k := rsaKey(t)
 	for alg, keys := range wanted() {
 		for kind, ops := range keys {

@@ -38,9 +38,9 @@ type Config struct {
 	// Record makes the base of a record: caller, correlation and configuration as
 	// the door put them into ctx.
 	Record func(ctx context.Context, op string) *release.Record
-	// Legacy says whether the weak algorithms of a vault are on. Without it, the vault's
-	// setting says so.
-	Legacy func(ctx context.Context, vault string) (bool, error)
+	// Spend takes what an operation costs beyond one on an RSA key of 2048 bits from the
+	// rate of ctx's caller, in such operations, before it is done. May be nil.
+	Spend func(ctx context.Context, units int)
 	// Log takes the record of each private-key operation. Without one there is none.
 	Log release.Log
 	// Right gives the objects that the right of ctx's caller rests on, read again by

@@ -101,6 +101,9 @@ type Call struct {
 	Query    url.Values // one value each
 	Body     []byte
 	Digest   [32]byte // SHA-256 of Body, zero without one or with Route.Secret
+	// Spend takes more from the caller's rate than the one unit of every request. nil on
+	// public routes.
+	Spend func(units int)
 }
 
 // Raw is an answer that is not JSON of ours.

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestLimits(t *testing.T) {
+	for text, want := range map[string]string{
+		"throttle: -1": "throttle", "throttle: .nan": "throttle", "throttle: .inf": "throttle", "throttle: 0.001": "throttle", "throttle: 2000000": "throttle",
+		"trusted_proxies: [0.0.0.0/0]": "everybody", "trusted_proxies: ['::/0']": "everybody", "trusted_proxies: [10.0.0.1/8]": "no address or network",
+		"trusted_proxies: [proxy.example]": "no address or network", "trusted_proxies: ['10.0.0.1:443']": "no address or network",
+		"trusted_proxies: ['::ffff:10.0.0.0/104']": "no address or network", "trusted_proxies: ['']": "no address or network",
+	} {
+		if _, err := parseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c, err := parseConfig([]byte("throttle: 0.5\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1, '2001:db8::/32', '::1']"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.proxies()
+	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128")}
+	if err != nil || c.Throttle != 0.5 || !slices.Equal(got, want) {
+		t.Errorf("%v, %v, throttle %g", got, err, c.Throttle)
+	}
+	if c, err = parseConfig([]byte("listen: 127.0.0.1:1")); err != nil || c.Throttle != 10 || len(c.TrustedProxies) != 0 {
+		t.Errorf("defaults: %+v, %v", c, err)
+	}
+	fresh := *c
+	fresh.Throttle, fresh.TrustedProxies = 1, []string{"10.0.0.0/8"}
+	if got := fresh.needRestart(c); !slices.Equal(got, []string{"throttle", "trusted_proxies"}) {
+		t.Errorf("%v", got)
+	}
+	if fresh.keep(c); fresh.Throttle != 10 || fresh.TrustedProxies != nil {
+		t.Errorf("not kept: %+v", fresh)
+	}
+}
