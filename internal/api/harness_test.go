@@ -108,6 +108,14 @@ type fakeLog struct {
 	inputs   map[int64][]byte
 	refusals map[int64][]byte
 	policies map[receipt.Digest]*release.ReleasePolicy
+	before   func() // when set, before an append
+}
+
+func (l *fakeLog) Append(ctx context.Context, e release.Entry) (*release.Committed, error) {
+	if l.before != nil {
+		l.before()
+	}
+	return l.Store.Append(ctx, e)
 }
 
 func (l *fakeLog) Checkpoint() string { return "origin\n1\nroot\n" }

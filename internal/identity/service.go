@@ -41,7 +41,7 @@ type Config struct {
 	List func(ctx context.Context, kind, after string, limit int) ([]*release.Object, error)
 	// Attested authenticates machines with an attested token. nil: there are none.
 	Attested *Attested
-	Now       func() time.Time
+	Now      func() time.Time
 }
 
 // Objects reads principals; release.Objects satisfies it.
