@@ -272,7 +272,7 @@ func (h *harness) principal(name string, roles ...string) (id, secret string) {
 	h.must(err)
 	var list []identity.Assignment
 	for i, role := range roles {
-		list = append(list, identity.Assignment{ID: fmt.Sprintf("00000000-0000-4000-8000-%012x", i), Role: role, Scope: identity.Everywhere})
+		list = append(list, identity.Assignment{ID: fmt.Sprintf("%s%012x", p.ID[:24], i), Role: role, Scope: identity.Everywhere})
 	}
 	b, err := p.Encode()
 	h.must(err)
