@@ -98,6 +98,15 @@ func (a *app) connect(ctx context.Context) (*client, error) {
 		}
 		return s.client()
 	}
+	s, err := a.readSession()
+	if err != nil {
+		return nil, err
+	}
+	return s.client()
+}
+
+// readSession gives the session of `openskr login`, while it lasts.
+func (a *app) readSession() (*session, error) {
 	path, err := sessionPath()
 	if err != nil {
 		return nil, err
@@ -116,7 +125,7 @@ func (a *app) connect(ctx context.Context) (*client, error) {
 	if time.Now().Unix() >= s.Expires {
 		return nil, usagef("the session ended at %s: run `openskr login` again", time.Unix(s.Expires, 0).UTC().Format(time.RFC3339))
 	}
-	return s.client()
+	return &s, nil
 }
 
 func (s *session) client() (*client, error) {
@@ -190,31 +199,44 @@ func (a *app) readCredential() (*credential, error) {
 	return &c, nil
 }
 
-// login finds the token endpoint as Key Vault clients do, by the challenge of an
-// unauthenticated request, and asks it for a token. The endpoint must be the
-// broker itself: the secret goes nowhere else.
+// login asks for a token of this broker.
 func (c *client) login(ctx context.Context, cred *credential) (token string, life time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/keys?api-version="+apiVersion, nil)
+	authority, resource, err := c.authority(ctx)
 	if err != nil {
 		return "", 0, err
 	}
+	return c.tokenFor(ctx, authority, resource, cred)
+}
+
+// authority finds the token endpoint as Key Vault clients do, by the challenge of an
+// unauthenticated request. It must be the broker itself: the secret goes nowhere else.
+func (c *client) authority(ctx context.Context) (authority, resource string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/keys?api-version="+apiVersion, nil)
+	if err != nil {
+		return "", "", err
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return "", 0, unreachable(c.base, err)
+		return "", "", unreachable(c.base, err)
 	}
 	_ = resp.Body.Close()
-	authority, resource, err := loginChallenge(resp.Header.Get("WWW-Authenticate"))
+	authority, resource, err = loginChallenge(resp.Header.Get("WWW-Authenticate"))
 	if err != nil {
-		return "", 0, fmt.Errorf("%s answered %d: %w", c.base, resp.StatusCode, err)
+		return "", "", fmt.Errorf("%s answered %d: %w", c.base, resp.StatusCode, err)
 	}
 	if !strings.HasPrefix(authority, c.base+"/") {
-		return "", 0, fmt.Errorf("%s wants the credential sent to %q, which is not this broker: use the name it was set up with", c.base, authority)
+		return "", "", fmt.Errorf("%s wants the credential sent to %q, which is not this broker: use the name it was set up with", c.base, authority)
 	}
+	return authority, resource, nil
+}
+
+// tokenFor asks the token service for a token for a resource.
+func (c *client) tokenFor(ctx context.Context, authority, resource string, cred *credential) (token string, life time.Duration, err error) {
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "scope": {resource + "/.default"},
 		"client_id": {cred.ClientID}, "client_secret": {cred.ClientSecret},
 	}
-	req, err = http.NewRequestWithContext(ctx, http.MethodPost, authority+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, authority+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", 0, err
 	}

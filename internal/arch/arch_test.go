@@ -64,6 +64,7 @@ var rules = []rule{
 	{"internal/uki", nil, "a unified kernel image is measured without knowing why"},
 	{"internal/simulate", []string{"attest/..."}, "simulated hardware is what a machine would have; it knows no broker"},
 	{"internal/enroll", []string{"release/...", "attest/..."}, "enrolment makes machines; it knows no door"},
+	{"internal/imds", nil, "a local endpoint hands on what it is given"},
 	{"internal/identity", []string{"release", "release/keyvault", "release/receipt", "internal/jose", "attest/verified"}, "who calls is independent of how"},
 	{"internal/api/...", []string{"internal/api/...", "release/...", "attest", "attest/binding", "attest/*/format", "internal/identity", "internal/jose", "internal/enroll", "internal/reference", "internal/telemetry", "internal/strict"}, "a door speaks a protocol to ports; it knows no store, no log, no verifier"},
 	{"internal/bench", []string{"..."}, "benchmarks measure the whole"},
