@@ -180,8 +180,8 @@ func (b *broker) assemble() (err error) {
 	urls, gate := b.cfg.URLs(), api.NewGate(0, 0)
 	if b.keys, err = keyvault.New(keyvault.Config{
 		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:], Suffixes: b.cfg.Suffixes(),
-		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Record: b.records, Log: gate.Log(b.log),
-		Right: api.Right, Objects: b.log.Objects(), Spend: api.Spend,
+		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Clock: b.log.ClockDistrusted, Record: b.records, Log: gate.Log(b.log),
+		Right: api.Right, Objects: b.log.Objects(), NearExpiry: b.nearExpiry, Spend: api.Spend,
 	}); err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (b *broker) core(issuer release.Challenges, gate *api.Gate) (*release.Broke
 		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Binary: buildVersion(), Settings: b.digest,
 		Anchors:  func() receipt.Digest { return b.settings.Load().anchors },
 		ParseKID: b.keys.ParseKID, Challenges: issuer, Keys: b.keys, Machines: release.EnrolledMachines{Objects: b.log.Objects()},
-		Verifier: currentVerifier{b}, Assertions: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Signer: signer, Now: b.now, Fault: b.fault,
+		Verifier: currentVerifier{b}, Assertions: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Compatible: &wrap.Wrapper{AllowSHA1: true}, Signer: signer, Now: b.now, Fault: b.fault,
 	})
 }
 

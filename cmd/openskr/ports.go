@@ -120,6 +120,12 @@ func rateOf(perSecond int) api.Rate {
 	return api.Rate{PerSecond: rate.Limit(perSecond), Burst: 2 * perSecond}
 }
 
+// nearExpiry tells the operator what a rotation policy says of a key version.
+func (b *broker) nearExpiry(k *release.Key) {
+	b.metrics.NearExpiry()
+	b.logger.Warn("key expires soon", "key", k.KID, "expires", time.Unix(k.Attributes.Expires, 0).UTC().Format(time.RFC3339))
+}
+
 // gauges registers what is read when /metrics is asked.
 func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
 	if err := m.Gauge("openskr_log_entries", "Entries under the signed checkpoint.", func() float64 { return float64(b.log.Size()) }); err != nil {

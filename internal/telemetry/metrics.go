@@ -29,6 +29,7 @@ type Metrics struct {
 	releases *prometheus.HistogramVec
 	commit   prometheus.Histogram
 	panics   prometheus.Counter
+	expiries prometheus.Counter
 
 	collateral *prometheus.CounterVec
 	kinds      map[string]bool
@@ -62,11 +63,14 @@ func NewMetrics(version string, n Names) *Metrics {
 		collateral: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "openskr_collateral_total", Help: "What came of asking for documents of AMD, Intel and token issuers, by kind and outcome.",
 		}, []string{"kind", "outcome"}),
+		expiries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "openskr_keys_near_expiry_total", Help: "Key versions whose near expiry was told, as their rotation policy says.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "openskr_panics_total", Help: "Requests that ended in a contained panic."}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "openskr_build_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.refusals, m.releases, m.commit, m.panics, m.collateral, build,
+	m.registry.MustRegister(m.requests, m.refusals, m.releases, m.commit, m.panics, m.expiries, m.collateral, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -113,6 +117,9 @@ func (m *Metrics) Commit(took time.Duration) { m.commit.Observe(took.Seconds()) 
 func (m *Metrics) Collateral(kind, outcome string) {
 	m.collateral.WithLabelValues(closed(m.kinds, kind), closed(m.outcomes, outcome)).Inc()
 }
+
+// NearExpiry counts a key version that will expire soon.
+func (m *Metrics) NearExpiry() { m.expiries.Inc() }
 
 // Panic counts a contained panic.
 func (m *Metrics) Panic() { m.panics.Inc() }
