@@ -21,6 +21,9 @@ const Operation = "token"
 // else ask Microsoft whether they may talk to this authority.
 const adfs = "adfs"
 
+// requestID is a query parameter that MSAL for JavaScript adds; nobody reads it.
+const requestID = "client-request-id"
+
 // Config is what the door stands on.
 type Config struct {
 	Deployment string // the tenant
@@ -48,7 +51,7 @@ func Routes(c Config) []*route.Route {
 	}
 	for _, path := range []string{"/:deployment/oauth2/v2.0/token", "/:deployment/oauth2/token", "/adfs/oauth2/token"} {
 		r := add(http.MethodPost, path, Operation, 5, d.token)
-		r.Body, r.Limit = route.Form, identity.MaxForm
+		r.Body, r.Limit, r.Query = route.Form, identity.MaxForm, []string{requestID}
 	}
 	for _, path := range []string{
 		"/:deployment/v2.0/.well-known/openid-configuration", "/:deployment/.well-known/openid-configuration",
@@ -56,7 +59,7 @@ func Routes(c Config) []*route.Route {
 		"/adfs/adfs/v2.0/.well-known/openid-configuration", // where the Azure CLI learns what to call the tenant
 	} {
 		r := add(http.MethodGet, path, "token/discovery", 1, d.discovery)
-		r.Query = []string{"api-version"}
+		r.Query = []string{"api-version", requestID}
 	}
 	for _, path := range []string{"/:deployment/discovery/v2.0/keys", "/adfs/discovery/keys"} {
 		add(http.MethodGet, path, "token/keys", 1, d.keys)
