@@ -21,6 +21,7 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
 	"github.com/openskr/openskr/release/wrap"
 )
 
@@ -147,6 +148,48 @@ func TestAttestedTokenTPM(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", name, c.a.status, reason, c.reason)
 		}
 	}
+}
+
+// TestAttestedTokenReadsSecrets: a workload without a stored credential reads the one
+// secret that is its own; each reading is a record that names the machine.
+func TestAttestedTokenReadsSecrets(t *testing.T) {
+	r := &teeRig{rig: newRig(t, func(ctx context.Context, b *broker) {
+		for _, name := range []string{"db", "other"} {
+			if _, err := b.keys.SetSecret(ctx, keyvault.DefaultVault, name, []byte("value of "+name), keyvault.SecretSettings{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})}
+	r.start(servedBroker{})
+	defer func() { _ = r.stop(syscall.SIGTERM) }()
+	r.attestedRole(t, "db", "Key Vault Secrets User", "/vaults/default/secrets/db", r.policy())
+	a, err := r.tokenAttempt(t.Context(), binding.ChallengeRequest{Purpose: binding.PurposeToken, Vault: r.url}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason := r.sendTo(t, "/v1/token", a); a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, reason)
+	}
+	_, token, err := a.open(&r.trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.reads(t, "its own", string(token), "/secrets/db", "")
+	for method, path := range map[string]string{http.MethodGet: "/secrets/other", http.MethodPut: "/secrets/db", http.MethodPatch: "/secrets/db", http.MethodDelete: "/secrets/db"} {
+		body := ""
+		if method == http.MethodPut || method == http.MethodPatch {
+			body = `{"value":"mine"}`
+		}
+		if status, reason := r.with(t, string(token), method, path, body); status != http.StatusForbidden {
+			t.Errorf("%s %s: %d %s", method, path, status, reason)
+		}
+	}
+	out := r.operator(t, "log", "tail", "--lines", "20", "--json")
+	if want := `"caller":{"kind":"machine","id":"` + r.rig.machine.ID + `","roles":["Key Vault Secrets User"]}`; strings.Count(out, `"operation":"secrets/get"`) < 1 || !strings.Contains(out, want) {
+		t.Errorf("no record with %s:\n%s", want, out)
+	}
+	r.operator(t, "machine", "deny", r.rig.machine.ID)
+	r.reads(t, "machine denied", string(token), "/secrets/db", release.ReasonUnauthorized)
 }
 
 // TestAttestedTokenKilled: a broker that dies on the way to a token has recorded it, or

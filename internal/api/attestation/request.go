@@ -16,7 +16,7 @@ import (
 
 // purposes of runtime data that our own protocol uses. Evidence for those is never
 // turned into a token, so that nobody can pass a native request off as another.
-var purposes = map[string]bool{binding.PurposeRelease: true, "token": true}
+var purposes = map[string]bool{binding.PurposeRelease: true, binding.PurposeToken: true}
 
 // request is a body of POST /attest/…, names folded: Azure's clients differ in case.
 type request struct {
