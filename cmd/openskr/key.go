@@ -160,7 +160,7 @@ it only wrapped, to a machine whose evidence satisfies the release policy.`,
 				return usagef("--kty %q: want RSA, EC or oct", kty)
 			}
 			if (kty == "EC") != (crv != "") || kty == "EC" && size != 0 {
-				return usagef("an EC key takes --crv P-256, P-384 or P-521; RSA and oct take --size")
+				return usagef("an EC key takes --crv P-256, P-384, P-521 or P-256K; RSA and oct take --size")
 			}
 			req := struct {
 				Kty  string `json:"kty"`
@@ -173,7 +173,7 @@ it only wrapped, to a machine whose evidence satisfies the release policy.`,
 	}
 	cmd.Flags().StringVar(&kty, "kty", "oct", "`KIND` of key: RSA, EC or oct")
 	cmd.Flags().IntVar(&size, "size", 0, "`BITS`: RSA 2048, 3072, 4096; oct 128, 192, 256 (default: the broker's)")
-	cmd.Flags().StringVar(&crv, "crv", "", "`CURVE` of an EC key: P-256, P-384, P-521")
+	cmd.Flags().StringVar(&crv, "crv", "", "`CURVE` of an EC key: P-256, P-384, P-521, P-256K")
 	f.add(cmd)
 	return cmd
 }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+
+	"github.com/openskr/openskr/release/keyvault/p256k"
 )
 
 var errNoPEM = errors.New("no PEM block found")
@@ -39,17 +41,26 @@ func privateJWK(b []byte, raw bool) (map[string]string, error) {
 		return rsaJWK(k)
 	case *ecdsa.PrivateKey:
 		return ecJWK(k)
+	case *p256k.PrivateKey:
+		defer k.Clear()
+		return pointJWK(p256k.Name, k.Public(), k.Bytes()), nil
 	}
-	return nil, errors.New("want an RSA key or an EC key on P-256, P-384 or P-521")
+	return nil, errors.New("want an RSA key or an EC key on P-256, P-384, P-521 or P-256K (secp256k1)")
 }
 
 func parsePrivate(block *pem.Block) (any, error) {
 	switch block.Type {
 	case "PRIVATE KEY":
+		if k, err := p256k.ParsePKCS8(block.Bytes); !errors.Is(err, p256k.ErrOther) {
+			return k, err
+		}
 		return x509.ParsePKCS8PrivateKey(block.Bytes)
 	case "RSA PRIVATE KEY":
 		return x509.ParsePKCS1PrivateKey(block.Bytes)
 	case "EC PRIVATE KEY":
+		if k, err := p256k.ParseSEC1(block.Bytes); !errors.Is(err, p256k.ErrOther) {
+			return k, err
+		}
 		return x509.ParseECPrivateKey(block.Bytes)
 	case "ENCRYPTED PRIVATE KEY":
 		return nil, errors.New("the key is encrypted: decrypt it first, e.g. `openssl pkey -in FILE | openskr key import NAME --file -`")
@@ -79,13 +90,16 @@ func ecJWK(k *ecdsa.PrivateKey) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := (len(public) - 1) / 2
-	b64 := base64.RawURLEncoding.EncodeToString
 	crv := k.Curve.Params().Name
 	if crv != "P-256" && crv != "P-384" && crv != "P-521" {
 		return nil, fmt.Errorf("curve %s is not supported", crv)
 	}
-	return map[string]string{
-		"kty": "EC", "crv": crv, "x": b64(public[1 : 1+n]), "y": b64(public[1+n:]), "d": b64(private),
-	}, nil
+	return pointJWK(crv, public, private), nil
+}
+
+// pointJWK gives the JWK of a scalar and its point, 4 ‖ x ‖ y.
+func pointJWK(crv string, point, d []byte) map[string]string {
+	n := (len(point) - 1) / 2
+	b64 := base64.RawURLEncoding.EncodeToString
+	return map[string]string{"kty": "EC", "crv": crv, "x": b64(point[1 : 1+n]), "y": b64(point[1+n:]), "d": b64(d)}
 }

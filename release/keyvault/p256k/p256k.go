@@ -46,6 +46,9 @@ func New(d []byte) (*PrivateKey, error) {
 // Clear overwrites the scalar.
 func (k *PrivateKey) Clear() { k.scalar.Zero() }
 
+// Bytes gives the scalar, in Size bytes. The caller clears it.
+func (k *PrivateKey) Bytes() []byte { return k.scalar.Serialize() }
+
 // Public gives the uncompressed point, 4 ‖ x ‖ y (SEC 1 §2.3.3).
 func (k *PrivateKey) Public() []byte { return k.scalar.PubKey().SerializeUncompressed() }
 
