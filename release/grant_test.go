@@ -101,3 +101,47 @@ func TestGrantOnceInParallel(t *testing.T) {
 		t.Errorf("opened %d times", used.Load())
 	}
 }
+
+func TestTokenGrantNeedsAnAllow(t *testing.T) {
+	type parts struct {
+		done  *Committed
+		p     *proven
+		roles []AttestedRole
+	}
+	good := func() parts {
+		return parts{
+			&Committed{Record: &Record{
+				Kind: receipt.KindToken, Decision: receipt.Allow, Vault: "v", Correlation: "c", Caller: &receipt.Caller{ID: "m"},
+			}, Receipt: &Receipt{}, At: time.Now()},
+			&proven{ref: KeyRef{Vault: "v"}, machine: &Machine{ID: "m"}, req: Request{Correlation: "c"}},
+			[]AttestedRole{{Name: "r"}},
+		}
+	}
+	for name, spoil := range map[string]func(*parts){
+		"nothing":       func(x *parts) { x.done = nil },
+		"no receipt":    func(x *parts) { x.done.Receipt = nil },
+		"denied":        func(x *parts) { x.done.Record.Decision = receipt.Deny },
+		"a release":     func(x *parts) { x.done.Record.Kind = receipt.KindRelease },
+		"other machine": func(x *parts) { x.p.machine.ID = "n" },
+		"other vault":   func(x *parts) { x.p.ref.Vault = "w" },
+		"other request": func(x *parts) { x.p.req.Correlation = "d" },
+		"no role":       func(x *parts) { x.roles = nil },
+	} {
+		x := good()
+		spoil(&x)
+		if g, err := tokenGrant(x.done, x.p, x.roles, time.Now); err == nil || g != nil {
+			t.Errorf("%s: granted", name)
+		}
+	}
+	x := good()
+	g, err := tokenGrant(x.done, x.p, x.roles, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Use(); err != nil {
+		t.Error(err)
+	}
+	if _, err := g.Use(); err == nil {
+		t.Error("used twice")
+	}
+}

@@ -132,7 +132,7 @@ func (t *TokenBroker) roles(ctx context.Context, p *proven) ([]AttestedRole, err
 		case err != nil:
 			words = append(words, r.Name+": "+err.Error())
 		case !d.Allow:
-			words = append(words, r.Name+": "+strings.Join(d.Messages, "; "))
+			words = append(words, r.Name+": its policy did not allow "+strings.Join(d.Messages, "; "))
 		default:
 			given = append(given, r)
 		}
