@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault/p256k"
 	"github.com/openskr/openskr/release/receipt"
@@ -75,4 +76,39 @@ func TestHSM(t *testing.T) {
 			t.Errorf("%s: %s", asked, b.Key.Kty)
 		}
 	}
+}
+
+// TestWeakAlgorithmsOn: an administrator turns them on, for one vault, on record.
+func TestWeakAlgorithmsOn(t *testing.T) {
+	h := newHarness(t)
+	h.create("rsa", `{"kty":"RSA"}`)
+	h.create("aes", `{"kty":"oct","key_size":128}`)
+	const setting, admin = `{"legacy_algorithms":true}`, identity.RoleAdministrator
+	h.want("not one's own right", h.send(http.MethodPatch, "/v1/vaults/default", cryptoUser, setting), http.StatusForbidden, release.ReasonForbidden)
+	h.ok("on", h.send(http.MethodPatch, "/v1/vaults/default", admin, setting), nil)
+	if rec := h.lastRecord(); rec.Operation != "vaults/update" || rec.Detail["legacy_algorithms"] != "true" {
+		t.Errorf("%+v", rec)
+	}
+	o := h.used("/keys/rsa/wrapkey", `{"alg":"RSA1_5","value":"`+b64("key")+`"}`)
+	if got := h.used("/keys/rsa/unwrapkey", `{"alg":"RSA1_5","value":"`+o.Value+`"}`); got.Value != b64("key") {
+		t.Errorf("%+v", got)
+	}
+	if rec := h.lastRecord(); rec.Detail["alg"] != "RSA1_5" || rec.Kind != receipt.KindOperation {
+		t.Errorf("%+v", rec)
+	}
+	torn := base64.RawURLEncoding.EncodeToString(append([]byte{0}, make([]byte, 255)...)) // no padding at all
+	first := h.used("/keys/rsa/decrypt", `{"alg":"RSA1_5","value":"`+torn+`"}`)
+	if again := h.used("/keys/rsa/decrypt", `{"alg":"RSA1_5","value":"`+torn+`"}`); again.Value != first.Value {
+		t.Error("a ciphertext that does not open tells so by its second answer")
+	}
+	o = h.used("/keys/aes/encrypt", `{"alg":"A128CBCPAD","value":"`+b64("text")+`"}`)
+	if o.IV == "" || o.Tag != "" || o.AAD != "" {
+		t.Errorf("%+v", o)
+	}
+	if got := h.used("/keys/aes/decrypt", `{"alg":"A128CBCPAD","value":"`+o.Value+`","iv":"`+o.IV+`"}`); got.Value != b64("text") {
+		t.Errorf("%+v", got)
+	}
+	h.want("torn", h.use("/keys/aes/decrypt", `{"alg":"A128CBCPAD","value":"`+b64("0123456789abcde")+`","iv":"`+o.IV+`"}`), http.StatusBadRequest, release.ReasonDecryption)
+	h.ok("off", h.send(http.MethodPatch, "/v1/vaults/default", admin, `{"legacy_algorithms":false}`), nil)
+	h.want("off again", h.use("/keys/rsa/encrypt", `{"alg":"RSA1_5","value":"AA"}`), http.StatusBadRequest, release.ReasonAlgorithm)
 }

@@ -71,7 +71,8 @@ func TestTrustedProxies(t *testing.T) {
 			}
 		}
 		for _, spoof := range []map[string]string{
-			{"X-Forwarded-For": client}, {"X-Forwarded-For": "192.0.2.77, " + client},
+			{"X-Forwarded-For": client},
+			{"X-Forwarded-For": "192.0.2.77, " + client},
 			{"X-Forwarded-For": client, "Forwarded": "for=192.0.2.77", "X-Real-Ip": "192.0.2.77", "True-Client-Ip": "192.0.2.77"},
 		} {
 			if c := ask("10.0.0.5:1", spoof); c != http.StatusTooManyRequests {
