@@ -60,6 +60,7 @@ var rules = []rule{
 	{"internal/audit", []string{"release", "release/keyvault", "release/receipt", "internal/store/..."}, "the log stands on the store and is a port of release"},
 	{"internal/deployment", []string{"release/...", "internal/seal", "internal/store/...", "internal/audit"}, "a deployment is made of keys, log and store; doors open on top of it"},
 	{"internal/endorser", []string{"attest"}, "what an authority publishes is fetched and kept without knowing what it proves"},
+	{"internal/schedule", nil, "what is due is known by who does it"},
 	{"internal/reference", []string{"release", "release/receipt", "attest"}, "reference values are objects with a record; who reads them is a policy's business"},
 	{"internal/uki", nil, "a unified kernel image is measured without knowing why"},
 	{"internal/simulate", []string{"attest/..."}, "simulated hardware is what a machine would have; it knows no broker"},

@@ -27,6 +27,7 @@ type clock struct {
 	// skipped is how far the log's time ran ahead of what is known to have passed,
 	// in ms. Of the writing goroutine alone.
 	skipped int64
+	stepped atomic.Bool // skipped is not 0, for others
 }
 
 // ClockCheck judges the clock at start. When it is before the last record or the
@@ -78,6 +79,20 @@ func (l *Log) ClockDistrusted() error {
 	return nil
 }
 
+// ClockStepped says why what a date alone destroys must wait: the clock is distrusted,
+// or it moved further ahead than can have passed, since this log is never silent for
+// that long. nil: go on. AcceptClock ends it.
+func (l *Log) ClockStepped() error {
+	if err := l.ClockDistrusted(); err != nil {
+		return err
+	}
+	now, last := l.cfg.Now(), time.UnixMilli(l.signed.Load().last)
+	if l.clock.stepped.Load() || now.Sub(last) > maxAhead {
+		return untrusted(now, "it moved ahead by more than %v at once", maxAhead)
+	}
+	return nil
+}
+
 // AcceptClock appends rec, with the present time, and believes the clock at that
 // time: later steps back under it are noticed as before.
 func (l *Log) AcceptClock(ctx context.Context, rec *release.Record) (*release.Committed, error) {
@@ -118,11 +133,15 @@ func (b *batch) believe(last int64) {
 		c.distrust.Store(nil)
 		c.floor.Store(b.now)
 		c.skipped = 0
+		c.stepped.Store(false)
 		return
 	case c.distrust.Load() == nil:
 		c.floor.Store(max(c.floor.Load(), b.now))
 	}
-	c.skipped += b.jump(last)
+	if step := b.jump(last); step > 0 {
+		c.skipped += step
+		c.stepped.Store(true)
+	}
 }
 
 // jump is how far the log's time moves in b, in ms, when that is more than the

@@ -1,0 +1,44 @@
+package audit
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/openskr/openskr/release"
+)
+
+// TestClockStepped: a clock that jumped ahead is believed, and destroys nothing by
+// itself until somebody looked at it.
+func TestClockStepped(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	stepped := func(what string, want bool) {
+		t.Helper()
+		err := b.log.ClockStepped()
+		if (err != nil) != want || err != nil && release.ReasonOf(err) != release.ReasonClockUntrusted {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	b.key("a", "1", 1)
+	stepped("at first", false)
+	b.now.Add(9 * time.Minute.Milliseconds())
+	stepped("a quiet while", false)
+	b.key("b", "1", 1)
+	b.now.Add(11 * time.Minute.Milliseconds())
+	stepped("before the first record after the jump", true)
+	b.key("c", "1", 1)
+	stepped("after it", true)
+	b.now.Add(time.Minute.Milliseconds())
+	b.key("d", "1", 1)
+	stepped("and later", true)
+	if err := b.log.ClockDistrusted(); err != nil {
+		t.Errorf("releases are refused too: %v", err)
+	}
+	if _, err := b.log.AcceptClock(ctx, &release.Record{}); err != nil {
+		t.Fatal(err)
+	}
+	stepped("accepted", false)
+	b.now.Add(-time.Hour.Milliseconds())
+	stepped("stepped back", true)
+}
