@@ -32,6 +32,7 @@ type client struct {
 	base  string // https://host[:port], no slash at the end
 	token string
 	http  *http.Client
+	ca    string // PEM
 }
 
 // pinned is an HTTP client that trusts the given CA certificates and nothing

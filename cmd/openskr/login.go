@@ -133,7 +133,7 @@ func (s *session) client() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{base: s.Broker, token: s.Token, http: h}, nil
+	return &client{base: s.Broker, token: s.Token, http: h, ca: s.CA}, nil
 }
 
 func (a *app) credentialPath() string {
