@@ -104,7 +104,7 @@ func (a *Asserter) open(ctx context.Context, msg *jose.Foreign, at time.Time) (*
 			return nil, nil, attest.Reject(attest.CheckTokenIssuer, "issuer %.128q is not configured", name)
 		}
 	}
-	t, rej := v.openMessage(ctx, msg, at)
+	t, rej := v.openMessage(ctx, msg, claims, at)
 	return v, t, rej
 }
 

@@ -172,14 +172,15 @@ func (v *Verifier) open(ctx context.Context, ev attest.Evidence, at time.Time) (
 	if rej != nil {
 		return nil, rej
 	}
-	return v.openMessage(ctx, msg, at)
-}
-
-func (v *Verifier) openMessage(ctx context.Context, msg *jose.Foreign, at time.Time) (*signed, *attest.Rejection) {
 	claims, err := parse(msg.Payload, MaxToken)
 	if err != nil {
 		return nil, attest.Reject(attest.CheckMalformed, "token: %w", err)
 	}
+	return v.openMessage(ctx, msg, claims, at)
+}
+
+// openMessage goes on with the claims of msg, which nobody has signed yet.
+func (v *Verifier) openMessage(ctx context.Context, msg *jose.Foreign, claims object, at time.Time) (*signed, *attest.Rejection) {
 	is, rej := v.issuerOf(claims)
 	if rej != nil {
 		return nil, rej

@@ -17,7 +17,7 @@ func (s *Store) Due(ctx context.Context, now int64, after *keyvault.Row, limit i
 		after = &keyvault.Row{}
 	}
 	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys k WHERE purge > 0 AND purge <= ? AND (vault, collection, name) > (?, ?, ?) AND seq =
-		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY vault, collection, name LIMIT ?`,
+		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY vault, collection, name LIMIT CAST(? AS INTEGER)`,
 		now, after.Vault, after.Collection, after.Name, limit)
 }
 

@@ -70,7 +70,7 @@ func (s *Store) Latest(ctx context.Context, vault string, c keyvault.Collection,
 		state = `deleted > 0`
 	}
 	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys k WHERE vault = ? AND collection = ? AND name > ? AND `+state+` AND seq =
-		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY name LIMIT ?`,
+		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY name LIMIT CAST(? AS INTEGER)`,
 		vault, c, after, limit)
 }
 
@@ -79,7 +79,7 @@ func (s *Store) Versions(ctx context.Context, vault string, c keyvault.Collectio
 	return s.at(ctx).keys(versionsOf, vault, c, name, after, limit)
 }
 
-const versionsOf = `SELECT ` + keyColumns + ` FROM keys WHERE vault = ? AND collection = ? AND name = ? AND seq > ? ORDER BY seq LIMIT ?`
+const versionsOf = `SELECT ` + keyColumns + ` FROM keys WHERE vault = ? AND collection = ? AND name = ? AND seq > ? ORDER BY seq LIMIT CAST(? AS INTEGER)`
 
 func (q queries) keys(query string, args ...any) ([]*keyvault.Row, error) {
 	rows, err := q.db.QueryContext(q.ctx, q.rebind(query), args...)
@@ -161,7 +161,7 @@ func scanObject(s scanner) (*ObjectRow, error) {
 // List gives the objects of a kind whose name sorts after `after`, in name order.
 func (s *Store) List(ctx context.Context, kind, after string, limit int) ([]*ObjectRow, error) {
 	rows, err := s.b.Read.QueryContext(ctx, s.b.Rebind(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
-		FROM objects o WHERE kind = ? AND name > ? ORDER BY name LIMIT ?`), kind, after, limit)
+		FROM objects o WHERE kind = ? AND name > ? ORDER BY name LIMIT CAST(? AS INTEGER)`), kind, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (q queries) leaves(start, end int64) iter.Seq2[Leaf, error] {
 }
 
 func (q queries) page(start int64, limit int) iter.Seq2[Leaf, error] {
-	return q.scanLeaves(`SELECT idx, leaf FROM log_leaves WHERE idx >= ? ORDER BY idx LIMIT ?`, start, limit)
+	return q.scanLeaves(`SELECT idx, leaf FROM log_leaves WHERE idx >= ? ORDER BY idx LIMIT CAST(? AS INTEGER)`, start, limit)
 }
 
 func (q queries) scanLeaves(query string, args ...any) iter.Seq2[Leaf, error] {

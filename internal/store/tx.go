@@ -178,13 +178,13 @@ func (tx *Tx) SpendNonce(hash [32]byte, expires int64, by Use) (fresh bool, err 
 // "nonces".
 func (tx *Tx) PurgeNonces(before int64, limit int) error {
 	err := tx.exec(`INSERT INTO generations (id, generation)
-		SELECT 'nonces', MAX(expires) FROM (SELECT expires FROM nonces WHERE expires < ? ORDER BY expires LIMIT ?)
+		SELECT 'nonces', MAX(expires) FROM (SELECT expires FROM nonces WHERE expires < ? ORDER BY expires LIMIT CAST(? AS INTEGER))
 		HAVING COUNT(*) > 0
 		ON CONFLICT (id) DO UPDATE SET generation = MAX(generation, excluded.generation)`, before, limit)
 	if err != nil {
 		return err
 	}
-	return tx.exec(`DELETE FROM nonces WHERE hash IN (SELECT hash FROM nonces WHERE expires < ? ORDER BY expires LIMIT ?)`, before, limit)
+	return tx.exec(`DELETE FROM nonces WHERE hash IN (SELECT hash FROM nonces WHERE expires < ? ORDER BY expires LIMIT CAST(? AS INTEGER))`, before, limit)
 }
 
 // DropReset forgets the resetCount of a machine and says whether there was one.
