@@ -55,6 +55,7 @@ func newKeyCmd(a *app) *cobra.Command {
 	cmd.AddCommand(newKeyCreateCmd(a), newKeyImportCmd(a), newKeyListCmd(a), newKeyShowCmd(a), newKeyVersionsCmd(a),
 		newKeyEnabledCmd(a, "enable", "Allow a key version to be released again", true),
 		newKeyEnabledCmd(a, "disable", "Stop releases of a key version, at once", false))
+	cmd.AddCommand(newKeyLossCmds(a)...)
 	return cmd
 }
 

@@ -47,7 +47,7 @@ Secrets are read from files, from stdin (-) or from an inherited descriptor
 	)
 	for id, cmds := range map[string][]*cobra.Command{
 		"run":     {newInitCmd(a), newServeCmd(a), newConfigCmd(a), newBackupCmd(a), newRestoreCmd(a), newRecoveryCmd(a), newClockCmd(a), newRotateCmd(a), newDemoCmd(a), newSimulateCmd(a)},
-		"operate": {newLoginCmd(a), newLogoutCmd(a), newTokenCmd(a), newKeyCmd(a), newSecretCmd(a), newPrincipalCmd(a), newRoleCmd(a), newMachineCmd(a), newAttestedRoleCmd(a), newReferenceCmd(a), newPolicyCmd(a), newEncryptCmd(a), newCollateralCmd(a)},
+		"operate": {newLoginCmd(a), newLogoutCmd(a), newTokenCmd(a), newVaultCmd(a), newKeyCmd(a), newSecretCmd(a), newPrincipalCmd(a), newRoleCmd(a), newMachineCmd(a), newAttestedRoleCmd(a), newReferenceCmd(a), newPolicyCmd(a), newEncryptCmd(a), newCollateralCmd(a)},
 		"audit":   {newLogCmd(a), newEvidenceCmd(a)},
 	} {
 		for _, c := range cmds {

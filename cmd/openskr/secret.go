@@ -46,7 +46,8 @@ is durable before the value leaves; the record has neither the value nor a diges
 	cmd.AddCommand(newSecretSetCmd(a), newSecretGetCmd(a), newSecretShowCmd(a), newSecretListCmd(a), newSecretVersionsCmd(a),
 		newSecretEnabledCmd(a, "enable", "Allow a secret version to be read again", true),
 		newSecretEnabledCmd(a, "disable", "Stop reads of a secret version, at once", false),
-		newSecretDeleteCmd(a), newSecretDeletedCmd(a), newSecretRecoverCmd(a), newSecretPurgeCmd(a))
+		newSecretDeleteCmd(a), newSecretDeletedCmd(a), newSecretRecoverCmd(a), newSecretPurgeCmd(a),
+		newObjectBackupCmd(a, "secrets", "secret"), newObjectRestoreCmd(a, "secrets", "secret"))
 	return cmd
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/deployment"
+	"github.com/openskr/openskr/internal/schedule"
 	"github.com/openskr/openskr/internal/telemetry"
 )
 
@@ -147,6 +148,7 @@ func (b *broker) run(ctx context.Context, o serveOptions, server *http.Server, c
 	refresh, stop := context.WithCancel(ctx)
 	var refreshing sync.WaitGroup
 	refreshing.Go(func() { b.endorser.Run(refresh) })
+	refreshing.Go(func() { schedule.Run(refresh, b.logger, b.tasks()...) })
 	defer func() { stop(); refreshing.Wait() }()
 	for {
 		select {
