@@ -9,7 +9,8 @@ import (
 
 // prepared is a read pool that prepares each query once: parsing the SQL costs
 // more than most of our reads. The queries are constants of this package, so the
-// map is bounded.
+// map is bounded. Limits are bound as CAST(? AS INTEGER): SQLite looks at a bare LIMIT ?
+// when it plans, and prepares again at every execution.
 type prepared struct {
 	db    *sql.DB
 	stmts sync.Map // query → *sql.Stmt
