@@ -111,7 +111,7 @@ func (a *app) printReport(what string, r *deployment.Report) error {
 	if a.json {
 		return printJSON(a.stdout, r)
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s: deployment %s, %d log entries, %d keys in %d versions\n", what, r.Deployment, r.Entries, r.Keys, r.Versions)
+	_, err := fmt.Fprintf(a.stdout, "%s: deployment %s, %d log entries, keys: %d, secrets: %d, versions: %d\n", what, r.Deployment, r.Entries, r.Keys, r.Secrets, r.Versions)
 	return err
 }
 

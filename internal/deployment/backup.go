@@ -25,6 +25,7 @@ type Report struct {
 	Deployment string `json:"deployment"`
 	Entries    int64  `json:"log_entries"`
 	Keys       int    `json:"keys"`
+	Secrets    int    `json:"secrets"`
 	Versions   int    `json:"versions"`
 }
 
@@ -68,7 +69,7 @@ func (o *opened) verify(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Report{Deployment: o.ID, Entries: cp.Size, Keys: n.Keys, Versions: n.Versions}, nil
+	return &Report{Deployment: o.ID, Entries: cp.Size, Keys: n.Keys, Secrets: n.Secrets, Versions: n.Versions}, nil
 }
 
 // verifyObjects reads all objects of a kind; reading checks their MAC.

@@ -81,24 +81,33 @@ func record(op string) *release.Record {
 	return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op, Caller: &receipt.Caller{Kind: "system", ID: "openskr"}}
 }
 
-// verifyKeys opens every key version and forgets it.
+// verifyKeys opens every version of a key or a secret, in all vaults, and forgets it.
 func (o *opened) verifyKeys(ctx context.Context) (keyvault.Count, error) {
 	vault, err := keyvault.New(keyvault.Config{
 		Store: o.log.Keys(), Root: o.Root, Deployment: o.ID, BaseURL: "https://unused",
 		Check:  func(context.Context, release.ReleasePolicy) error { return errReadOnly },
 		Ready:  func(context.Context) error { return errReadOnly },
 		Now:    time.Now,
-		Record: func(_ context.Context, op string) *release.Record { return record(op) },
+		Record: func(_ context.Context, op string) *release.Record { return record(op) }, Objects: o.objects,
 	})
 	if err != nil {
 		return keyvault.Count{}, err
 	}
 	defer vault.Close()
-	n, err := vault.Verify(ctx, keyvault.DefaultVault)
-	if err != nil {
-		return n, fmt.Errorf("after %d keys: %w", n.Keys, err)
+	var n keyvault.Count
+	for after := ""; ; {
+		list, err := vault.Vaults(ctx, after, 256)
+		if err != nil || len(list) == 0 {
+			return n, err
+		}
+		for _, v := range list {
+			in, err := vault.Verify(ctx, v.Name)
+			n.Keys, n.Secrets, n.Versions, after = n.Keys+in.Keys, n.Secrets+in.Secrets, n.Versions+in.Versions, v.Name
+			if err != nil {
+				return n, fmt.Errorf("after %d keys and %d secrets: %w", n.Keys, n.Secrets, err)
+			}
+		}
 	}
-	return n, nil
 }
 
 var errReadOnly = errors.New("this vault is only verified")

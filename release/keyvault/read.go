@@ -115,57 +115,6 @@ func (s *Service) openAs(ctx context.Context, k *release.Key) ([]byte, error) {
 	return s.open(ctx, row)
 }
 
-// Count says what Verify saw.
-type Count struct {
-	Keys, Versions int
-}
-
-// Verify opens every version of a vault and forgets it at once: the drill that
-// says whether a store, a backup or a restored copy is whole. Nothing of the
-// material is given out.
-func (s *Service) Verify(ctx context.Context, vault string) (Count, error) {
-	var n Count
-	const page = 256
-	for after := ""; ; {
-		latest, err := s.Store.Latest(ctx, vault, Keys, false, after, page)
-		if err != nil || len(latest) == 0 {
-			return n, err
-		}
-		for _, l := range latest {
-			versions, err := s.verifyKey(ctx, l)
-			if err != nil {
-				return n, err
-			}
-			n.Keys, n.Versions, after = n.Keys+1, n.Versions+versions, l.Name
-		}
-	}
-}
-
-func (s *Service) verifyKey(ctx context.Context, latest *Row) (n int, err error) {
-	const page = 256
-	for seq := int64(0); ; {
-		rows, err := s.Store.Versions(ctx, latest.Vault, latest.Collection, latest.Name, seq, page)
-		if err != nil {
-			return n, err
-		}
-		if len(rows) == 0 {
-			break
-		}
-		for _, r := range rows {
-			payload, err := s.open(ctx, r)
-			clear(payload)
-			if err != nil {
-				return n, err
-			}
-			n, seq = n+1, r.Seq
-		}
-	}
-	if int64(n) != latest.Seq {
-		return n, release.Refuse(release.ReasonIntegrity, "key %s has %d versions, its latest is number %d", latest.Name, n, latest.Seq)
-	}
-	return n, nil
-}
-
 // row reads a version and checks that it is genuine and the one asked for.
 func (s *Service) row(ctx context.Context, c Collection, ref release.KeyRef) (*Row, error) {
 	row, err := s.Store.Row(ctx, ref.Vault, c, ref.Name, ref.Version)
