@@ -18,7 +18,15 @@ func TestNormalize(t *testing.T) {
 		"/keys/k/" + strings.ToUpper(v): "/keys/k/" + strings.ToUpper(v), "/%6beys/k": "/keys/k", "/DeletedKeys/k/Recover": "/deletedkeys/k/recover",
 		"/v1/release": "/v1/release", "/d1/oauth2/v2.0/token": "/d1/oauth2/v2.0/token", "/.well-known/openskr": "/.well-known/openskr",
 		"/attest/SevSnpVM": "/attest/SevSnpVm", "/Attest/azureguest": "/attest/AzureGuest", "/attest/Tpm": "/attest/Tpm", "/attest/x/tdxvm": "/attest/x/tdxvm",
+		// of the role API
+		"/providers/microsoft.authorization/ROLEASSIGNMENTS":         "/providers/Microsoft.Authorization/roleAssignments",
+		"//Providers/Microsoft.Authorization/roledefinitions/A":      "/providers/Microsoft.Authorization/roleDefinitions/A",
+		"///providers/Microsoft.Authorization/roleAssignments/x/":    "/providers/Microsoft.Authorization/roleAssignments/x",
+		"//keys/K/providers/Microsoft.Authorization/roleAssignments": "/keys/K/providers/Microsoft.Authorization/roleAssignments",
+		"/providers/Microsoft.Authorization/denyAssignments":         "/providers/Microsoft.Authorization/denyAssignments",
 		// refused
+		"//providers/Microsoft.Authorization/denyAssignments": "", "//providers/Microsoft.Authorization/roleAssignments/a/b": "",
+		"/%2Fproviders/Microsoft.Authorization/roleAssignments": "",
 		"": "", "keys": "", "*": "", "/v1//release": "", "/v1/release/": "", "//v1/release": "",
 		"/./keys": "", "/../keys": "", "/keys/./x": "", "/keys/..": "", "/keys/%2e%2e/x": "", "/keys/%2e": "", "/keys/a%2Fb": "", "/keys/a%2fb": "",
 		"/keys/a%252Fb": "", "/keys/%00": "", "/keys/a%00": "", "/keys/a%5cb": "", `/keys/a\b`: "", "/keys/k;a=b": "", "/keys/k%3Ba=b": "",
@@ -32,8 +40,27 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
+// FuzzScopeOf: a path names a scope of its host's vault, or none.
+func FuzzScopeOf(f *testing.F) {
+	for _, s := range []string{"", "/keys/K", "/secrets", "/vaults/abd/keys", "/v1", "/keys/a/b"} {
+		f.Add(s + "/providers/Microsoft.Authorization/roleAssignments/x")
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		path, err := normalize(s)
+		if err != nil {
+			return
+		}
+		for _, root := range []string{"/", "/vaults/abc"} {
+			at, rest := scopeOf(path, root)
+			if at == "" && rest != path || at != "" && (!identity.ValidScope(at) || !identity.Covers(root, at) || !strings.HasPrefix(rest, "/providers/Microsoft.Authorization/role")) {
+				t.Fatalf("%q on %s: %q, %q", path, root, at, rest)
+			}
+		}
+	})
+}
+
 func FuzzNormalize(f *testing.F) {
-	for _, s := range []string{"/keys/k//release", "/keys/%2e%2e", "/KEYS/a/VERSIONS/", "/v1/release", "/keys/a%2Fb"} {
+	for _, s := range []string{"//keys/k/providers/Microsoft.Authorization/roleAssignments/x", "/keys/k//release", "/keys/%2e%2e", "/KEYS/a/VERSIONS/", "/v1/release", "/keys/a%2Fb"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
