@@ -63,10 +63,23 @@ func runClient(t *testing.T, name string, args ...string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = identity.Stop() }()
+	s := sidecar(t)
+	target, _, err := s.Attest(t.Context(), &s.Target.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertion, err := b.Assertion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := suite.principals
 	c := exec.CommandContext(t.Context(), name, args...)
 	c.Env = append(os.Environ(), identity.Environ()...)
 	c.Env = append(c.Env, "OPENSKR_VAULT="+b.Vault, "OPENSKR_AUTHORITY="+b.Authority, "OPENSKR_TENANT="+b.Tenant,
-		"OPENSKR_CLIENT_ID="+b.Admin.ID, "OPENSKR_CLIENT_SECRET="+b.Admin.Secret, "OPENSKR_NOTES="+suite.notes)
+		"OPENSKR_CLIENT_ID="+b.Admin.ID, "OPENSKR_CLIENT_SECRET="+b.Admin.Secret, "OPENSKR_NOTES="+suite.notes, "OPENSKR_TARGET="+target,
+		"OPENSKR_READER_ID="+who.Reader.ID, "OPENSKR_READER_SECRET="+who.Reader.Secret,
+		"OPENSKR_CERTIFICATE_ID="+who.Certificate, "OPENSKR_CERTIFICATE="+who.CertificateFile,
+		"OPENSKR_FEDERATED_ID="+who.Federated, "OPENSKR_ASSERTION="+assertion)
 	out, err := c.CombinedOutput()
 	if err != nil || testing.Verbose() {
 		t.Logf("%s", out)

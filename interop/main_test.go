@@ -2,6 +2,8 @@ package interop
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +17,9 @@ import (
 type rig struct {
 	broker *harness.Broker
 	proxy  *harness.Proxy
-	notes  string // file
+	// principals prove themselves in other ways than the administrator.
+	principals *harness.Principals
+	notes      string // file
 	// outside is the environment as it was: the suite's own leads to its broker alone.
 	outside []string
 }
@@ -24,6 +28,7 @@ type rig struct {
 var suite *rig
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -49,11 +54,15 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	principals, err := b.NewPrincipals(ctx)
+	if err != nil {
+		return 1, errors.Join(err, b.Stop())
+	}
 	p, err := harness.StartProxy(b.Port)
 	if err != nil {
 		return 1, err
 	}
-	suite = &rig{broker: b, proxy: p, notes: filepath.Join(dir, "notes"), outside: os.Environ()}
+	suite = &rig{broker: b, proxy: p, principals: principals, notes: filepath.Join(dir, "notes"), outside: os.Environ()}
 	// What a user of any SDK would set, before the first request reads it.
 	for _, v := range b.Environ(p) {
 		name, value, _ := strings.Cut(v, "=")
@@ -62,11 +71,17 @@ func run(m *testing.M) (code int, err error) {
 		}
 	}
 	code = m.Run()
-	if err := b.Stop(); err != nil {
+	if err := errors.Join(b.Stop(), p.Stop()); err != nil {
 		return 1, err
 	}
 	if code != 0 && testing.Verbose() {
 		fmt.Fprintln(os.Stderr, b.Log())
 	}
-	return code, p.Stop()
+	if code != 0 || flag.Lookup("test.run").Value.String() != "" {
+		return code, nil // not the whole suite: what is not noted may just not have run
+	}
+	if strange := p.Strange(); len(strange) > 0 {
+		return 1, fmt.Errorf("a client wanted to talk to somebody else: %q", strange)
+	}
+	return code, compatible()
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -50,8 +51,8 @@ type issued struct{ principal harness.Principal }
 
 func (c issued) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	resource := strings.TrimSuffix(o.Scopes[0], "/.default")
-	token, _, err := suite.broker.Token(ctx, c.principal, resource)
-	return azcore.AccessToken{Token: token}, err
+	token, expires, err := suite.broker.Token(ctx, c.principal, resource)
+	return azcore.AccessToken{Token: token, ExpiresOn: time.Unix(expires, 0)}, err
 }
 
 func keysClient(t *testing.T, cred azcore.TokenCredential) *azkeys.Client {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -35,11 +36,12 @@ type Broker struct {
 	// CA is a PEM file with the deployment's CA, Dir the data folder.
 	CA, Dir string
 
-	program string
-	child   *exec.Cmd
-	exited  chan error
-	log     bytes.Buffer
-	client  *http.Client
+	program  string
+	provider *provider
+	child    *exec.Cmd
+	exited   chan error
+	log      bytes.Buffer
+	client   *http.Client
 }
 
 // Principal is a service principal with its secret.
@@ -62,7 +64,13 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 	if err := b.init(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.federate(); err != nil {
+		return nil, err
+	}
 	if err := b.serve(ctx); err != nil {
+		return nil, errors.Join(err, b.Stop())
+	}
+	if err := b.call(ctx, http.MethodPost, b.Authority+"/v1/vaults", map[string]string{"name": "kv1"}, nil); err != nil {
 		return nil, errors.Join(err, b.Stop())
 	}
 	return b, nil
@@ -71,8 +79,7 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 func (b *Broker) init(ctx context.Context) error {
 	credential := b.Dir + ".admin.json"
 	out, err := exec.CommandContext(ctx, b.program, "init", "--json", "--data", b.Dir, "--admin-credential", credential, "--simulation",
-		"--listen", "127.0.0.1:"+b.Port, "--host", "localhost", "--host", "vault.localhost", "--host", "vault.azure.net.vault.localhost", "--host", strings.TrimPrefix(b.Vault, "https://"),
-		"--host", "kv1.vault.azure.net.vault.localhost").Output()
+		"--listen", "127.0.0.1:"+b.Port, "--host", "localhost", "--host", "vault.localhost", "--host", "vault.azure.net.vault.localhost").Output()
 	if err != nil {
 		return failed("openskr init", err)
 	}
@@ -102,7 +109,13 @@ func (b *Broker) init(ctx context.Context) error {
 	if !roots.AppendCertsFromPEM([]byte(cred.CA)) {
 		return errors.New("openskr init gave no CA")
 	}
-	b.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}}
+	var d net.Dialer
+	b.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, network, "127.0.0.1:"+b.Port)
+		},
+	}}
 	return nil
 }
 
@@ -152,6 +165,37 @@ func (b *Broker) Run(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, failed("openskr "+strings.Join(args, " "), err)
 	}
 	return out, nil
+}
+
+// call asks the broker for something as the administrator.
+func (b *Broker) call(ctx context.Context, method, address string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	token, _, err := b.Token(ctx, b.Admin, b.Authority)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := b.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode >= 300 {
+		return errors.Join(fmt.Errorf("%s %s: %s\n%s", method, address, resp.Status, answer), err)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, out)
 }
 
 // post sends a form to the broker.

@@ -36,7 +36,7 @@ type Session struct {
 // commandLimit bounds one command.
 const commandLimit = 2 * time.Minute
 
-// Run gives the page as it is now. The error names the first command that failed.
+// Run gives the page as it is now. The error names every command that failed.
 func (s *Session) Run(ctx context.Context, page string) (fresh string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -70,21 +70,18 @@ var (
 func (s *Session) page(page string) (string, error) {
 	var failed error
 	fresh := block.ReplaceAllStringFunc(page, func(b string) string {
-		if failed != nil {
-			return b
-		}
 		parts := block.FindStringSubmatch(b)
 		var text strings.Builder
 		for _, c := range command.FindAllString(parts[2], -1) {
 			out, err := s.command(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(c, "$ "), "\n"), "\n> ", "\n"))
 			text.WriteString(c + s.There(out))
 			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("%s\n%s%w", c, out, err))
-				return b
+				failed = errors.Join(failed, fmt.Errorf("%s%s%w", c, out, err))
+				return b // the blocks that follow tell more
 			}
 		}
 		if parts[1] != "" {
-			failed = s.Done(parts[1])
+			failed = errors.Join(failed, s.Done(parts[1]))
 			return "<!-- " + parts[1] + " -->\n```console\n" + text.String() + "```"
 		}
 		return "```console\n" + text.String() + "```"
