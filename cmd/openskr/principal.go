@@ -29,22 +29,27 @@ counts from the principal's next request on.`,
 	cmd.AddCommand(newPrincipalCreateCmd(a), newPrincipalListCmd(a), newPrincipalShowCmd(a),
 		newPrincipalEnabledCmd(a, "enable", "Let a principal in again", true),
 		newPrincipalEnabledCmd(a, "disable", "Let a principal in no longer, at once", false),
-		newPrincipalResetCmd(a), newPrincipalDeleteCmd(a))
+		newPrincipalProofsCmd(a), newPrincipalResetCmd(a), newPrincipalDeleteCmd(a))
 	return cmd
 }
 
 func newPrincipalCreateCmd(a *app) *cobra.Command {
 	var body v1.PrincipalCreate
+	var by proofs
 	var out string
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a principal, without rights", Args: exactArgs("NAME"),
 		Example: `  openskr principal create web --out web.json    # a credential for openskr login
   openskr role assign 'Key Vault Secrets User' --principal web --scope /secrets/db`,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			body.Name = args[0]
+			if body.Certificates, body.Federated, err = by.read(a); err != nil {
+				return err
+			}
 			return a.newSecret(cmd, principals, body, out)
 		},
 	}
+	by.flags(cmd)
 	cmd.Flags().BoolVar(&body.NoSecret, "no-secret", false, "make none: it is proven otherwise")
 	cmd.Flags().StringVar(&out, "out", "", "write id and secret as a credential for `openskr login` to a new `FILE`")
 	return cmd
