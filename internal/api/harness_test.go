@@ -223,7 +223,7 @@ func newHarness(t testing.TB, change ...func(*Config)) *harness {
 		File: map[string]any{"filed": map[string]any{}},
 	})
 	h.must(err)
-	access, err := identity.NewAccess(identity.AccessConfig{Objects: h.store, Record: record, Now: h.store.Now})
+	access, err := identity.NewAccess(identity.AccessConfig{Objects: h.store, Record: record, Right: Right, Now: h.store.Now})
 	h.must(err)
 	h.config = Config{
 		Deployment: testDeployment, Hosts: []string{testHost}, Broker: h.broker, Tokens: &fakeTokens{}, Attested: h.attested, Answers: fakeAnswers{}, Keys: keys, Issuer: &fakeIssuer{}, Enroll: h.enroll,

@@ -21,7 +21,9 @@ type AccessConfig struct {
 	Objects release.Objects
 	// Record makes the base of a record from the call in ctx.
 	Record func(ctx context.Context, op string) *release.Record
-	Now    func() time.Time
+	// Right gives what the right of ctx's caller rests on.
+	Right func(ctx context.Context) []release.ObjectState
+	Now   func() time.Time
 }
 
 // Access changes who there is and what they may do. Every change is a record, and
@@ -35,10 +37,32 @@ type Access struct {
 
 // NewAccess checks that nothing is missing.
 func NewAccess(c AccessConfig) (*Access, error) {
-	if c.Objects == nil || c.Record == nil || c.Now == nil {
+	if c.Objects == nil || c.Record == nil || c.Right == nil || c.Now == nil {
 		return nil, errors.New("identity: a part of the access service is missing")
 	}
 	return &Access{c: c}, nil
+}
+
+// begin waits for its turn to change something, and refuses when the right of the
+// caller changed before it came. end must be called without an error.
+func (a *Access) begin(ctx context.Context) (end func(), err error) {
+	a.mu.Lock()
+	for _, was := range a.c.Right(ctx) {
+		now := int64(0)
+		o, err := a.c.Objects.Object(ctx, was.Kind, was.Name)
+		switch {
+		case err == nil:
+			now = o.Generation
+		case release.ReasonOf(err) != release.ReasonNotFound:
+			a.mu.Unlock()
+			return nil, err
+		}
+		if now != was.Generation {
+			a.mu.Unlock()
+			return nil, release.Refuse(release.ReasonStateChanged, "%s %s changed since it was read", was.Kind, was.Name)
+		}
+	}
+	return a.mu.Unlock, nil
 }
 
 // Held is an assignment and whose it is.
@@ -148,9 +172,12 @@ func (a *Access) Assign(ctx context.Context, by string, h Held) (*Held, error) {
 	if err := h.validate(); err != nil {
 		return nil, release.Refuse(release.ReasonBadRequest, "%w", err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	err := a.each(ctx, "", func(other Held) error {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	err = a.each(ctx, "", func(other Held) error {
 		switch {
 		case other.ID == h.ID:
 			return release.Refuse(release.ReasonConflict, "there is a role assignment %s", h.ID)
@@ -168,8 +195,11 @@ func (a *Access) Assign(ctx context.Context, by string, h Held) (*Held, error) {
 // Unassign takes the assignment of that id at scope or below it away, and gives what
 // it was. ReasonLastAdministrator when nobody could give rights after it.
 func (a *Access) Unassign(ctx context.Context, scope, id string) (*Held, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	end, err := a.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	h, err := a.find(ctx, scope, id)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ func newAccess(t *testing.T) (*Access, *releasetest.Store) {
 	st := releasetest.NewStore()
 	a, err := NewAccess(AccessConfig{
 		Objects: st, Now: func() time.Time { return time.Unix(1_800_000_000, 0) },
+		Right:  func(context.Context) []release.ObjectState { return nil },
 		Record: func(_ context.Context, op string) *release.Record { return &release.Record{V: 1, Operation: op} },
 	})
 	if err != nil {
@@ -307,4 +308,46 @@ func FuzzDecodeAssignments(f *testing.F) {
 			t.Fatal("allowed")
 		}
 	})
+}
+
+// TestStaleRight: who lost its right while it waited changes nothing.
+func TestStaleRight(t *testing.T) {
+	a, st := newAccess(t)
+	admin := a.made(t, "admin", RoleIdentityAdmin)
+	other := a.made(t, "other", RoleReader)
+	before := len(st.Leaves)
+	held := Held{Assignment{ID: newUUID(), Role: RoleReader, Scope: "/vaults/default"}, other}
+	calls := map[string]func() error{
+		"assign":   func() error { return second(a.Assign(t.Context(), admin, held)) },
+		"unassign": func() error { return second(a.Unassign(t.Context(), Everywhere, a.heldBy(t, other)[0].ID)) },
+		"create":   func() error { _, _, err := a.CreatePrincipal(t.Context(), "x", true, Proofs{}); return err },
+		"disable":  func() error { return second(a.Enable(t.Context(), other, false)) },
+		"enable":   func() error { return second(a.Enable(t.Context(), other, true)) },
+		"proofs":   func() error { return second(a.SetProofs(t.Context(), other, Proofs{})) },
+		"reset":    func() error { return second(a.ResetSecret(t.Context(), other)) },
+		"delete":   func() error { return a.DeletePrincipal(t.Context(), other) },
+	}
+	for _, state := range []release.ObjectState{
+		{Kind: release.ObjectRoles, Name: admin, Generation: 2},
+		{Kind: release.ObjectRoles, Name: admin},
+		{Kind: release.ObjectPrincipal, Name: newUUID(), Generation: 1},
+	} {
+		a.c.Right = func(context.Context) []release.ObjectState { return []release.ObjectState{state} }
+		for name, call := range calls {
+			if err := call(); release.ReasonOf(err) != release.ReasonStateChanged {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if len(st.Leaves) != before {
+		t.Errorf("%d records", len(st.Leaves)-before)
+	}
+	a.c.Right = func(context.Context) []release.ObjectState {
+		return []release.ObjectState{{Kind: release.ObjectRoles, Name: admin, Generation: 1}, {Kind: release.ObjectRoles, Name: held.ID}}
+	}
+	for _, name := range []string{"assign", "reset", "delete"} {
+		if err := calls[name](); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -43,6 +43,11 @@ func (a *Access) CreatePrincipal(ctx context.Context, name string, secret bool, 
 		p.Salt, p.Hash, plain = nil, nil, ""
 	}
 	by.over(p)
+	end, err := a.begin(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	defer end()
 	rec := a.c.Record(ctx, OpCreatePrincipal)
 	rec.Object = p.ID
 	_, err = a.c.Objects.ChangeObject(ctx, rec, release.ObjectPrincipal, p.ID, func(*release.Object) ([]byte, error) { return encode(p) })
@@ -89,11 +94,14 @@ func (a *Access) Principals(ctx context.Context, after string, limit int) (out [
 // Enable lets a principal in again, or no longer: from its next request on.
 // ReasonLastAdministrator when nobody could give rights after it.
 func (a *Access) Enable(ctx context.Context, id string, enabled bool) (*Principal, error) {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	if enabled {
 		return a.changed(ctx, OpEnablePrincipal, id, func(p *Principal) { p.Enabled = true })
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if err := a.governed(ctx, id, nil); err != nil {
 		return nil, err
 	}
@@ -102,11 +110,21 @@ func (a *Access) Enable(ctx context.Context, id string, enabled bool) (*Principa
 
 // SetProofs replaces what a principal can be proven by, besides its secret.
 func (a *Access) SetProofs(ctx context.Context, id string, by Proofs) (*Principal, error) {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	return a.changed(ctx, OpProofs, id, by.over)
 }
 
 // ResetSecret gives a principal a new secret; the one before proves nothing any more.
 func (a *Access) ResetSecret(ctx context.Context, id string) (secret string, err error) {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer end()
 	_, err = a.changed(ctx, OpResetSecret, id, func(p *Principal) { secret = p.newSecret() })
 	return secret, err
 }
@@ -118,8 +136,11 @@ func (a *Access) DeletePrincipal(ctx context.Context, id string) error {
 	if _, err := a.Principal(ctx, id); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	end, err := a.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	if err := a.governed(ctx, id, nil); err != nil {
 		return err
 	}
@@ -140,7 +161,7 @@ func (a *Access) DeletePrincipal(ctx context.Context, id string) error {
 	return err
 }
 
-// changed changes a principal's object and records it. ReasonNotFound.
+// changed changes a principal's object and records it. a.mu is held. ReasonNotFound.
 func (a *Access) changed(ctx context.Context, op, id string, fn func(*Principal)) (*Principal, error) {
 	if !idForm.MatchString(id) {
 		return nil, errNoPrincipal(id)
