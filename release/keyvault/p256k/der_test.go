@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"os/exec"
@@ -172,4 +174,35 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Which curve: each place that names one counts.
+func TestCurveNames(t *testing.T) {
+	d, other := bytes.Repeat([]byte{9}, Size), asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7}
+	marshal := func(v any) []byte {
+		b, err := asn1.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	sec1 := func(curve asn1.ObjectIdentifier) []byte {
+		return marshal(ecPrivateKey{Version: 1, Key: d, Curve: curve})
+	}
+	outer := func(curve asn1.ObjectIdentifier, inner []byte) []byte {
+		return marshal(privateKeyInfo{Algorithm: pkix.AlgorithmIdentifier{Algorithm: oidPublicKey(), Parameters: asn1.RawValue{FullBytes: marshal(curve)}}, Key: inner})
+	}
+	for name, c := range map[string]struct {
+		parse func([]byte) (*PrivateKey, error)
+		der   []byte
+		good  bool
+	}{
+		"SEC 1": {ParseSEC1, sec1(oidCurve()), true}, "SEC 1 on another": {ParseSEC1, sec1(other), false}, "SEC 1 without": {ParseSEC1, sec1(nil), false},
+		"outside": {ParsePKCS8, outer(oidCurve(), sec1(nil)), true}, "both": {ParsePKCS8, outer(oidCurve(), sec1(oidCurve())), true},
+		"another outside": {ParsePKCS8, outer(other, sec1(oidCurve())), false}, "another inside": {ParsePKCS8, outer(oidCurve(), sec1(other)), false},
+	} {
+		if _, err := c.parse(c.der); (err == nil) != c.good || !c.good && !errors.Is(err, ErrOther) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

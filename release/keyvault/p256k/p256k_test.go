@@ -205,3 +205,34 @@ func TestBorders(t *testing.T) {
 		t.Error("Clear leaves the scalar")
 	}
 }
+
+// Numbers from the order up are refused, and not taken for what is left of them: a
+// signature would have several forms. The point is made to fit a chosen R with a small
+// coordinate (SEC 1 §4.1.6), since no search finds one.
+func TestNothingIsReduced(t *testing.T) {
+	c := textbook()
+	x, y := new(big.Int), (*big.Int)(nil)
+	for y == nil { // the first number that is a coordinate
+		x.Add(x, big.NewInt(1))
+		cube := new(big.Int).Exp(x, big.NewInt(3), c.p)
+		y = new(big.Int).ModSqrt(cube.Add(cube, big.NewInt(7)), c.p)
+	}
+	digest, s := sha256.Sum256([]byte("x")), big.NewInt(5)
+	e := new(big.Int).SetBytes(digest[:])
+	x1, y1 := c.mul(s, x, y)
+	x2, y2 := c.mul(new(big.Int).Mod(new(big.Int).Neg(e), c.n), c.gx, c.gy)
+	qx, qy := c.add(x1, y1, x2, y2)
+	qx, qy = c.mul(new(big.Int).ModInverse(x, c.n), qx, qy)
+	pad := func(n *big.Int) []byte { return n.FillBytes(make([]byte, Size)) }
+	point := append(append([]byte{4}, pad(qx)...), pad(qy)...)
+	if !Verify(point, digest[:], append(pad(x), pad(s)...)) {
+		t.Fatal("the construction is wrong")
+	}
+	more := func(n *big.Int) []byte { return pad(new(big.Int).Add(n, c.n)) }
+	if Verify(point, digest[:], append(more(x), pad(s)...)) {
+		t.Error("r and the order more is r")
+	}
+	if Verify(point, digest[:], append(pad(x), more(s)...)) {
+		t.Error("s and the order more is s")
+	}
+}
