@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,12 @@ func (c *Config) asksMore(old *Config) bool {
 		}
 	}
 	return false
+}
+
+// asksForMore says whether c has roots of client certificates that the listener does
+// not ask for yet.
+func (c *Config) asksForMore(old *Config) bool {
+	return slices.ContainsFunc(c.ClientCA, func(path string) bool { return !slices.Contains(old.ClientCA, path) })
 }
 
 // callersOf reads whom a configuration believes about callers.

@@ -301,7 +301,7 @@ func (c *Config) needRestart(old *Config) []string {
 		"collateral_offline": c.CollateralOffline != old.CollateralOffline,
 		"throttle":           c.Throttle != old.Throttle, "trusted_proxies": !slices.Equal(c.TrustedProxies, old.TrustedProxies),
 		"amd_kds": !slices.Equal(c.AMDKDS, old.AMDKDS), "intel_pcs": !slices.Equal(c.IntelPCS, old.IntelPCS),
-		"token_issuers": c.asksMore(old),
+		"token_issuers or oidc_issuers": c.asksMore(old), "client_ca": c.asksForMore(old),
 	} {
 		if differs {
 			out = append(out, name)

@@ -282,6 +282,15 @@ func TestFederation(t *testing.T) {
 	if _, err := f.Token(t.Context(), f.by(good)); err == nil {
 		t.Error("federation taken away")
 	}
+	// Another issuer that is believed says nothing about this one's subjects.
+	f.p.Federated = []Federated{{Issuer: "https://other.example", Subject: "system:serviceaccount:ns:app", Audience: audience}}
+	f.objects.put(t, f.p)
+	if err := f.Use(Trust{Issuers: []Issuer{{Issuer: testIssuer, JWKS: a.set}, {Issuer: "https://other.example", JWKS: newAuthority(t).set}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Token(t.Context(), f.by(good)); err == nil {
+		t.Error("token of one issuer for an identity of another")
+	}
 }
 
 func TestParseAssertionForm(t *testing.T) {

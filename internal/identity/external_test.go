@@ -105,8 +105,14 @@ func TestExternal(t *testing.T) {
 	if err != nil || len(c.Assignments) != 0 {
 		t.Errorf("without the claim's value: %+v, %v", c, err)
 	}
-	f.now = f.now.Add(time.Hour)
-	unauthorized(t, "expired, and remembered", f, tok)
+	brief := a.sign(t, goodHeader, claimsOf(f, map[string]any{"exp": f.now.Unix() + 60}))
+	if _, err := f.Authenticate(t.Context(), brief); err != nil {
+		t.Fatal(err)
+	}
+	f.now = f.now.Add(time.Minute)
+	unauthorized(t, "expired, and still remembered", f, brief)
+	f.now = f.now.Add(time.Hour - time.Minute)
+	unauthorized(t, "expired", f, tok)
 }
 
 // What an external caller may do is read at every use, and so is whether somebody
