@@ -58,6 +58,7 @@ type lab struct {
 	after    func()         // and after it
 	request  receipt.Digest // of every record
 	right    []release.ObjectState
+	notice   func()   // called once, before the next notice of a near expiry
 	told     []string // names of keys that NearExpiry was told of
 }
 
@@ -103,9 +104,13 @@ func (l *lab) service(t testing.TB, st keyvault.Store) *keyvault.Service {
 			return l.reject
 		},
 		Ready: func(context.Context) error { return l.ready },
-		Log:   l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: l.store,
-		Now:        func() time.Time { return l.now },
-		NearExpiry: func(k *release.Key) { l.told = append(l.told, k.Ref.Name) },
+		Log:   l.log(), Right: func(context.Context) []release.ObjectState { return l.right }, Objects: watched{l.store, l},
+		Now: func() time.Time { return l.now },
+		NearExpiry: func(k *release.Key) {
+			l.checking.Lock()
+			defer l.checking.Unlock()
+			l.told = append(l.told, k.Ref.Name)
+		},
 		Record: func(_ context.Context, op string) *release.Record {
 			return &release.Record{V: 1, Kind: receipt.KindChange, Operation: op, Request: l.request}
 		},
@@ -235,4 +240,17 @@ func (i *intruder) Change(ctx context.Context, rec *release.Record, fn func(keyv
 		once(&i.do)
 	}
 	return i.Store.Change(ctx, rec, fn)
+}
+
+// watched is the store's objects with the lab's hook.
+type watched struct {
+	*releasetest.Store
+	l *lab
+}
+
+func (w watched) ChangeObject(ctx context.Context, rec *release.Record, kind, name string, fn func(old *release.Object) ([]byte, error)) (*release.Committed, error) {
+	if rec.Operation == "keys/nearexpiry" {
+		once(&w.l.notice)
+	}
+	return w.Store.ChangeObject(ctx, rec, kind, name, fn)
 }

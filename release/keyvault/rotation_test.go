@@ -270,7 +270,7 @@ func TestNearExpiry(t *testing.T) {
 // policy of a purged key is not for the next of its name.
 func TestRotationLeavesAlone(t *testing.T) {
 	l := newLab(t)
-	p := keyvault.RotationPolicy{Actions: []keyvault.LifetimeAction{action(t, keyvault.ActionRotate, "P1D", "")}}
+	p := keyvault.RotationPolicy{Actions: []keyvault.LifetimeAction{action(t, keyvault.ActionRotate, "P1D", ""), action(t, keyvault.ActionNotify, "P1D", "")}}
 	for _, name := range []string{"disabled", "deleted", "purged"} {
 		l.create(t, name, keyvault.CreateKey{Kty: "oct"})
 		l.setPolicy(t, name, p)
@@ -292,8 +292,8 @@ func TestRotationLeavesAlone(t *testing.T) {
 	want(t, "deleted, by hand", err, release.ReasonNotFound)
 	l.days(2)
 	l.due(t)
-	if n := l.count("keys/rotate"); n != 0 {
-		t.Errorf("%d rotations", n)
+	if n := l.count("keys/rotate"); n != 0 || !slices.Equal(l.told, []string{"disabled"}) {
+		t.Errorf("%d rotations, told of %v", n, l.told)
 	}
 	if _, err := l.Recover(t.Context(), vault, keyvault.Keys, "deleted"); err != nil {
 		t.Fatal(err)
@@ -308,7 +308,7 @@ func TestRotationLeavesAlone(t *testing.T) {
 // between makes it not due; a deletion wins or comes after, whole either way.
 func TestRotationRaces(t *testing.T) {
 	l := newLab(t)
-	p := keyvault.RotationPolicy{Actions: []keyvault.LifetimeAction{action(t, keyvault.ActionRotate, "P1D", "")}}
+	p := keyvault.RotationPolicy{Actions: []keyvault.LifetimeAction{action(t, keyvault.ActionRotate, "P1D", ""), action(t, keyvault.ActionNotify, "P1D", "")}}
 	l.create(t, "k", keyvault.CreateKey{Kty: "oct"})
 	l.setPolicy(t, "k", p)
 	l.days(2)
@@ -322,12 +322,17 @@ func TestRotationRaces(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := l.count("keys/rotate"); n != 1 {
-		t.Errorf("%d rotations at once", n)
+	if n, told := l.count("keys/rotate"), l.count("keys/nearexpiry"); n != 1 || told != 1 {
+		t.Errorf("%d rotations and %d notices at once", n, told)
+	}
+	l.days(2)
+	l.notice = func() { l.due(t) }
+	l.due(t)
+	if n, told := l.count("keys/rotate"), l.count("keys/nearexpiry"); n != 2 || told != 2 || len(l.told) != 2 {
+		t.Errorf("%d rotations and %d notices after one between", n, told)
 	}
 
 	l.days(2)
-	l.store.Fault = func(rec *release.Record) error { return nil }
 	between := l.service(t, &intruder{Store: l.store, before: "keys/rotate", do: func() {
 		if _, err := l.Rotate(t.Context(), vault, "k"); err != nil {
 			t.Error(err)
@@ -336,7 +341,7 @@ func TestRotationRaces(t *testing.T) {
 	if err := between.RotateDue(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if row := l.latest(t, "k"); row.Seq != 3 {
+	if row := l.latest(t, "k"); row.Seq != 4 {
 		t.Errorf("rotated by hand and by the schedule: version %d", row.Seq)
 	}
 
@@ -350,7 +355,7 @@ func TestRotationRaces(t *testing.T) {
 		t.Error(err)
 	}
 	d, err := l.Deleted(t.Context(), vault, keyvault.Keys, "k")
-	if err != nil || d.Seq != 3 {
+	if err != nil || d.Seq != 4 {
 		t.Errorf("deleted at version %+v, %v", d, err)
 	}
 
@@ -358,8 +363,26 @@ func TestRotationRaces(t *testing.T) {
 	l.create(t, "turned", keyvault.CreateKey{Kty: "oct"})
 	between = l.service(t, &intruder{Store: l.store, before: "keys/rotate", do: func() { l.create(t, "turned", keyvault.CreateKey{Kty: "EC"}) }})
 	row, err := between.Rotate(t.Context(), vault, "turned")
-	if err != nil || row.Kty != "EC" || row.Seq != 3 {
+	if err != nil || row.Kty != "EC" || row.Seq != 3 || len(row.Public) == 0 {
 		t.Errorf("%+v, %v", row, err)
+	}
+
+	// Another key came between, of the same name: the policy is not its own.
+	soon := keyvault.CreateKey{Kty: "oct", Settings: keyvault.Settings{Expires: ptr(l.now.AddDate(0, 0, 1).Unix())}}
+	l.create(t, "other", soon)
+	l.setPolicy(t, "other", keyvault.RotationPolicy{Actions: []keyvault.LifetimeAction{action(t, keyvault.ActionRotate, "", "P30D")}})
+	between = l.service(t, &intruder{Store: l.store, before: "keys/rotate", do: func() {
+		_, err := l.Delete(t.Context(), vault, keyvault.Keys, "other")
+		if err := errors.Join(err, l.Purge(t.Context(), vault, keyvault.Keys, "other")); err != nil {
+			t.Error(err)
+		}
+		l.create(t, "other", soon)
+	}})
+	if err := between.RotateDue(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if row := l.latest(t, "other"); row.Seq != 1 {
+		t.Errorf("a key was rotated by the policy of the one before it: version %d", row.Seq)
 	}
 }
 
