@@ -1,4 +1,4 @@
-// Package keyvault is the Key Vault door: the keys data plane as Azure's clients
+// Package keyvault is the Key Vault door: the data plane of keys and secrets as Azure's clients
 // speak it (docs/wire/native.md lists what this version offers and what it adds).
 // It is laxer than the native door where those clients need it, and nowhere else.
 // It knows no HTTP framework.
