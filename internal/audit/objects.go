@@ -70,8 +70,28 @@ func (l *Log) changeObject(tx *store.Tx, index int64, rec *release.Record, kind,
 	if err := approvedAnew(tx, rec, old, &next.Object); err != nil {
 		return err
 	}
+	if err := attestedPolicy(tx, &next.Object); err != nil {
+		return err
+	}
 	next.MAC = l.objectMAC(&next.Object)
 	return tx.PutObject(&next)
+}
+
+// attestedPolicy keeps the policy of an attested role beside those of keys: a token's
+// record names the role's generation, whose record has the policy's digest.
+func attestedPolicy(tx *store.Tx, next *release.Object) error {
+	if next.Kind != release.ObjectAttestedRole {
+		return nil
+	}
+	var r struct {
+		Policy string `json:"policy"`
+	}
+	if err := json.Unmarshal(next.Value, &r); err != nil {
+		return release.Refuse(release.ReasonInternal, "attested role %s: %w", next.Name, err)
+	}
+	p := release.ReleasePolicy{ContentType: release.ContentTypeRego, Data: []byte(r.Policy)}
+	p.Digest = sha256.Sum256(p.Data)
+	return tx.KeepPolicy(p)
 }
 
 // approvedAnew forgets the highest resetCount of a machine whose status becomes

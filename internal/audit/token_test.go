@@ -2,6 +2,8 @@ package audit
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"testing"
 
 	"github.com/openskr/openskr/release"
@@ -21,6 +23,23 @@ func (b *bench) attestedRole(name string) release.ObjectState {
 		b.t.Fatal(err)
 	}
 	return release.ObjectState{Kind: o.Kind, Name: o.Name, Generation: o.Generation}
+}
+
+// TestPolicyOfAttestedRole: what allowed a token can be read after the role has another
+// policy.
+func TestPolicyOfAttestedRole(t *testing.T) {
+	b := newBench(t)
+	for _, text := range []string{"package release # one", "package release # two"} {
+		_, err := b.log.ChangeObject(t.Context(), &release.Record{Operation: "attested-roles/put"}, release.ObjectAttestedRole, "web",
+			func(*release.Object) ([]byte, error) { return json.Marshal(map[string]string{"policy": text}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := b.log.Policy(t.Context(), sha256.Sum256([]byte("package release # one")))
+	if err != nil || string(p.Data) != "package release # one" || p.ContentType != release.ContentTypeRego {
+		t.Errorf("%+v, %v", p, err)
+	}
 }
 
 // token is the entry of a token that nothing speaks against.

@@ -42,8 +42,12 @@ func (tx *Tx) written(r *keyvault.Row, err error) error {
 	if err = tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation, err); err != nil || len(r.Policy.Data) == 0 {
 		return err
 	}
-	return tx.exec(`INSERT INTO policies (digest, content_type, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
-		r.Policy.Digest[:], r.Policy.ContentType, r.Policy.Data)
+	return tx.KeepPolicy(r.Policy)
+}
+
+// KeepPolicy keeps a policy by its digest, whatever becomes of what had it.
+func (tx *Tx) KeepPolicy(p release.ReleasePolicy) error {
+	return tx.exec(`INSERT INTO policies (digest, content_type, data) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, p.Digest[:], p.ContentType, p.Data)
 }
 
 // generation notes a new generation, unless its row was not written.
