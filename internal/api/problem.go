@@ -178,7 +178,7 @@ func oauthProblem(p problem, correlation string) []byte {
 	}{"invalid_request", messages[p.class], string(p.reason), correlation}
 	switch p.class {
 	case release.ClassUnauthorized:
-		body.Error, body.Description = "invalid_client", "Unknown client or wrong secret."
+		body.Error, body.Description = "invalid_client", "Unknown client, or its credential is not accepted."
 	case release.ClassThrottled, release.ClassUnavailable, release.ClassInternal:
 		body.Error = "temporarily_unavailable"
 	}

@@ -198,7 +198,7 @@ func (c claims) date(name string, required bool) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	var f float64
-	if v.Kind() != '0' || json.Unmarshal(v, &f) != nil || f < 1 || f > maxDate {
+	if json.Unmarshal(v, &f) != nil || f < 1 || f > maxDate { // what is greater does not fit a time
 		return time.Time{}, fmt.Errorf("%s: want a number of seconds", name)
 	}
 	return time.Unix(int64(f), 0), nil

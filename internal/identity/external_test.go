@@ -202,6 +202,8 @@ func TestClaims(t *testing.T) {
 		"iat ahead":             {"iat": now + 120, "exp": now + 600},
 		"iat negative":          {"iat": -1},
 		"nbf ahead":             {"nbf": now + 120},
+		"nbf huge":              {"nbf": json.RawMessage("1e300")},
+		"iat huge":              {"iat": json.RawMessage("1e300")},
 		"nbf null":              {"nbf": json.RawMessage("null")},
 		"no aud":                {"aud": nil},
 		"aud of another":        {"aud": "https://vault.azure.net.evil.example"},
