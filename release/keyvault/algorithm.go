@@ -116,7 +116,7 @@ func (s *Service) algorithmFor(ctx context.Context, row *Row, in Operation) (alg
 			return a, err
 		}
 		if !on {
-			return a, release.Refuse(release.ReasonAlgorithm, "alg %s is weak and off in vault %s, whose setting legacy_algorithms turns it on", in.Algorithm, row.Vault)
+			return a, release.Refuse(release.ReasonAlgorithm, "alg %s is weak and off: move to another, or `openskr vault update %s --legacy-algorithms`", in.Algorithm, row.Vault)
 		}
 	}
 	return a, a.members(row, in)
