@@ -121,6 +121,12 @@ func TestPurgedRowPutBack(t *testing.T) {
 		b.edit(`DELETE FROM keys`)
 	}
 	b.edit(`CREATE TABLE thief_tombs AS SELECT * FROM objects WHERE kind = 'tombstone'`)
+	b.edit(`UPDATE objects SET value = CAST(REPLACE(value, 'true', 'false') AS BLOB) WHERE kind = 'tombstone'`)
+	if _, err := v.Restore(ctx, defaultVault, keyvault.Secrets, blob); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("with an edited tombstone: %v", err)
+	}
+	b.edit(`DELETE FROM objects WHERE kind = 'tombstone'`)
+	b.edit(`INSERT INTO objects SELECT * FROM thief_tombs`)
 	_, err = v.Restore(ctx, defaultVault, keyvault.Secrets, blob)
 	must(t, err)
 	off := false

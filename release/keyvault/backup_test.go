@@ -347,3 +347,22 @@ func FuzzBackup(f *testing.F) {
 		}
 	})
 }
+
+// TestRestoreOfUnknownVersion: where the store never saw a version, the newest rules of
+// its object count, and what can never be taken back stays.
+func TestRestoreOfUnknownVersion(t *testing.T) {
+	l := newLab(t)
+	in := keyvault.CreateKey{Kty: keyvault.KtyOct, Settings: keyvault.Settings{AttestedOnly: ptr(true), Policy: immutable("package strong")}}
+	made := l.create(t, "disk", in)
+	blob := l.backup(t, "disk")
+	l.gone(t, "disk")
+	tomb := l.store.Docs["tombstone/"+made.ObjectID] // as of a store in which the object had another version alone
+	tomb.Value = bytes.Replace(tomb.Value, []byte(made.Version), bytes.Repeat([]byte("0"), 32), 1)
+	tomb.Value = bytes.Replace(tomb.Value, []byte(`"attested_only":true`), []byte(`"attested_only":false`), 1)
+	tomb.Value = bytes.Replace(tomb.Value, []byte(`,"policy_immutable":true`), nil, 1)
+	tomb.Value = bytes.Replace(tomb.Value, []byte(`"enabled":true`), []byte(`"enabled":false`), 1)
+	row := l.restore(t, blob)
+	if !row.AttestedOnly || len(row.KeyOps) != 0 || !row.Policy.Immutable || string(row.Policy.Data) != "package strong" || row.Attributes.Enabled || !row.Attributes.Exportable {
+		t.Errorf("%+v", row)
+	}
+}

@@ -1,6 +1,7 @@
 package keyvault_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -346,4 +347,40 @@ func TestVersionLimit(t *testing.T) {
 	want(t, "backup of 1000", err, release.ReasonConflict)
 	l.delete(t, "k")
 	want(t, "purge", l.Purge(t.Context(), dv, keyvault.Keys, "k"), "")
+}
+
+// staleDue lists what is due, and lets something else happen before it is told.
+type staleDue struct {
+	keyvault.Store
+	then func()
+}
+
+func (s *staleDue) Due(ctx context.Context, now int64, after *keyvault.Row, limit int) ([]*keyvault.Row, error) {
+	rows, err := s.Store.Due(ctx, now, after, limit)
+	once(&s.then)
+	return rows, err
+}
+
+// TestPurgeDueRaces: what was recovered, or deleted anew, after the list was read stays.
+func TestPurgeDueRaces(t *testing.T) {
+	l := newLab(t)
+	for _, name := range []string{"anew", "back", "due"} {
+		l.create(t, name, keyvault.CreateKey{Kty: keyvault.KtyOct})
+		l.delete(t, name)
+	}
+	l.now = at.Add(90 * day)
+	s := l.service(t, &staleDue{l.store, func() {
+		for _, name := range []string{"anew", "back"} {
+			if _, err := l.Recover(t.Context(), dv, keyvault.Keys, name); err != nil {
+				t.Error(err)
+			}
+		}
+		l.delete(t, "anew")
+	}})
+	if n, err := s.PurgeDue(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d purged, %v", n, err)
+	}
+	if len(l.store.Rows) != 2 {
+		t.Errorf("%d rows left", len(l.store.Rows))
+	}
 }
