@@ -142,6 +142,7 @@ func TestRoleRefusals(t *testing.T) {
 	}{
 		"name taken":       {put("/keys"+one, roleBody(identity.RoleReader, someone)), "409 RoleAssignmentExists"},
 		"taken elsewhere":  {put("/vaults/vb1"+one, roleBody(identity.RoleReader, someone)), "409 RoleAssignmentExists"},
+		"taken by another": {put("/secrets"+one, roleBody(identity.RoleSecretsUser, strings.ReplaceAll(someone, "1", "2"))), "409 RoleAssignmentExists"},
 		"same again":       {put("/keys"+assignments+"/"+uuidOf(2)+anyVersion, roleBody(identity.RoleReader, someone)), "409 RoleAssignmentExists"},
 		"no role":          {put("/keys"+assignments+"/"+uuidOf(2)+anyVersion, roleBody("no role", someone)), "400 BadParameter"},
 		"role by name":     {put(assignments+"/"+uuidOf(2)+anyVersion, `{"properties":{"roleDefinitionId":"Key Vault Reader","principalId":"`+someone+`"}}`), "400 BadParameter"},

@@ -104,8 +104,14 @@ func TestNotTheLast(t *testing.T) {
 	if _, err := a.Enable(t.Context(), a.made(t, "reader", RoleReader), false); err != nil {
 		t.Error(err)
 	}
-	if _, err := a.Unassign(t.Context(), Everywhere, list[2].ID); release.ReasonOf(err) != release.ReasonLastAdministrator {
-		t.Error(err)
+	for name, err := range map[string]error{
+		"unassign": second(a.Unassign(t.Context(), Everywhere, list[2].ID)),
+		"disable":  second(a.Enable(t.Context(), id, false)),
+		"delete":   a.DeletePrincipal(t.Context(), id),
+	} {
+		if release.ReasonOf(err) != release.ReasonLastAdministrator {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
