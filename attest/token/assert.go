@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -76,8 +77,10 @@ func (a *Asserter) Assert(ctx context.Context, token string, at time.Time) (*att
 	if rej != nil {
 		return nil, rej
 	}
-	if v == a.own {
-		rej = a.ours(out, t)
+	if own, said := openskr(t); v == a.own {
+		rej = a.ours(out, own)
+	} else if said {
+		rej = a.another(out, own)
 	}
 	if rej == nil {
 		rej = v.judge(out.Result, t, said)
@@ -133,49 +136,93 @@ func (v *Verifier) assertion(t *signed, said *statement, msg *jose.Foreign) (*at
 	}, nil
 }
 
-// ours takes from the claim x-openskr (docs/attestation.md) what Azure has no claim
-// for. What it does not say is not proven.
-func (a *Asserter) ours(out *attest.Assertion, t *signed) *attest.Rejection {
-	own := read(t.claims).object("x-openskr")
+// openskr reads the claim x-openskr (docs/attestation.md), in which this software says
+// what Azure has no claim for.
+func openskr(t *signed) (claim reader, said bool) {
+	top := read(t.claims)
+	return top.object("x-openskr"), top.has("x-openskr")
+}
+
+// ours takes over what our own service says of the machine. What it does not say is
+// not proven.
+func (a *Asserter) ours(out *attest.Assertion, own reader) *attest.Rejection {
 	deployment, _ := own.text("deployment")
 	simulation, said := own.boolean("simulation")
 	kind, _ := own.text("evidence")
 	machine, _ := own.text("machine")
-	revocation, _ := own.text("revocation")
 	freshness, _ := own.text("freshness")
-	migratable, saidMigratable := own.boolean("migratable")
-	tcb, _ := own.text("tcb_status")
-	if err := own.failed(); err != nil {
-		return attest.Reject(attest.CheckMalformed, "token: %w", err)
-	}
+	_, saidMigratable := own.boolean("migratable")
+	resets, _ := own.integer("reset_count")
 	base, simulated := attest.Type(kind).Base()
-	switch {
+	switch err := own.failed(); {
+	case err != nil:
+		return attest.Reject(attest.CheckMalformed, "token: %w", err)
 	case deployment != a.cfg.Deployment || !said || simulation != a.cfg.Simulation:
 		return attest.Reject(attest.CheckTokenIssuer, "the token is of deployment %.64q", deployment)
 	case simulated && !a.cfg.Simulation || base == "" || machine == "":
 		return attest.Reject(attest.CheckTypeNotAllowed, "the token rests on evidence of type %.32q", kind)
 	case freshness != "none" && freshness != "nonce":
 		return attest.Reject(attest.CheckMalformed, "the token says nothing of its freshness")
+	case resets < 0 || resets > math.MaxUint32:
+		return attest.Reject(attest.CheckMalformed, "token: reset count %d", resets)
 	}
 	res := out.Result
 	if simulated {
 		res.Type = res.Type.Simulated()
 	}
 	res.Identity = attest.Identity{Kind: kind, ID: machine}
-	res.Facts.Migratable = res.Facts.Migratable || migratable || !saidMigratable
+	res.Facts.Migratable = res.Facts.Migratable || !saidMigratable
+	res.Facts.ResetCount = uint32(resets)
+	out.Freshness = freshness
+	return worse(res, own)
+}
+
+// another takes over what the service of another deployment says against its machine:
+// its operator is trusted as any issuer is, and not to speak for us.
+func (a *Asserter) another(out *attest.Assertion, own reader) *attest.Rejection {
+	deployment, _ := own.text("deployment")
+	simulation, _ := own.boolean("simulation")
+	kind, _ := own.text("evidence")
+	_, simulated := attest.Type(kind).Base()
+	switch err := own.failed(); {
+	case err != nil:
+		return attest.Reject(attest.CheckMalformed, "token: %w", err)
+	case deployment == a.cfg.Deployment: // configured under another of our names
+		return attest.Reject(attest.CheckTokenIssuer, "the token is of this deployment, and not under one of its hosts")
+	case (simulation || simulated) && !a.cfg.Simulation:
+		return attest.Reject(attest.CheckTypeNotAllowed, "the token is of a simulation")
+	}
+	if simulation || simulated {
+		out.Result.Type = out.Result.Type.Simulated()
+	}
+	return worse(out.Result, own)
+}
+
+// worse takes over what is said against the machine, and the TCB status where Azure's
+// claims have none.
+func worse(res *attest.Result, own reader) *attest.Rejection {
+	migratable, _ := own.boolean("migratable")
+	revocation, _ := own.text("revocation")
+	tcb, _ := own.text("tcb_status")
+	if err := own.failed(); err != nil {
+		return attest.Reject(attest.CheckMalformed, "token: %w", err)
+	}
+	res.Facts.Migratable = res.Facts.Migratable || migratable
 	if res.Facts.TCBStatus == "" || tcb != "" && tcb != res.Facts.TCBStatus {
 		res.Facts.TCBStatus = tcb
 	}
 	if attest.Status(revocation) != attest.Checked {
 		res.Facts.Revocation = attest.NotChecked
 	}
-	out.Freshness = freshness
 	return nil
 }
 
 // Keys of a virtual machine that are no transport keys, whatever use they claim: one
 // attests, and both belong to the machine and not to whoever asks.
 func machineKeys() []string { return []string{"HCLAkPub", "HCLEkPub"} }
+
+// privateMembers are those of an RSA or symmetric key that is no public one (RFC 7518 §6).
+func privateMembers() []string { return []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} }
 
 // encryptionKey is the first RSA key of runtime claims that is for encryption, as
 // nothing but {"kty","n","e"}; and its kid. Only the top level counts: an Azure guest's
@@ -185,6 +232,9 @@ func encryptionKey(runtime reader) (jwk []byte, kid string, err error) {
 		kid, _ := k.text("kid")
 		if kty, _ := k.text("kty"); kty != "RSA" || slices.Contains(machineKeys(), kid) || !encrypts(k) {
 			continue
+		}
+		if slices.ContainsFunc(privateMembers(), k.has) { // whoever reads the token could open what is wrapped to it
+			return nil, "", fmt.Errorf("the key %.64q has a private member", kid)
 		}
 		n, _ := k.text("n")
 		e, _ := k.text("e")
@@ -201,13 +251,18 @@ func encryptionKey(runtime reader) (jwk []byte, kid string, err error) {
 }
 
 // encrypts says whether a key is for encryption: use, which documents spell key_use
-// too, or key_ops, which some libraries write as one string.
+// too, or key_ops, which some libraries write as one string. One that signs too is not:
+// it decrypts what it signs.
 func encrypts(k reader) bool {
+	ops := k.texts("key_ops")
+	if slices.Contains(ops, "sign") || slices.Contains(ops, "verify") {
+		return false
+	}
 	for _, name := range []string{"use", "key_use"} {
 		if k.has(name) {
 			use, _ := k.text(name)
 			return use == "enc"
 		}
 	}
-	return slices.Contains(k.texts("key_ops"), "encrypt")
+	return slices.Contains(ops, "encrypt")
 }

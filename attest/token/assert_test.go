@@ -131,7 +131,8 @@ func TestAssertOwnRefused(t *testing.T) {
 func TestAssertForeign(t *testing.T) {
 	mine, s := ours(t), newService(t, token.KindMAA)
 	s.payload["x-ms-runtime"] = json.RawMessage(runtimeKeys)
-	s.payload["x-openskr"] = mine.payload["x-openskr"] // means nothing in another's mouth
+	s.payload["x-openskr"] = mine.payload["x-openskr"] // another's mouth names no machine of ours
+	s.at("x-openskr")["deployment"] = "d2"
 	s.key = rsaKeys()[1]
 	out, err := mine.asserter(t, s.verifier(t)).Assert(t.Context(), s.token(t), now)
 	if err != nil || out.Result.Identity.ID == "snp-01" || out.KID != "target" {
@@ -179,4 +180,85 @@ func FuzzAssert(f *testing.F) {
 		}
 		attesttest.Claims(t, out.Result.Claims, token.Schema())
 	})
+}
+
+// TestAssertKeys: which keys of a token are wrapped to (KB-08). A key whose private part
+// stands beside it belongs to whoever reads the token, and one that signs decrypts what
+// its other use signs.
+func TestAssertKeys(t *testing.T) {
+	const good = `{"kty":"RSA","kid":"good","use":"enc","n":"Z29vZA","e":"AQAB"}`
+	for name, v := range map[string]struct {
+		key string
+		kid string // of the key that is taken, "" when the token is refused
+	}{
+		"private part":      {`{"kty":"RSA","kid":"x","key_ops":["encrypt"],"n":"eA","e":"AQAB","d":"eA"}`, ""},
+		"a prime":           {`{"kty":"RSA","kid":"x","use":"enc","n":"eA","e":"AQAB","p":"eA"}`, ""},
+		"symmetric member":  {`{"kty":"RSA","kid":"x","use":"enc","n":"eA","e":"AQAB","k":"eA"}`, ""},
+		"signs too":         {`{"kty":"RSA","kid":"x","key_ops":["encrypt","sign"],"n":"eA","e":"AQAB"}`, "good"},
+		"verifies too":      {`{"kty":"RSA","kid":"x","key_ops":["verify","encrypt"],"n":"eA","e":"AQAB"}`, "good"},
+		"enc, but signs":    {`{"kty":"RSA","kid":"x","use":"enc","key_ops":["sign"],"n":"eA","e":"AQAB"}`, "good"},
+		"decrypts too":      {`{"kty":"RSA","kid":"x","key_ops":["encrypt","decrypt","wrapKey"],"n":"eA","e":"AQAB"}`, "x"},
+		"two members of it": {`{"kty":"RSA","kid":"x","use":"enc","n":"eA","n":"eQ","e":"AQAB"}`, ""},
+		"key_ops no text":   {`{"kty":"RSA","kid":"x","key_ops":[1],"n":"eA","e":"AQAB"}`, ""},
+		"null":              {`null`, "good"},
+	} {
+		s := ours(t)
+		delete(s.payload, "x-ms-runtime") // the runtime claims as they are written here
+		payload := string(marshal(s.payload))
+		payload = payload[:len(payload)-1] + `,"x-ms-runtime":{"keys":[` + v.key + `,` + good + `]}}`
+		out, err := s.asserter(t, nil).Assert(t.Context(), s.sign(t, string(marshal(s.header())), payload), now)
+		if v.kid == "" && err == nil || v.kid != "" && (err != nil || out.KID != v.kid) {
+			t.Errorf("%s: %+v, %v", name, out, err)
+		}
+	}
+}
+
+// TestAssertForeignOpenSKR: an issuer that is another OpenSKR says in x-openskr what
+// Azure has no claim for; what it says against its machine counts, and it is not us.
+func TestAssertForeignOpenSKR(t *testing.T) {
+	for name, v := range map[string]struct {
+		member string
+		value  any
+		check  attest.Check // "": passes, with the fact below
+		fact   func(*attest.Assertion) bool
+	}{
+		"as it should be": {"deployment", "d2", "", func(a *attest.Assertion) bool { return a.Result.Facts.Revocation == attest.Checked }},
+		"a simulation":    {"simulation", true, attest.CheckTypeNotAllowed, nil},
+		"simulated":       {"evidence", "simulated-snp", attest.CheckTypeNotAllowed, nil},
+		"ourselves":       {"deployment", "d1", attest.CheckTokenIssuer, nil},
+		"migratable":      {"migratable", true, "", func(a *attest.Assertion) bool { return a.Result.Facts.Migratable }},
+		"not revoked?":    {"revocation", "not_checked", "", func(a *attest.Assertion) bool { return a.Result.Facts.Revocation != attest.Checked }},
+		"no text":         {"evidence", 1, attest.CheckMalformed, nil},
+	} {
+		mine, s := ours(t), newService(t, token.KindMAA)
+		s.payload["x-ms-runtime"], s.payload["x-openskr"] = json.RawMessage(runtimeKeys), mine.payload["x-openskr"]
+		s.at("x-openskr")["deployment"] = "d2"
+		s.at("x-openskr")[v.member] = v.value
+		s.key = rsaKeys()[1]
+		out, err := mine.asserter(t, s.verifier(t)).Assert(t.Context(), s.token(t), now)
+		r, _ := err.(*attest.Rejection) // the contract: every error is one
+		switch {
+		case v.check != "" && (r == nil || r.Check != v.check):
+			t.Errorf("%s: %v, want %s", name, err, v.check)
+		case v.check == "" && (err != nil || !v.fact(out)):
+			t.Errorf("%s: %+v, %v", name, out, err)
+		}
+	}
+}
+
+// TestAssertResetCount: what the guest's TPM said of its resets goes with the token, so
+// that a machine which was put back is noticed on this door too (FR-18).
+func TestAssertResetCount(t *testing.T) {
+	s := ours(t)
+	s.at("x-openskr")["reset_count"] = 7
+	out, err := s.asserter(t, nil).Assert(t.Context(), s.token(t), now)
+	if err != nil || out.Result.Facts.ResetCount != 7 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	for _, bad := range []any{-1, 1 << 32, "7", 1.5} {
+		s.at("x-openskr")["reset_count"] = bad
+		if _, err := s.asserter(t, nil).Assert(t.Context(), s.token(t), now); err == nil || err.(*attest.Rejection).Check != attest.CheckMalformed {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
 }

@@ -199,6 +199,9 @@ func TestAzureGuest(t *testing.T) {
 		if c["x-ms-attestation-type"] != "azurevm" || c["x-ms-azurevm-ostype"] != "Linux" || fmt.Sprint(c["x-ms-azurevm-attested-pcrs"]) != "[0 1 2 3 4 5 6 7]" || c["x-ms-compliance-status"] != nil {
 			t.Errorf("%s: %v", typ, c)
 		}
+		if n := c["x-openskr"].(map[string]any)["reset_count"]; n != json.Number(fmt.Sprint(g.Clock.ResetCount)) {
+			t.Errorf("%s: reset count %v", typ, n)
+		}
 		tee := c["x-ms-isolation-tee"].(map[string]any)
 		if tee["x-ms-attestation-type"] != typ || tee["x-ms-compliance-status"] != "openskr-compliant-cvm" {
 			t.Errorf("%s: %v", typ, tee)

@@ -71,6 +71,9 @@ func (s *Service) own(res *attest.Result) map[string]any {
 	if res.Facts.TCBStatus != "" {
 		o["tcb_status"] = res.Facts.TCBStatus
 	}
+	if res.Facts.ResetCount != 0 { // of a guest's TPM
+		o["reset_count"] = res.Facts.ResetCount
+	}
 	return o
 }
 
