@@ -35,7 +35,8 @@ type Wrapped struct {
 // ReleaseOnToken releases a key version on an attestation token (design.md §3, two front
 // doors). It is Release with another beginning: the caller is known, so a missing key is
 // told apart, and a token stands for nonce and evidence. A token releases a key version
-// once; the same request again within [RepeatLife] is answered anew, since clients retry.
+// once; the same request of the same caller again within [RepeatLife] is answered anew,
+// since clients retry.
 // Every error is a refusal with a reason that is in the log, but for ReasonNotFound.
 func (b *Broker) ReleaseOnToken(ctx context.Context, req TokenRequest) (*Wrapped, error) {
 	key, err := b.Keys.Lookup(ctx, req.Key)
@@ -105,6 +106,16 @@ func (b *Broker) presented(req TokenRequest, key *Key) *proven {
 	return p
 }
 
+// same is what a retry has in common with the request that it repeats: its bytes and
+// its caller. Somebody else with the same bytes has copied them.
+func (p *proven) same() [32]byte {
+	h := sha256.New()
+	h.Write([]byte("openskr/token-repeat/v1"))
+	h.Write(p.req.Digest[:])
+	h.Write([]byte(p.caller.Kind + "\x00" + p.caller.ID))
+	return [32]byte(h.Sum(nil))
+}
+
 // assert takes over what the token proved, looks up whose it is, and checks the
 // recipient. What a token's use is called covers the key version: one token may
 // release several keys, each once.
@@ -116,7 +127,7 @@ func (b *Broker) assert(ctx context.Context, p *proven, said *attest.Assertion) 
 	h.Write([]byte("openskr/token-use/v1"))
 	h.Write(said.Token[:])
 	h.Write([]byte(p.key.ObjectID + "/" + p.key.Ref.Version))
-	p.guard.Nonce, p.guard.NonceExpires, p.guard.Repeat = [32]byte(h.Sum(nil)), said.Expires, p.req.Digest
+	p.guard.Nonce, p.guard.NonceExpires, p.guard.Repeat = [32]byte(h.Sum(nil)), said.Expires, p.same()
 	p.record.Nonce = p.guard.Nonce
 	if err := b.identify(ctx, p); err != nil {
 		return err

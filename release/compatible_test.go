@@ -52,7 +52,7 @@ func TestReleaseOnToken(t *testing.T) {
 		t.Errorf("%+v %+v", rec, rec.Evidence)
 	}
 	req := tokenRequest()
-	if g.Nonce == [32]byte{} || g.Repeat != req.Digest || !g.Latest || g.Key == nil || g.Machine == nil || !slices.Equal(g.Objects, req.Right) ||
+	if g.Nonce == [32]byte{} || g.Repeat == [32]byte{} || !g.Latest || g.Key == nil || g.Machine == nil || !slices.Equal(g.Objects, req.Right) ||
 		!g.NonceExpires.After(p.Time) {
 		t.Errorf("%+v", g)
 	}
@@ -82,6 +82,58 @@ func TestTokenUse(t *testing.T) {
 	}
 	if first == use(func(p *releasetest.Ports, _ *release.TokenRequest) { p.Key.ObjectID = "o2" }) {
 		t.Error("another key is the same use")
+	}
+}
+
+// TestRepeat: what counts as the same request is the same body of the same caller. The
+// name of the key may be spelled in another case: the version is in the use itself.
+func TestRepeat(t *testing.T) {
+	repeat := func(change func(*release.TokenRequest)) [32]byte {
+		p, req := releasetest.NewPorts(), tokenRequest()
+		change(&req)
+		if _, err := onToken(t, p, req); err != nil {
+			t.Fatal(err)
+		}
+		return p.Guards[0].Repeat
+	}
+	first := repeat(func(*release.TokenRequest) {})
+	if first != repeat(func(r *release.TokenRequest) {
+		r.Correlation, r.Source, r.Caller.Roles, r.URL = "c2", "198.51.100.0/24", nil, releasetest.AliasURL
+	}) {
+		t.Error("a retry is another request")
+	}
+	for name, change := range map[string]func(*release.TokenRequest){
+		"body":          func(r *release.TokenRequest) { r.Digest = [32]byte{1} },
+		"caller":        func(r *release.TokenRequest) { r.Caller.ID = "p2" },
+		"kind":          func(r *release.TokenRequest) { r.Caller.Kind = "machine" },
+		"where it ends": func(r *release.TokenRequest) { r.Caller.Kind, r.Caller.ID = "principalp", "1" },
+	} {
+		if first == repeat(change) {
+			t.Errorf("another %s is the same request", name)
+		}
+	}
+}
+
+// TestMachineRefused: a machine with an access token is refused as often as it asks; what
+// is beyond its own bound is folded, and takes nothing from what others are recorded.
+func TestMachineRefused(t *testing.T) {
+	p := releasetest.NewPorts()
+	p.Fail[releasetest.CallAssert] = attest.Reject(attest.CheckTokenIssuer, "x")
+	b, err := release.New(p.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(id string) {
+		req := tokenRequest()
+		req.Caller = release.InputCaller{Kind: "machine", ID: id}
+		_, _ = b.ReleaseOnToken(t.Context(), req)
+	}
+	for range 100 {
+		ask("loud")
+	}
+	before := len(p.Records)
+	if ask("quiet"); before == 100 || before+len(p.Folded) != 100 || len(p.Records) != before+1 {
+		t.Errorf("%d records and %d folded of the one, %d records of the other", before, len(p.Folded), len(p.Records)-before)
 	}
 }
 

@@ -243,7 +243,7 @@ func (p *proven) entry() Entry {
 // token is not, since nothing was given for it.
 func (b *Broker) deny(ctx context.Context, p *proven, why error) error {
 	if p.caller.Kind == "machine" && !enrols(p.result.Type) {
-		if !b.refusals.record(p.at, p.result.Identity.ID) {
+		if !b.refusals.record(p.at, p.caller.ID) { // on a token, the machine in it is another
 			return b.stranger(p.req, why)
 		}
 		if !b.refusals.input(len(p.input)) {

@@ -169,8 +169,9 @@ type Decision struct {
 type Guard struct {
 	Nonce        [32]byte // SHA-256 of the nonce, or what stands for a token's use; inserted by the transaction
 	NonceExpires time.Time
-	// Repeat, when not zero, is the digest of the request: within RepeatLife after the
-	// nonce was spent, the same request may spend it again.
+	// Repeat, when not zero, stands for the request and its caller: within RepeatLife after
+	// the nonce was spent, the same request may spend it again. Such a nonce is spent by a
+	// release alone, any other by its first presentation.
 	Repeat     [32]byte
 	Key        *Key // generation, policy digest; attributes are judged at commit time
 	Latest     bool // the request named no version: Key must still be the latest

@@ -25,26 +25,21 @@ const (
 
 // judge reads again, inside the transaction, the state that a decision rests on.
 // With a why the entry becomes a denial; an error means that the database failed.
+//
+// A nonce is spent by its first presentation, whatever comes of it. What stands for a
+// token's use is spent last, by a release alone: a refusal gives nothing away.
 func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
-	fresh := true
-	if g.Nonce != [32]byte{} {
-		by := store.Use{Request: g.Repeat, Index: b.tree.Size(), At: b.time()}
-		if fresh, err = b.tx.SpendNonce(g.Nonce, g.NonceExpires.UnixMilli(), by); err != nil {
+	onToken := g.Repeat != [32]byte{}
+	if !onToken {
+		if why, err = b.spend(rec, g); err != nil {
 			return nil, err
-		}
-		if !fresh && g.Repeat != [32]byte{} {
-			if fresh, err = b.repeats(rec, g); err != nil {
-				return nil, err
-			}
 		}
 	}
 	switch {
 	case rec.Decision == receipt.Deny: // has its reason already
 		return nil, nil
-	case !fresh && g.Repeat != [32]byte{}:
-		return release.Refuse(release.ReasonTokenReplayed, "this token released this key version before"), nil
-	case !fresh:
-		return release.Refuse(release.ReasonNonceReplayed, "the nonce was spent before"), nil
+	case why != nil:
+		return why, nil
 	case b.distrusted():
 		return b.untimely(), nil
 	}
@@ -53,7 +48,31 @@ func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
 			return why, b.tx.Err()
 		}
 	}
+	if onToken {
+		return b.spend(rec, g)
+	}
 	return nil, nil
+}
+
+// spend refuses a nonce or a token that was spent before, other than by the same
+// request just now.
+func (b *batch) spend(rec *release.Record, g *release.Guard) (why, err error) {
+	if g.Nonce == [32]byte{} {
+		return nil, nil
+	}
+	by := store.Use{Request: g.Repeat, Index: b.tree.Size(), At: b.time()}
+	fresh, err := b.tx.SpendNonce(g.Nonce, g.NonceExpires.UnixMilli(), by)
+	switch {
+	case err != nil || fresh:
+		return nil, err
+	case g.Repeat == [32]byte{}:
+		return release.Refuse(release.ReasonNonceReplayed, "the nonce was spent before"), nil
+	}
+	again, err := b.repeats(rec, g)
+	if err != nil || again {
+		return nil, err
+	}
+	return release.Refuse(release.ReasonTokenReplayed, "this token released this key version before"), nil
 }
 
 // repeats says whether what spent the nonce was the same request, just now, and notes
