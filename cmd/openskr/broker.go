@@ -228,7 +228,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	hosts := stripScheme(b.cfg.URLs())
 	ids, err := identity.New(identity.Config{
 		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: tokens, Keys: accepted, Resources: identity.Resources(b.cfg.resources()), Attested: attested.roles, Now: b.now,
-		KeySet: b.keySet, List: b.log.Objects().List,
+		Own: b.cfg.resources(), KeySet: b.keySet, List: b.log.Objects().List,
 	})
 	if err != nil {
 		return err

@@ -290,6 +290,7 @@ func TestFetchedKeys(t *testing.T) {
 
 func TestUseRefuses(t *testing.T) {
 	f, a := newFixture(t), newAuthority(t)
+	f.c.Own = []string{"kv1.vault.local:8443", "vault.local:8443"}
 	good := Issuer{Issuer: testIssuer, Audiences: []string{testAudience}, JWKS: a.set}
 	for name, change := range map[string]func(*Issuer){
 		"http":             func(is *Issuer) { is.Issuer = "http://login.example" },
@@ -321,7 +322,9 @@ func TestUseRefuses(t *testing.T) {
 	if err := f.Use(Trust{Issuers: []Issuer{good, good}}); err == nil {
 		t.Error("twice: accepted")
 	}
-	if err := f.Use(Trust{Issuers: []Issuer{good}}); err != nil {
+	neighbour := good // of the broker, not below it
+	neighbour.Issuer = "https://login.local:8443"
+	if err := f.Use(Trust{Issuers: []Issuer{good, neighbour}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -33,6 +33,9 @@ type Config struct {
 	// token may be asked for. A token relayed by a foreign vault that advertises
 	// our authority but its own resource is so never issued.
 	Resources []string
+	// Own are the authorities (host[:port], lower case) of this deployment and what
+	// those of its vaults end with: none of them is an external issuer.
+	Own []string
 	// KeySet gives the published JWK set of an external issuer, and when it was
 	// fetched. nil: issuers come with a set of their own.
 	KeySet func(ctx context.Context, issuer string) (set []byte, fetched time.Time, err error)

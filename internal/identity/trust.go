@@ -100,8 +100,8 @@ func (s *Service) newIssuer(c Issuer) (*trustedIssuer, error) {
 		return nil, err
 	}
 	host := strings.ToLower(hostOf(c.Issuer))
-	for _, own := range s.c.Resources { // a token of our attestation service is no access token
-		if o := hostOf(own); host == o || strings.HasSuffix(host, "."+o) {
+	for _, own := range s.c.Own { // a token of our attestation service is no access token
+		if own = strings.ToLower(own); host == own || strings.HasSuffix(host, "."+own) {
 			return nil, errors.New("is this deployment itself")
 		}
 	}
