@@ -51,6 +51,8 @@ ALTER TABLE nonces ADD COLUMN request BLOB;
 ALTER TABLE nonces ADD COLUMN idx INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE nonces ADD COLUMN at INTEGER NOT NULL DEFAULT 0; -- Unix milliseconds
 
+-- Few of many are deleted: their list must not walk past the live ones.
+CREATE INDEX keys_deleted ON keys (vault, collection, name, seq) WHERE deleted > 0;
 CREATE INDEX keys_purge ON keys (purge) WHERE purge > 0;
 
 -- +goose Down
