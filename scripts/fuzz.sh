@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs every fuzz target for a time (default 10s), two per core at once. A
+# Runs every fuzz target for a time (default 10s), three per core at once. A
 # failing input is kept in the package's testdata/fuzz and is then a test.
 set -eu
 time=${1:-10s}
-jobs=$((2 * $(nproc 2>/dev/null || echo 1)))
+jobs=$((3 * $(nproc 2>/dev/null || echo 1)))
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/internal/api"
+	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/internal/endorser"
@@ -45,7 +46,7 @@ type broker struct {
 	dep        *deployment.Deployment
 	keys       *keyvault.Service
 	access     *identity.Access
-	answers    *deployment.Answers
+	answers    *apikeyvault.Signer
 	engine     *policies.Engine
 	references *reference.Service
 	ids        *identity.Service
@@ -79,15 +80,9 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 			err = errors.Join(err, b.close())
 		}
 	}()
-	if o.Config.KEK == "" {
-		return nil, fmt.Errorf("no root key: name its file as kek in %s", filepath.Join(o.Dir, configName))
-	}
-	if err := seal.Outside(o.Config.KEK, o.Dir); err != nil {
-		return nil, err
-	}
-	kek, err := seal.File(o.Config.KEK)
+	kek, err := rootKey(o)
 	if err != nil {
-		return nil, fmt.Errorf("kek: %w", err)
+		return nil, err
 	}
 	s, err := b.loadSettings(o.Config)
 	if err != nil {
@@ -133,6 +128,21 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 		return nil, err
 	}
 	return b, b.started(ctx, o.Quiet)
+}
+
+// rootKey reads the file that the configuration names.
+func rootKey(o brokerOptions) (seal.KEK, error) {
+	if o.Config.KEK == "" {
+		return nil, fmt.Errorf("no root key: name its file as kek in %s", filepath.Join(o.Dir, configName))
+	}
+	if err := seal.Outside(o.Config.KEK, o.Dir); err != nil {
+		return nil, err
+	}
+	kek, err := seal.File(o.Config.KEK)
+	if err != nil {
+		return nil, fmt.Errorf("kek: %w", err)
+	}
+	return kek, nil
 }
 
 // started judges the clock and records that the broker runs, and with which
@@ -249,7 +259,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	if err != nil {
 		return err
 	}
-	if b.answers, err = b.dep.NewAnswers(b.cfg.ReleaseSignature, b.now); err != nil {
+	if b.answers, err = apikeyvault.NewSigner(b.cfg.ReleaseSignature, b.dep.AnswerChain, b.now); err != nil {
 		return err
 	}
 	b.handler, err = api.New(api.Config{

@@ -6,7 +6,7 @@ import (
 	"net"
 	"strings"
 
-	"github.com/openskr/openskr/internal/deployment"
+	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 )
 
 // names completes and judges what the broker is called.
@@ -28,8 +28,8 @@ func (c *Config) names() error {
 	}
 	switch c.ReleaseSignature {
 	case "":
-		c.ReleaseSignature = deployment.AnswerRS256
-	case deployment.AnswerRS256, deployment.AnswerES256:
+		c.ReleaseSignature = apikeyvault.RS256
+	case apikeyvault.RS256, apikeyvault.ES256:
 	default:
 		return fmt.Errorf("release_signature: %.16q: want RS256 or ES256", c.ReleaseSignature)
 	}

@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
+	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 	"github.com/openskr/openskr/internal/bench"
-	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
 )
@@ -79,8 +79,8 @@ func reportKeyVault(b *testing.T) {
 	fmt.Printf("\nKey Vault door over HTTPS, 64 clients\n")
 	fmt.Printf("%-44s %8s %10s %9s %12s %8s\n", "", "M us", "req/s", "p99 ms", "CPU us/req", "x M")
 	var token measured
-	for _, alg := range []string{deployment.AnswerRS256, deployment.AnswerES256} {
-		members := bench.KeyVault(alg == deployment.AnswerRS256)
+	for _, alg := range []string{apikeyvault.RS256, apikeyvault.ES256} {
+		members := bench.KeyVault(alg == apikeyvault.RS256)
 		m := 0.0
 		for _, p := range members {
 			m += p.Measure() * float64(p.Times)
@@ -91,7 +91,7 @@ func reportKeyVault(b *testing.T) {
 		d.doorLoad(bearer, 16, d.releases(200))
 		token = d.doorLoad(bearer, 64, d.releases(3000))
 		fmt.Printf("%-44s %8.0f %10.0f %9.2f %12.0f %8.2f\n", "release on a token of 60 claims, "+alg, m, token.rate, token.p99, token.cpu, token.cpu/m)
-		if alg == deployment.AnswerRS256 {
+		if alg == apikeyvault.RS256 {
 			d.end()
 			continue
 		}
@@ -148,7 +148,7 @@ func baseline(b *testing.T) float64 {
 // reportPages lists 100 000 keys page by page.
 func reportPages(b *testing.T) {
 	const keys = 100_000
-	d := newDoorRig(b, deployment.AnswerES256)
+	d := newDoorRig(b, apikeyvault.ES256)
 	d.withBroker(func(ctx context.Context, br *broker) {
 		var wg sync.WaitGroup
 		for w := range 64 {
@@ -257,7 +257,7 @@ func (d *doorRig) releases(n int) []*doorCall {
 
 // TestDoorPaths: what is measured is a release, a secret and a list.
 func TestDoorPaths(t *testing.T) {
-	d := newDoorRig(t, deployment.AnswerES256)
+	d := newDoorRig(t, apikeyvault.ES256)
 	d.start(servedBroker{})
 	defer d.end()
 	bearer := d.adminToken(t)

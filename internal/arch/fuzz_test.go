@@ -86,6 +86,7 @@ var parsers = map[string]string{
 	"internal/jose.SplitForeign":            "internal/jose.FuzzSplitForeign",
 	"attest/token.Verifier.Verify":          "attest/token.FuzzEvidence",
 	"attest/token.parse":                    "attest/token.FuzzClaims",
+	"attest/token.encryptionKey":            "attest/token.FuzzAssert",
 	"internal/enroll.ParseAllowList":        "internal/enroll.FuzzParseAllowList",
 	"internal/enroll.Service.Begin":         "internal/enroll.FuzzEnroll",
 	"internal/enroll.sealer.open":           "internal/enroll.FuzzStateOpen",
