@@ -213,3 +213,28 @@ func TestInnerCodes(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeBackup: what a backup may hold goes through the door and back.
+func TestLargeBackup(t *testing.T) {
+	h := newHarness(t)
+	body := `{"value":"` + strings.Repeat("x", 20<<10) + `"}`
+	for range 350 {
+		h.ok("set", h.send(http.MethodPut, "/secrets/big"+version, identity.RoleSecretsOfficer, body), nil)
+	}
+	w := h.send(http.MethodPost, "/secrets/big/backup"+version, identity.RoleSecretsOfficer, "")
+	h.ok("backup", w, nil)
+	blob := w.Body.String()
+	if len(blob) < 9<<20 {
+		t.Errorf("a backup of %d bytes tests nothing", len(blob))
+	}
+	h.ok("delete", h.send(http.MethodDelete, "/secrets/big"+version, identity.RoleSecretsOfficer, ""), nil)
+	if w = h.send(http.MethodDelete, "/deletedsecrets/big"+version, identity.RoleSecretsOfficer, ""); w.Code != http.StatusNoContent {
+		t.Fatal(w.Code)
+	}
+	h.ok("restore", h.send(http.MethodPost, "/secrets/restore"+version, identity.RoleSecretsOfficer, blob), nil)
+	for range 100 {
+		h.ok("set", h.send(http.MethodPut, "/secrets/big"+version, identity.RoleSecretsOfficer, body), nil)
+	}
+	h.want("too large", h.send(http.MethodPost, "/secrets/big/backup"+version, identity.RoleSecretsOfficer, ""), http.StatusConflict, release.ReasonConflict)
+	h.want("body too large", h.send(http.MethodPost, "/secrets/restore"+version, identity.RoleSecretsOfficer, `{"value":"`+strings.Repeat("A", 12<<20)+`"}`), http.StatusRequestEntityTooLarge, release.ReasonTooLarge)
+}
