@@ -37,7 +37,7 @@ func TestTokenDiscovery(t *testing.T) {
 			t.Errorf("%s: %+v", path, d)
 		}
 		var tok identity.Token
-		h.ok(d.Token, h.do(request{method: http.MethodPost, path: strings.TrimPrefix(d.Token, base), body: form, contentType: "application/x-www-form-urlencoded"}), &tok)
+		h.ok(d.Token, h.do(request{method: http.MethodPost, path: strings.TrimPrefix(d.Token, base) + "?client-request-id=1", body: form, contentType: "application/x-www-form-urlencoded"}), &tok)
 		h.ok("the token", h.do(request{method: http.MethodGet, path: "/keys?api-version=7.4", token: tok.Access}), nil)
 		var set jose.ECKeySet
 		h.ok(d.Keys, h.do(request{method: http.MethodGet, path: strings.TrimPrefix(d.Keys, base)}), &set)
