@@ -191,9 +191,9 @@ func (h *harness) first(principal string) string {
 
 // TestRoleList: what a caller sees of rights, by scope, filter and host.
 func TestRoleList(t *testing.T) {
-	h, _, token := roleHarness(t)
+	h, _, _ := roleHarness(t)
 	h.store.Docs = map[string]*release.Object{}
-	_, token = h.login(identity.RoleIdentityAdmin)
+	_, token := h.login(identity.RoleIdentityAdmin)
 	reader := func(principal string, ids ...int) {
 		scopes := map[int]string{1: "/", 2: "/vaults/va1", 3: "/vaults/va1/keys", 4: "/vaults/va1/keys/k", 5: "/vaults/va1b", 6: "/vaults/default/keys"}
 		var list []identity.Assignment
