@@ -134,7 +134,7 @@ func (s *Service) tryAdd(ctx context.Context, a addition) (*Row, error) {
 	}
 	payload, ran := bytes.Clone(a.payload), false
 	var row *Row
-	rec := s.Record(ctx, a.op)
+	rec, right := s.Record(ctx, a.op), s.right(ctx)
 	_, err = s.Store.Change(ctx, rec, func(tx Tx, index int64) error {
 		defer clear(dek)
 		defer clear(payload)
@@ -142,6 +142,9 @@ func (s *Service) tryAdd(ctx context.Context, a addition) (*Row, error) {
 			return release.Refuse(release.ReasonInternal, "a change ran twice")
 		}
 		ran = true
+		if err := entitled(tx, right); err != nil {
+			return err
+		}
 		last, err := s.previous(tx, a.vault, a.collection, a.name)
 		if err != nil {
 			return err
@@ -206,8 +209,11 @@ func (s *Service) tryChange(ctx context.Context, op, vault string, c Collection,
 		return nil, err
 	}
 	var row *Row
-	rec := s.Record(ctx, op)
+	rec, right := s.Record(ctx, op), s.right(ctx)
 	_, err := s.Store.Change(ctx, rec, func(tx Tx, _ int64) error {
+		if err := entitled(tx, right); err != nil {
+			return err
+		}
 		old, err := tx.Row(vault, c, name, version)
 		if err != nil {
 			return err

@@ -213,17 +213,11 @@ func TestSecretRight(t *testing.T) {
 		l := newLab(t)
 		l.set(t, "k", canary, keyvault.SecretSettings{})
 		l.create(t, "k", keyvault.CreateKey{Kty: "EC"})
-		change := func() {
-			rec := &release.Record{V: 1, Kind: receipt.KindChange}
-			if _, err := l.store.ChangeObject(t.Context(), rec, release.ObjectRoles, "p", func(*release.Object) ([]byte, error) { return []byte("{}"), nil }); err != nil {
-				t.Fatal(err)
-			}
-		}
 		l.right = []release.ObjectState{{Kind: release.ObjectRoles, Name: "p"}}
 		if err := read(l); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		l.before = change
+		l.before = func() { l.takeRight(t) }
 		records := len(l.store.Leaves)
 		if err := read(l); release.ReasonOf(err) != release.ReasonStateChanged || !errors.Is(err, keyvault.ErrRecorded) {
 			t.Errorf("%s: %v", name, err)
@@ -239,6 +233,49 @@ func given(b []byte) error {
 		return nil
 	}
 	return errors.New("nothing given")
+}
+
+// TestChangeNeedsItsRight: a right that was taken back while the request ran changes nothing.
+func TestChangeNeedsItsRight(t *testing.T) {
+	for op, change := range map[string]func(s *keyvault.Service) error{
+		"secrets/set": func(s *keyvault.Service) error {
+			_, err := s.SetSecret(t.Context(), vault, "k", []byte("new"), keyvault.SecretSettings{})
+			return err
+		},
+		"secrets/update": func(s *keyvault.Service) error {
+			_, err := s.UpdateSecret(t.Context(), vault, "k", "", keyvault.SecretSettings{ContentType: ptr("x")})
+			return err
+		},
+		"keys/rotate": func(s *keyvault.Service) error {
+			_, err := s.Rotate(t.Context(), vault, "k")
+			return err
+		},
+	} {
+		l := newLab(t)
+		l.set(t, "k", canary, keyvault.SecretSettings{})
+		l.create(t, "k", keyvault.CreateKey{Kty: "oct"})
+		l.right = []release.ObjectState{{Kind: release.ObjectRoles, Name: "p"}}
+		s := l.service(t, &intruder{Store: l.store, before: op, do: func() { l.takeRight(t) }})
+		if err := change(s); release.ReasonOf(err) != release.ReasonStateChanged {
+			t.Errorf("%s: %v", op, err)
+		}
+		if n := l.count(op); op != "secrets/set" && n != 0 || n > 1 {
+			t.Errorf("%s: %d records", op, n)
+		}
+		l.right = nil
+		if got := l.read(t, "k", ""); got != canary || l.latest(t, "k").Seq != 1 {
+			t.Errorf("%s: done all the same", op)
+		}
+	}
+}
+
+// takeRight changes the role assignments of the principal p.
+func (l *lab) takeRight(t testing.TB) {
+	t.Helper()
+	rec := &release.Record{V: 1, Kind: receipt.KindChange}
+	if _, err := l.store.ChangeObject(t.Context(), rec, release.ObjectRoles, "p", func(*release.Object) ([]byte, error) { return []byte("{}"), nil }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestSecretNeedsItsRecord: without a durable record of this very reading there is no value.
