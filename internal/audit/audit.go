@@ -123,6 +123,9 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err := l.load(ctx); err != nil {
 		return nil, err
 	}
+	if err := l.recallStep(ctx); err != nil {
+		return nil, err
+	}
 	l.clock.floor.Store(l.signed.Load().last)
 	l.wait.Go(l.write)
 	l.wait.Go(l.checkpoint)

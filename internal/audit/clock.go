@@ -79,20 +79,6 @@ func (l *Log) ClockDistrusted() error {
 	return nil
 }
 
-// ClockStepped says why what a date alone destroys must wait: the clock is distrusted,
-// or it moved further ahead than can have passed, since this log is never silent for
-// that long. nil: go on. AcceptClock ends it.
-func (l *Log) ClockStepped() error {
-	if err := l.ClockDistrusted(); err != nil {
-		return err
-	}
-	now, last := l.cfg.Now(), time.UnixMilli(l.signed.Load().last)
-	if l.clock.stepped.Load() || now.Sub(last) > maxAhead {
-		return untrusted(now, "it moved ahead by more than %v at once", maxAhead)
-	}
-	return nil
-}
-
 // AcceptClock appends rec, with the present time, and believes the clock at that
 // time: later steps back under it are noticed as before.
 func (l *Log) AcceptClock(ctx context.Context, rec *release.Record) (*release.Committed, error) {

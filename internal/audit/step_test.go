@@ -35,10 +35,16 @@ func TestClockStepped(t *testing.T) {
 	if err := b.log.ClockDistrusted(); err != nil {
 		t.Errorf("releases are refused too: %v", err)
 	}
+	b.close()
+	b.open()
+	stepped("after a restart", true)
 	if _, err := b.log.AcceptClock(ctx, &release.Record{}); err != nil {
 		t.Fatal(err)
 	}
 	stepped("accepted", false)
+	b.close()
+	b.open()
+	stepped("accepted, and restarted", false)
 	b.now.Add(-time.Hour.Milliseconds())
 	stepped("stepped back", true)
 }
