@@ -80,7 +80,7 @@ func TestAttestSKR(t *testing.T) {
 		return strings.Replace(string(*k.Key.KID), suite.broker.Suffix(), ".vault.azure.net"+suite.broker.Suffix(), 1)
 	}
 	operation(t, compat.AttestSKR, "attest AzureGuest", func(t *testing.T) {
-		s.KeyURL = "https://kv1.vault.azure.net" + suite.broker.Suffix() + "/keys/" + fresh("nothing")
+		s.KeyURL = "https://sdk.vault.azure.net" + suite.broker.Suffix() + "/keys/" + fresh("nothing")
 		_, err := s.Release(t.Context())
 		var e *skr.APIError
 		if !errors.As(err, &e) || e.Op != "release" { // the token was made and opened

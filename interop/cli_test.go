@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "write docs/azure-cli.md, cli/more.md an
 // The Azure CLI does what docs/azure-cli.md says, in the words of that page: its
 // commands are run and its output is what they print.
 func TestAzureCLI(t *testing.T) {
+	t.Parallel()
 	b, dir := suite.broker, t.TempDir()
 	az := install(t, "cli")
 	assertion, err := b.Assertion()
@@ -24,9 +25,9 @@ func TestAzureCLI(t *testing.T) {
 		t.Fatal(err)
 	}
 	who := suite.principals
-	env := append(os.Environ(), "HOME="+dir, "AZURE_CONFIG_DIR="+filepath.Join(dir, "azure"), "PATH="+filepath.Join(az, "bin")+":"+os.Getenv("PATH"),
+	env := append(append(os.Environ(), identityEndpoint(t)...), "HOME="+dir, "AZURE_CONFIG_DIR="+filepath.Join(dir, "azure"), "PATH="+filepath.Join(az, "bin")+":"+os.Getenv("PATH"),
 		"CLIENT_ID="+b.Admin.ID, "CLIENT_SECRET="+b.Admin.Secret,
-		"READER_ID="+who.Reader.ID, "READER_SECRET="+who.Reader.Secret, "CERTIFICATE_ID="+who.Certificate, "CERTIFICATE="+who.CertificateFile,
+		"WEB_ID="+who.Reader.ID, "READER_ID="+who.Reader.ID, "READER_SECRET="+who.Reader.Secret, "CERTIFICATE_ID="+who.Certificate, "CERTIFICATE="+who.CertificateFile,
 		"FEDERATED_ID="+who.Federated, "ASSERTION="+assertion,
 		"AZURE_CORE_COLLECT_TELEMETRY=false", "AZURE_CORE_SURVEY_MESSAGE=false", "AZURE_CORE_ONLY_SHOW_ERRORS=true")
 	for _, page := range []string{"../docs/azure-cli.md", "cli/more.md"} {

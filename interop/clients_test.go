@@ -8,12 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/openskr/openskr/interop/harness"
 )
 
 // Azure's clients for JavaScript, each file of tests a process of its own.
 func TestJavaScript(t *testing.T) {
+	t.Parallel()
 	js := install(t, "js")
 	link(t, filepath.Join(js, "node_modules"), "js/node_modules")
 	files, err := filepath.Glob("js/*.test.mjs")
@@ -25,6 +24,7 @@ func TestJavaScript(t *testing.T) {
 
 // Azure's SDK for Python.
 func TestPython(t *testing.T) {
+	t.Parallel()
 	runClient(t, filepath.Join(install(t, "python"), "bin/python"), "-B", "-m", "unittest", "discover", "--start-directory", "python")
 }
 
@@ -58,11 +58,6 @@ func link(t *testing.T, target, path string) {
 func runClient(t *testing.T, name string, args ...string) {
 	t.Helper()
 	b := suite.broker
-	identity, err := harness.StartIdentityEndpoint(b, b.Admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = identity.Stop() }()
 	s := sidecar(t)
 	target, _, err := s.Attest(t.Context(), &s.Target.PublicKey)
 	if err != nil {
@@ -72,11 +67,15 @@ func runClient(t *testing.T, name string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bearer, err := s.Bearer(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	who := suite.principals
 	c := exec.CommandContext(t.Context(), name, args...)
-	c.Env = append(os.Environ(), identity.Environ()...)
+	c.Env = append(os.Environ(), identityEndpoint(t)...)
 	c.Env = append(c.Env, "OPENSKR_VAULT="+b.Vault, "OPENSKR_AUTHORITY="+b.Authority, "OPENSKR_TENANT="+b.Tenant,
-		"OPENSKR_CLIENT_ID="+b.Admin.ID, "OPENSKR_CLIENT_SECRET="+b.Admin.Secret, "OPENSKR_NOTES="+suite.notes, "OPENSKR_TARGET="+target,
+		"OPENSKR_CLIENT_ID="+b.Admin.ID, "OPENSKR_CLIENT_SECRET="+b.Admin.Secret, "OPENSKR_NOTES="+suite.notes, "OPENSKR_TARGET="+target, "OPENSKR_ACCESS_TOKEN="+bearer,
 		"OPENSKR_READER_ID="+who.Reader.ID, "OPENSKR_READER_SECRET="+who.Reader.Secret,
 		"OPENSKR_CERTIFICATE_ID="+who.Certificate, "OPENSKR_CERTIFICATE="+who.CertificateFile,
 		"OPENSKR_FEDERATED_ID="+who.Federated, "OPENSKR_ASSERTION="+assertion)

@@ -66,12 +66,7 @@ func TestGoIdentity(t *testing.T) {
 		works(t, cred, err)
 	})
 	operation(t, compat.Go, "managed identity (IDENTITY_ENDPOINT)", func(t *testing.T) {
-		e, err := harness.StartIdentityEndpoint(b, b.Admin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = e.Stop() }()
-		for _, v := range e.Environ() {
+		for _, v := range identityEndpoint(t) {
 			name, value, _ := strings.Cut(v, "=")
 			t.Setenv(name, value)
 		}
@@ -83,6 +78,21 @@ func TestGoIdentity(t *testing.T) {
 		_, err := c.CreateKey(t.Context(), fresh("role"), azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeEC)}, nil)
 		fails(t, err, http.StatusForbidden, "Forbidden")
 	})
+}
+
+// identityEndpoint is the environment of a workload that has a managed identity.
+func identityEndpoint(t *testing.T) []string {
+	t.Helper()
+	e, err := suite.broker.StartIdentityEndpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e.Environ
 }
 
 // certificate reads the certificate and key that a principal has.

@@ -133,6 +133,20 @@ func TestGoKeyReadAndUpdate(t *testing.T) {
 	})
 }
 
+func TestGoKeyAttestation(t *testing.T) {
+	c, name := keysClient(t, admin()), fresh("attested")
+	key := create(t, c, name, azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeEC)})
+	difference(t, compat.Go, "key attestation", func(t *testing.T) {
+		k, err := c.GetKeyAttestation(t.Context(), name, key.Key.KID.Version(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := k.Attributes.Attestation; a == nil || len(a.CertificatePEMFile) == 0 || len(a.PublicKeyAttestation) == 0 || len(a.PrivateKeyAttestation) != 0 {
+			t.Errorf("%+v", a)
+		}
+	})
+}
+
 func TestGoKeyLists(t *testing.T) {
 	c, name := keysClient(t, admin()), fresh("listed")
 	const versions = 27 // more than a page

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,7 +81,9 @@ func run(m *testing.M) (code int, err error) {
 	if code != 0 || flag.Lookup("test.run").Value.String() != "" {
 		return code, nil // not the whole suite: what is not noted may just not have run
 	}
-	if strange := p.Strange(); len(strange) > 0 {
+	// On its first run the Azure CLI asks which version of itself is the newest.
+	news := func(host string) bool { return host == "azcliprod.blob.core.windows.net:443" }
+	if strange := slices.DeleteFunc(p.Strange(), news); len(strange) > 0 {
 		return 1, fmt.Errorf("a client wanted to talk to somebody else: %q", strange)
 	}
 	return code, compatible()

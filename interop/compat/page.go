@@ -45,8 +45,7 @@ func (n Notes) of(c Client, operation string) []Outcome {
 const head = `# Compatibility
 
 Which operation works with which of Azure's clients, as their makers publish them, unchanged. ` + "`make interop`" + ` tries
-every cell against a broker on SQLite with TLS; this page is made of what the tests saw, and the run fails when a
-cell says something else.
+every cell against a broker on SQLite with TLS, and fails when a cell says something else than the tests saw.
 
 - **works**: as at Azure.
 - **differs**, **refused**: on purpose; the notes below each table say why.

@@ -26,7 +26,8 @@ type Broker struct {
 	Authority string
 	// Host is localhost:PORT, Port the port alone.
 	Host, Port string
-	// Vault is https://kv1.vault.localhost:PORT. Two labels below the suffix, since
+	// Vault is https://sdk.vault.localhost:PORT. There is kv1 besides, for the Azure CLI
+	// alone: its guide shows what a vault holds. Two labels below the suffix, since
 	// OpenSSL and Node take no wildcard for *.localhost.
 	Vault string
 	// Tenant is the deployment's id, the tenant of its token service.
@@ -58,7 +59,7 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 	}
 	host := "localhost:" + port
 	b := &Broker{
-		Authority: "https://" + host, Host: host, Port: port, Vault: "https://kv1.vault." + host,
+		Authority: "https://" + host, Host: host, Port: port, Vault: "https://sdk.vault." + host,
 		CA: filepath.Join(dir, "ca.pem"), Dir: filepath.Join(dir, "deployment"), program: program,
 	}
 	if err := b.init(ctx); err != nil {
@@ -70,8 +71,10 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 	if err := b.serve(ctx); err != nil {
 		return nil, errors.Join(err, b.Stop())
 	}
-	if err := b.call(ctx, http.MethodPost, b.Authority+"/v1/vaults", map[string]string{"name": "kv1"}, nil); err != nil {
-		return nil, errors.Join(err, b.Stop())
+	for _, vault := range []string{"sdk", "kv1"} {
+		if err := b.call(ctx, http.MethodPost, b.Authority+"/v1/vaults", map[string]string{"name": vault}, nil); err != nil {
+			return nil, errors.Join(err, b.Stop())
+		}
 	}
 	return b, nil
 }

@@ -1,68 +1,56 @@
 package harness
 
 import (
+	"bufio"
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
-	"net"
-	"net/http"
+	"fmt"
 	"net/url"
-	"strconv"
+	"os/exec"
+	"strings"
+	"syscall"
 	"time"
 )
 
-// IdentityEndpoint answers as App Service does for managed identities
-// (IDENTITY_ENDPOINT, IDENTITY_HEADER), with tokens of one principal.
+// IdentityEndpoint answers as App Service does for managed identities, with tokens of
+// the administrator: `openskr token serve`.
 type IdentityEndpoint struct {
-	URL, Header string
-	// Asked counts the requests with the right header.
-	Asked chan string
+	// Environ is what a workload finds in its environment: IDENTITY_ENDPOINT and
+	// IDENTITY_HEADER.
+	Environ []string
 
-	broker    *Broker
-	principal Principal
-	server    *http.Server
+	child *exec.Cmd
 }
 
-// StartIdentityEndpoint serves the tokens of p on a loopback address.
-func StartIdentityEndpoint(b *Broker, p Principal) (*IdentityEndpoint, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// StartIdentityEndpoint starts it and reads what it prints.
+func (b *Broker) StartIdentityEndpoint() (*IdentityEndpoint, error) {
+	e := &IdentityEndpoint{child: exec.Command(b.program, "token", "serve", "--credential", b.Dir+".admin.json")}
+	e.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := e.child.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	e := &IdentityEndpoint{URL: "http://" + l.Addr().String() + "/msi/token", Header: rand.Text(), Asked: make(chan string, 64), broker: b, principal: p}
-	e.server = &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = e.server.Serve(l) }() // ends with Stop
+	if err := e.child.Start(); err != nil {
+		return nil, err
+	}
+	for lines := bufio.NewScanner(out); len(e.Environ) < 2 && lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "IDENTITY_") {
+			e.Environ = append(e.Environ, lines.Text())
+		}
+	}
+	if len(e.Environ) < 2 {
+		return nil, errors.Join(fmt.Errorf("openskr token serve printed %q", e.Environ), e.Stop())
+	}
 	return e, nil
 }
 
-// Stop ends the endpoint.
-func (e *IdentityEndpoint) Stop() error { return e.server.Close() }
-
-// Environ is what a workload finds in its environment.
-func (e *IdentityEndpoint) Environ() []string {
-	return []string{"IDENTITY_ENDPOINT=" + e.URL, "IDENTITY_HEADER=" + e.Header}
-}
-
-// ServeHTTP implements [http.Handler].
-func (e *IdentityEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	resource := q.Get("resource")
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get("X-IDENTITY-HEADER")), []byte(e.Header)) != 1 || q.Get("api-version") != "2019-08-01" || resource == "" {
-		http.Error(w, `{"error":"invalid_request"}`, http.StatusBadRequest)
-		return
+// Stop ends it.
+func (e *IdentityEndpoint) Stop() error {
+	if err := e.child.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
-	token, expires, err := e.broker.Token(r.Context(), e.principal, resource)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	e.Asked <- resource
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]string{
-		"access_token": token, "expires_on": strconv.FormatInt(expires, 10), "resource": resource, "token_type": "Bearer", "client_id": e.principal.ID,
-	})
+	return e.child.Wait()
 }
 
 // Token gets a token of p for a resource from the token service, and its end in Unix seconds.

@@ -17,7 +17,7 @@ import (
 )
 
 // Principals are callers besides the administrator, one for each way to prove
-// oneself. All but the Reader are Key Vault Administrators of the vault.
+// oneself. All but the Reader are Key Vault Administrators.
 type Principals struct {
 	// Reader has a secret and no role.
 	Reader Principal
@@ -70,10 +70,10 @@ func (b *Broker) NewPrincipals(ctx context.Context) (*Principals, error) {
 	return p, nil
 }
 
-// assign gives a principal a role in the vault.
+// assign gives a principal a role in every vault.
 func (b *Broker) assign(ctx context.Context, principal, role string) error {
 	id := fmt.Sprintf("%x-%x-4000-8000-%x", random(4), random(2), random(6))
-	return b.call(ctx, http.MethodPut, b.Vault+"/providers/Microsoft.Authorization/roleAssignments/"+id+"?api-version=7.4", map[string]any{
+	return b.call(ctx, http.MethodPut, b.Authority+"/providers/Microsoft.Authorization/roleAssignments/"+id+"?api-version=7.4", map[string]any{
 		"properties": map[string]string{"roleDefinitionId": "Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/" + role, "principalId": principal},
 	}, nil)
 }

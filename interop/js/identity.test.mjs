@@ -35,3 +35,7 @@ await refusal("request without a role", async () => {
   const reader = new KeyClient(vault, new ClientSecretCredential(tenant, process.env.OPENSKR_READER_ID, process.env.OPENSKR_READER_SECRET, here));
   for (const name of ["role", "nothing"]) await assert.rejects(reader.createEcKey(fresh(name)), { statusCode: 403, code: "Forbidden" });
 });
+
+await operation("access token from elsewhere", async () => {
+  await works({ getToken: async () => ({ token: process.env.OPENSKR_ACCESS_TOKEN, expiresOnTimestamp: Date.now() + 1800_000 }) });
+});

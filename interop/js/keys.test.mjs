@@ -85,3 +85,11 @@ await operation("key list", async () => {
 await operation("random bytes", async () => {
   assert.equal((await client.getRandomBytes(64)).length, 64);
 });
+
+await difference("key attestation", async () => {
+  const name = fresh("attested");
+  await client.createEcKey(name);
+  const { attestation } = (await client.getKeyAttestation(name)).properties;
+  assert.ok(attestation.certificatePemFile.length > 0 && attestation.publicKeyAttestation.length > 0);
+  assert.equal(attestation.privateKeyAttestation, undefined);
+});

@@ -1,5 +1,7 @@
 import os
+import time
 
+from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CertificateCredential, ClientAssertionCredential, ClientSecretCredential, ManagedIdentityCredential
 from azure.keyvault.keys import KeyClient
@@ -34,6 +36,14 @@ class Identity(Case):
     def test_managed_identity(self):
         with self.operation("managed identity (IDENTITY_ENDPOINT)"):
             self.works(ManagedIdentityCredential())
+
+    def test_token(self):
+        class Elsewhere:
+            def get_token(self, *scopes, **kwargs):
+                return AccessToken(os.environ["OPENSKR_ACCESS_TOKEN"], int(time.time()) + 1800)
+
+        with self.operation("access token from elsewhere"):
+            self.works(Elsewhere())
 
     def test_role(self):
         with self.refusal("request without a role"):

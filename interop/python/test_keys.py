@@ -88,6 +88,14 @@ class Read(Case):
         with self.operation("random bytes"):
             self.assertEqual(len(CLIENT.get_random_bytes(64)), 64)
 
+    def test_attestation(self):
+        name = fresh("attested")
+        CLIENT.create_ec_key(name)
+        with self.difference("key attestation"):
+            a = CLIENT.get_key_attestation(name).properties.attestation
+            self.assertTrue(a.certificate_pem_file and a.public_key_attestation)
+            self.assertIsNone(a.private_key_attestation)
+
     def test_older_versions(self):
         # What older programs send: the answers are the same.
         for version in ApiVersion:
