@@ -11,6 +11,10 @@ import (
 
 // names completes and judges what the broker is called.
 func (c *Config) names() error {
+	// In lower case, as what a client asks for is compared: the issuer of our own tokens
+	// and the resources of access tokens are made of them.
+	lower(c.Hosts)
+	lower(c.VaultSuffixes)
 	if c.VaultSuffixes == nil {
 		for _, h := range c.Hosts {
 			if host, _, err := net.SplitHostPort(h); err == nil {
@@ -37,6 +41,12 @@ func (c *Config) names() error {
 		return errors.New("resource: want https://NAME[:PORT], without a slash at the end")
 	}
 	return nil
+}
+
+func lower(names []string) {
+	for i, n := range names {
+		names[i] = strings.ToLower(n)
+	}
 }
 
 // URLs are the broker's base URLs, the first one for URLs that it makes itself.
