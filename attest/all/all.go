@@ -38,8 +38,8 @@ type Config struct {
 type Verifiers struct {
 	attest.Set
 	*token.Asserter // nil without Config.Own
-	inspect map[attest.NeedKind]attest.Inspector
-	errs    []error
+	inspect         map[attest.NeedKind]attest.Inspector
+	errs            []error
 }
 
 // New makes a verifier of every TEE.

@@ -38,7 +38,7 @@ type RuntimeData struct {
 	Purpose  string           `json:"purpose"`
 	Key      string           `json:"key,omitzero"`   // key URL exactly as requested, version optional
 	Vault    string           `json:"vault,omitzero"` // URL of a vault exactly as requested, of a token
-	Enc      string           `json:"enc"` // wrap algorithm (package wrap)
+	Enc      string           `json:"enc"`            // wrap algorithm (package wrap)
 }
 
 // Errors of Parse that have a code of their own.
