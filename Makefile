@@ -8,7 +8,7 @@ BUILD   := $(GO) build -trimpath -ldflags "-s -w"
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench build fmt lint policy-test fuzz race golden
+.PHONY: help demo test interop bench build fmt lint policy-test fuzz race golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ demo: ## a key released to a TPM, refused to a tampered one, checked by an audit
 
 test: deps ## every test; needs Go and swtpm, no C compiler
 	$(GO) test ./...
+
+interop: ## Azure's own clients, unchanged, against a broker: Go, JavaScript, Python, Azure CLI, the SKR clients
+	@scripts/deps.sh interop
+	cd interop && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./... && $(GO) test -count 1 -timeout 20m ./...
 
 bench: build ## measure a release against the cryptography it cannot do without
 	OPENSKR_BENCH=1 $(GO) test -count 1 -v -timeout 20m -run '^TestReport$$' ./cmd/openskr

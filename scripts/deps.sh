@@ -2,10 +2,11 @@
 # Makes sure that what the demo and the tests call is installed: as root through
 # apt, otherwise by printing the one line to run.
 #
-#   scripts/deps.sh        software TPM
-#   scripts/deps.sh race   C compiler for the race detector
-#   scripts/deps.sh ci     both, make, and tpm2-tools, systemd-measure and a systemd-stub
-#                          for the interoperability tests
+#   scripts/deps.sh          software TPM
+#   scripts/deps.sh race     C compiler for the race detector
+#   scripts/deps.sh interop  Python, which Azure's clients are installed with, and the software TPM
+#   scripts/deps.sh ci       all of them, make, and tpm2-tools, systemd-measure and a
+#                            systemd-stub to compare with
 set -eu
 
 missing=
@@ -21,13 +22,20 @@ tpm() {
 	need swtpm_ioctl swtpm-tools
 }
 race() { need gcc gcc libc6-dev; }
+interop() {
+	tpm
+	need openssl openssl
+	need python3 python3
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+}
 
 case "${1-}" in
 "") tpm ;;
 race) race ;;
+interop) interop ;;
 ci)
-	tpm
 	race
+	interop
 	need make make
 	need tpm2_quote tpm2-tools
 	need objcopy binutils
@@ -37,7 +45,7 @@ ci)
 	ls /usr/lib/systemd/boot/efi/*.efi.stub >/dev/null 2>&1 || missing="$missing systemd-boot-efi"
 	;;
 *)
-	echo "usage: scripts/deps.sh [race|ci]" >&2
+	echo "usage: scripts/deps.sh [race|interop|ci]" >&2
 	exit 2
 	;;
 esac
