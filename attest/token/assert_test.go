@@ -262,3 +262,27 @@ func TestAssertResetCount(t *testing.T) {
 		}
 	}
 }
+
+// TestAssertMigration: what the token does not say against migration is no proof of it.
+// A guest without an isolation report is an ordinary machine, which its cloud moves.
+func TestAssertMigration(t *testing.T) {
+	for name, v := range map[string]struct {
+		change     func(*service)
+		migratable bool
+	}{
+		"SNP":                      {func(*service) {}, false},
+		"guest":                    {func(s *service) { s.merge(t, azureVM) }, false},
+		"guest without isolation":  {func(s *service) { s.merge(t, azureVM); delete(s.payload, "x-ms-isolation-tee") }, true},
+		"guest, isolation is null": {func(s *service) { s.merge(t, azureVM); s.payload["x-ms-isolation-tee"] = nil }, true},
+		"TDX":                      {func(s *service) { s.merge(t, maaTDX) }, false},
+		"TDX without attributes":   {func(s *service) { s.merge(t, maaTDX); delete(s.payload, "tdx_td_attributes") }, true},
+	} {
+		s := newService(t, token.KindMAA)
+		v.change(s)
+		s.payload["x-ms-runtime"] = json.RawMessage(runtimeKeys)
+		out, err := ours(t).asserter(t, s.verifier(t)).Assert(t.Context(), s.token(t), now)
+		if err != nil || out.Result.Facts.Migratable != v.migratable {
+			t.Errorf("%s: %+v, %v", name, out, err)
+		}
+	}
+}

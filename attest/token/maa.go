@@ -117,7 +117,8 @@ func (s *statement) azureVM(r reader) {
 	if len(unverified) > 0 {
 		s.claims["unverified"] = unverified
 	}
-	if !r.has("x-ms-isolation-tee") {
+	if !r.has("x-ms-isolation-tee") { // an ordinary machine with a vTPM, which its cloud moves
+		s.migratable = true
 		return
 	}
 	inner, tee := map[string]any{}, r.object("x-ms-isolation-tee")

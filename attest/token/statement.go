@@ -60,6 +60,8 @@ func (s *statement) trustDomain(r reader) {
 	s.debugStatus(r)
 	if text, ok := r.hex("tdx_td_attributes", 8); ok {
 		s.attributes(text)
+	} else { // nothing says that it stays where it is
+		s.migratable = true
 	}
 	s.level(r, "attester_tcb_status")
 }
