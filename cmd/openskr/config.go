@@ -264,7 +264,7 @@ func listenFor(hosts []string) string {
 			port = p
 		}
 		ip := net.ParseIP(strings.Trim(name, "[]"))
-		if everywhere != "" || name == "localhost" || ip.IsLoopback() {
+		if everywhere != "" || name == "localhost" || strings.HasSuffix(name, ".localhost") || ip.IsLoopback() {
 			continue
 		}
 		if everywhere, port = "0.0.0.0", p; ip != nil && ip.To4() == nil {

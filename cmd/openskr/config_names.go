@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
@@ -24,6 +25,11 @@ func (c *Config) names() error {
 				c.VaultSuffixes = append(c.VaultSuffixes, h)
 			}
 		}
+		// URLs of vaults are made with the first one: not with a single label while there
+		// are others, since OpenSSL and Node believe no certificate for *.localhost.
+		slices.SortStableFunc(c.VaultSuffixes, func(a, b string) int {
+			return min(strings.Count(b, "."), 1) - min(strings.Count(a, "."), 1)
+		})
 	}
 	for _, s := range c.VaultSuffixes {
 		if s == "" || strings.HasPrefix(s, ".") {

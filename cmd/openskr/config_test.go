@@ -54,10 +54,28 @@ func TestConfigURLs(t *testing.T) {
 	}
 }
 
+func TestConfigSuffixes(t *testing.T) {
+	for hosts, want := range map[string][]string{
+		"localhost":                              {"localhost:1"},
+		"localhost, vault.localhost:9, a.b.test": {"vault.localhost:1", "a.b.test:1", "localhost:1"},
+		"127.0.0.1, b.test":                      {"b.test:1"},
+	} {
+		c, err := parseConfig([]byte("listen: 127.0.0.1:1\nhosts: [" + hosts + "]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Suffixes(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, want %v", hosts, got, want)
+		}
+	}
+}
+
 func TestListenFor(t *testing.T) {
 	for hosts, want := range map[string]string{
 		"":                                   "127.0.0.1:8443",
 		"localhost:9000":                     "127.0.0.1:9000",
+		"localhost,vault.localhost":          "127.0.0.1:8443",
+		"notlocalhost":                       "0.0.0.0:8443",
 		"127.0.0.1:9000,[::1]:9000":          "127.0.0.1:9000",
 		"broker.example":                     "0.0.0.0:8443",
 		"broker.example:443":                 "0.0.0.0:443",
