@@ -74,7 +74,7 @@ func runClient(t *testing.T, name string, args ...string) {
 	who := suite.principals
 	c := exec.CommandContext(t.Context(), name, args...)
 	c.Env = append(os.Environ(), identityEndpoint(t)...)
-	c.Env = append(c.Env, "OPENSKR_VAULT="+b.Vault, "OPENSKR_AUTHORITY="+b.Authority, "OPENSKR_TENANT="+b.Tenant,
+	c.Env = append(c.Env, "OPENSKR_VAULT="+b.Vault, "OPENSKR_LEGACY_VAULT="+b.Legacy, "OPENSKR_AUTHORITY="+b.Authority, "OPENSKR_TENANT="+b.Tenant,
 		"OPENSKR_CLIENT_ID="+b.Admin.ID, "OPENSKR_CLIENT_SECRET="+b.Admin.Secret, "OPENSKR_NOTES="+suite.notes, "OPENSKR_TARGET="+target, "OPENSKR_ACCESS_TOKEN="+bearer,
 		"OPENSKR_READER_ID="+who.Reader.ID, "OPENSKR_READER_SECRET="+who.Reader.Secret,
 		"OPENSKR_CERTIFICATE_ID="+who.Certificate, "OPENSKR_CERTIFICATE="+who.CertificateFile,

@@ -73,6 +73,13 @@ func TestGoIdentity(t *testing.T) {
 		cred, err := azidentity.NewManagedIdentityCredential(nil)
 		works(t, cred, err)
 	})
+	operation(t, compat.Go, "default vault, at a host without a vault's name", func(t *testing.T) {
+		c := keysClientAt(t, b.Authority, bySecret(t, b.Admin), &azkeys.ClientOptions{DisableChallengeResourceVerification: true})
+		create(t, c, fresh("identity"), azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeEC)})
+		if _, err := keysClientAt(t, b.Authority, bySecret(t, b.Admin), nil).GetKey(t.Context(), "k", "", nil); err == nil {
+			t.Error("the client does not verify the vault's host")
+		}
+	})
 	refusal(t, compat.Go, "request without a role", func(t *testing.T) {
 		c := keysClient(t, bySecret(t, suite.principals.Reader))
 		_, err := c.CreateKey(t.Context(), fresh("role"), azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeEC)}, nil)

@@ -58,6 +58,31 @@ func TestGoEncrypt(t *testing.T) {
 	})
 }
 
+func TestGoLegacy(t *testing.T) {
+	c := keysClientAt(t, suite.broker.Legacy, admin(), nil)
+	rsa, oct, plain, iv := fresh("rsa"), fresh("oct"), random(32), random(16)
+	create(t, c, rsa, azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeRSA)})
+	create(t, c, oct, azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeOct), KeySize: ptr[int32](256)})
+	operation(t, compat.Go, "weak algorithms, where a vault allows them", func(t *testing.T) {
+		for alg, key := range map[azkeys.EncryptionAlgorithm]string{
+			azkeys.EncryptionAlgorithmRSA15: rsa, azkeys.EncryptionAlgorithmA256CBC: oct, azkeys.EncryptionAlgorithmA256CBCPAD: oct,
+		} {
+			in := azkeys.KeyOperationParameters{Algorithm: ptr(alg), Value: plain}
+			if key == oct {
+				in.IV = iv
+			}
+			sealed, err := c.Encrypt(t.Context(), key, "", in, nil)
+			if err != nil {
+				t.Fatal(alg, err)
+			}
+			in.Value = sealed.Result
+			if opened, err := c.Decrypt(t.Context(), key, "", in, nil); err != nil || !bytes.Equal(opened.Result, plain) {
+				t.Errorf("%s: %v", alg, err)
+			}
+		}
+	})
+}
+
 func TestGoWrap(t *testing.T) {
 	c := keysClient(t, admin())
 	rsa, oct, inner := fresh("rsa"), fresh("oct"), random(32)

@@ -57,7 +57,12 @@ func (c issued) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azc
 
 func keysClient(t *testing.T, cred azcore.TokenCredential) *azkeys.Client {
 	t.Helper()
-	c, err := azkeys.NewClient(suite.broker.Vault, cred, nil)
+	return keysClientAt(t, suite.broker.Vault, cred, nil)
+}
+
+func keysClientAt(t *testing.T, vault string, cred azcore.TokenCredential, o *azkeys.ClientOptions) *azkeys.Client {
+	t.Helper()
+	c, err := azkeys.NewClient(vault, cred, o)
 	return must(t, c, err)
 }
 

@@ -68,12 +68,13 @@ func Operations() []Group {
 }
 
 func identities() Group {
-	return Group{"Identity", "Every client finds the token service by the 401 answer of the vault, and verifies that the vault's host belongs to the resource it names.", []Row{
+	return Group{"Identity", "Every client finds the token service by the 401 answer of the vault, and verifies that the vault's host belongs to the resource it names; at a host without a vault's name that check has to be turned off in the client.", []Row{
 		sdks("service principal with a secret"),
 		sdks("service principal with a certificate"),
 		sdks("workload federation"),
 		row("managed identity (IDENTITY_ENDPOINT)", no(Sidecar, AttestSKR)),
 		row("access token from elsewhere", no(CLI, AttestSKR)),
+		row("default vault, at a host without a vault's name", no(CLI, Sidecar, AttestSKR)),
 		row("request without a role", refused("`Forbidden`, before anything is looked up: what exists is not told to who may not know it", Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
 	}}
 }
@@ -101,7 +102,7 @@ func keys() Group {
 		sdks("key rotate"),
 		sdks("key get rotation policy"),
 		sdks("key set rotation policy"),
-		row("key attestation", differs("the broker's own word about the public half of a key that it holds in software, not that of an HSM's maker (docs/wire/keyvault.md)", Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
+		row("key attestation", differs("the broker's own word about the public half of a key that it holds in software, not that of an HSM's maker ([wire/keyvault.md](wire/keyvault.md))", Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
 		sdks("random bytes"),
 	}}
 }
@@ -117,6 +118,7 @@ func operations() Group {
 		sdks("sign and verify, EC"),
 		sdks("sign and verify, P-256K"),
 		row("weak algorithms", refused(weak, Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
+		sdks("weak algorithms, where a vault allows them"),
 	}}
 }
 

@@ -26,6 +26,8 @@ type Broker struct {
 	Authority string
 	// Host is localhost:PORT, Port the port alone.
 	Host, Port string
+	// Legacy is a vault that allows weak algorithms.
+	Legacy string
 	// Vault is https://sdk.vault.localhost:PORT. There is kv1 besides, for the Azure CLI
 	// alone: its guide shows what a vault holds. Two labels below the suffix, since
 	// OpenSSL and Node take no wildcard for *.localhost.
@@ -59,7 +61,7 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 	}
 	host := "localhost:" + port
 	b := &Broker{
-		Authority: "https://" + host, Host: host, Port: port, Vault: "https://sdk.vault." + host,
+		Authority: "https://" + host, Host: host, Port: port, Vault: "https://sdk.vault." + host, Legacy: "https://legacy.vault." + host,
 		CA: filepath.Join(dir, "ca.pem"), Dir: filepath.Join(dir, "deployment"), program: program,
 	}
 	if err := b.init(ctx); err != nil {
@@ -71,8 +73,8 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 	if err := b.serve(ctx); err != nil {
 		return nil, errors.Join(err, b.Stop())
 	}
-	for _, vault := range []string{"sdk", "kv1"} {
-		if err := b.call(ctx, http.MethodPost, b.Authority+"/v1/vaults", map[string]string{"name": vault}, nil); err != nil {
+	for vault, weak := range map[string]bool{"sdk": false, "kv1": false, "legacy": true} {
+		if err := b.call(ctx, http.MethodPost, b.Authority+"/v1/vaults", map[string]any{"name": vault, "legacy_algorithms": weak}, nil); err != nil {
 			return nil, errors.Join(err, b.Stop())
 		}
 	}

@@ -6,8 +6,8 @@ import { authority, credential, fresh, operation, principal, refusal, tenant, va
 // What every credential is told of a token service that is not Microsoft's.
 const here = { authorityHost: authority, disableInstanceDiscovery: true };
 
-const works = async (c) => {
-  const client = new KeyClient(vault, c);
+const works = async (c, url = vault, options = {}) => {
+  const client = new KeyClient(url, c, options);
   const name = fresh("identity");
   await client.createEcKey(name);
   assert.equal((await client.getKey(name)).name, name);
@@ -29,6 +29,11 @@ await operation("workload federation", async () => {
 
 await operation("managed identity (IDENTITY_ENDPOINT)", async () => {
   await works(new ManagedIdentityCredential());
+});
+
+await operation("default vault, at a host without a vault's name", async () => {
+  await works(new ManagedIdentityCredential(), authority, { disableChallengeResourceVerification: true });
+  await assert.rejects(works(new ManagedIdentityCredential(), authority), /does not match/);
 });
 
 await refusal("request without a role", async () => {

@@ -33,6 +33,19 @@ await refusal("weak algorithms", async () => {
   await assert.rejects(oct.decrypt({ algorithm: "A256CBC", ciphertext: randomBytes(32), iv: randomBytes(16) }), { statusCode: 400, code: "BadParameter" });
 });
 
+await operation("weak algorithms, where a vault allows them", async () => {
+  const legacy = new KeyClient(process.env.OPENSKR_LEGACY_VAULT, credential);
+  const weakRSA = new CryptographyClient((await legacy.createRsaKey(fresh("rsa"))).id, credential);
+  const sealed = await weakRSA.encrypt("RSA1_5", plain);
+  assert.deepEqual(Buffer.from((await weakRSA.decrypt("RSA1_5", sealed.result)).result), plain);
+  const weakOct = new CryptographyClient((await legacy.createOctKey(fresh("oct"), { keySize: 256 })).id, credential);
+  for (const algorithm of ["A256CBC", "A256CBCPAD"]) {
+    const iv = randomBytes(16);
+    const { result } = await weakOct.encrypt({ algorithm, plaintext: plain, iv });
+    assert.deepEqual(Buffer.from((await weakOct.decrypt({ algorithm, ciphertext: result, iv })).result), plain);
+  }
+});
+
 await operation("wrap and unwrap, RSA-OAEP", async () => {
   for (const alg of ["RSA-OAEP", "RSA-OAEP-256"]) {
     const w = await byURL.wrapKey(alg, plain);

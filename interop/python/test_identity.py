@@ -13,8 +13,8 @@ HERE = {"authority": AUTHORITY, "disable_instance_discovery": True}
 
 
 class Identity(Case):
-    def works(self, credential):
-        client, name = KeyClient(VAULT, credential), fresh("identity")
+    def works(self, credential, vault=VAULT, **options):
+        client, name = KeyClient(vault, credential, **options), fresh("identity")
         client.create_ec_key(name)
         self.assertEqual(client.get_key(name).name, name)
 
@@ -44,6 +44,12 @@ class Identity(Case):
 
         with self.operation("access token from elsewhere"):
             self.works(Elsewhere())
+
+    def test_default_vault(self):
+        with self.operation("default vault, at a host without a vault's name"):
+            self.works(ManagedIdentityCredential(), AUTHORITY, verify_challenge_resource=False)
+            with self.assertRaises(ValueError):
+                self.works(ManagedIdentityCredential(), AUTHORITY)
 
     def test_role(self):
         with self.refusal("request without a role"):

@@ -32,6 +32,15 @@ class Operations(Case):
             with self.fails(400, "BadParameter"):
                 oct_.decrypt("A256CBC", os.urandom(32), iv=os.urandom(16))
 
+    def test_weak(self):
+        with self.operation("weak algorithms, where a vault allows them"):
+            legacy = KeyClient(os.environ["OPENSKR_LEGACY_VAULT"], CREDENTIAL)
+            rsa, oct_ = remote(legacy.create_rsa_key(fresh("rsa"))), remote(legacy.create_oct_key(fresh("oct"), size=256))
+            self.assertEqual(rsa.decrypt("RSA1_5", rsa.encrypt("RSA1_5", PLAIN).ciphertext).plaintext, PLAIN)
+            for alg in ("A256CBC", "A256CBCPAD"):
+                iv = os.urandom(16)
+                self.assertEqual(oct_.decrypt(alg, oct_.encrypt(alg, PLAIN, iv=iv).ciphertext, iv=iv).plaintext, PLAIN)
+
     def test_wrap(self):
         rsa, oct_ = remote(CLIENT.create_rsa_key(fresh("rsa"))), remote(CLIENT.create_oct_key(fresh("oct"), size=256))
         with self.operation("wrap and unwrap, RSA-OAEP"):
