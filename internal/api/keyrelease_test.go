@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -96,5 +97,40 @@ func TestKeyReleaseRefused(t *testing.T) {
 	h.want("no right", h.send(http.MethodPost, path, identity.RoleEncryptionUser, `{"target":"a.b.c"}`), 403, release.ReasonForbidden)
 	if len(h.broker.onToken) != 1 {
 		t.Error("the broker was asked for somebody without the right")
+	}
+}
+
+// TestKeyReleaseScope: a right to one key is a right to that key, however its name is
+// written, and to nothing whose name or vault looks like it.
+func TestKeyReleaseScope(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.Suffixes = []string{roleSuffix} })
+	id, secret := h.principal("one key")
+	h.assign(id, identity.Assignment{ID: id, Role: identity.RoleReleaseUser, Scope: "/vaults/default/keys/disk"})
+	tok, err := h.ids.Token(t.Context(), &identity.TokenRequest{GrantType: "client_credentials", ClientID: id, ClientSecret: secret})
+	h.must(err)
+	try := func(host, path string) *httptest.ResponseRecorder {
+		return h.do(request{method: http.MethodPost, host: host, path: path + "?api-version=7.4", token: tok.Access, body: `{"target":"a.b.c"}`})
+	}
+	for _, path := range []string{"/keys/disk/release", "/keys/DISK/release", "/KEYS/Disk//release", "//keys/disk/RELEASE/", "/keys/disk/" + testVersion + "/release"} {
+		before := len(h.broker.onToken)
+		h.ok(path, try("", path), nil)
+		if len(h.broker.onToken) != before+1 {
+			t.Errorf("%s: the broker was not asked", path)
+		}
+	}
+	before := len(h.broker.onToken)
+	for _, path := range []string{
+		"/keys/disk2/release", "/keys/dis/release", "/keys/disk-/release", "/keys/%64%69%73%6b2/release", "/keys/other/release",
+		"/keys/other/" + testVersion + "/release", "/keys/release/release", "/keys/release/disk/release",
+	} {
+		h.want(path, try("", path), 403, release.ReasonForbidden)
+	}
+	h.want("another vault", try("other."+roleSuffix, "/keys/disk/release"), 403, release.ReasonForbidden)
+	h.want("a vault that begins so", try("default2."+roleSuffix, "/keys/disk/release"), 403, release.ReasonForbidden)
+	for _, path := range []string{"/keys/disk%2f..%2fother/release", "/keys/%2e/disk/release", "/keys/d%C4%B1sk/release", "/keys/disk%00/release"} {
+		h.want(path, try("", path), 400, release.ReasonBadRequest)
+	}
+	if len(h.broker.onToken) != before {
+		t.Error("the broker was asked for another key")
 	}
 }
