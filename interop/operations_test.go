@@ -104,6 +104,7 @@ func TestGoWrap(t *testing.T) {
 	}
 	operation(t, compat.Go, "wrap and unwrap, RSA-OAEP", wrapped(rsa, azkeys.EncryptionAlgorithmRSAOAEP, azkeys.EncryptionAlgorithmRSAOAEP256))
 	operation(t, compat.Go, "wrap and unwrap, AES-KW", wrapped(oct, azkeys.EncryptionAlgorithmA256KW))
+	operation(t, compat.Go, "wrap and unwrap, CKM_AES_KEY_WRAP and _PAD", wrapped(oct, azkeys.EncryptionAlgorithmCKMAESKEYWRAP, azkeys.EncryptionAlgorithmCKMAESKEYWRAPPAD))
 }
 
 func TestGoSign(t *testing.T) {
@@ -146,6 +147,12 @@ func TestGoSign(t *testing.T) {
 		t.Run("P-256", curve(azkeys.CurveNameP256, azkeys.SignatureAlgorithmES256, h256[:]))
 		t.Run("P-384", curve(azkeys.CurveNameP384, azkeys.SignatureAlgorithmES384, h384[:]))
 		t.Run("P-521", curve(azkeys.CurveNameP521, azkeys.SignatureAlgorithmES512, h512[:]))
+	})
+	operation(t, compat.Go, "sign and verify, HMAC", func(t *testing.T) {
+		name := fresh("hmac")
+		create(t, c, name, azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeOct), KeySize: ptr[int32](256), KeyOps: []*azkeys.KeyOperation{ptr(azkeys.KeyOperationSign), ptr(azkeys.KeyOperationVerify)}})
+		signed(t, name, azkeys.SignatureAlgorithmHS256, h256[:])
+		signed(t, name, azkeys.SignatureAlgorithmHS512, h512[:])
 	})
 	operation(t, compat.Go, "sign and verify, P-256K", curve(azkeys.CurveNameP256K, azkeys.SignatureAlgorithmES256K, h256[:]))
 }

@@ -114,9 +114,11 @@ func operations() Group {
 		sdks("encrypt and decrypt, AES-GCM"),
 		row("wrap and unwrap, RSA-OAEP", no(CLI, Sidecar, AttestSKR)),
 		row("wrap and unwrap, AES-KW", no(CLI, Sidecar, AttestSKR)),
+		row("wrap and unwrap, CKM_AES_KEY_WRAP and _PAD", no(CLI, Sidecar, AttestSKR)),
 		sdks("sign and verify, RSA"),
 		sdks("sign and verify, EC"),
 		sdks("sign and verify, P-256K"),
+		row("sign and verify, HMAC", no(JS, Sidecar, AttestSKR)),
 		row("weak algorithms", refused(weak, Go, JS, Python, CLI), no(Sidecar, AttestSKR)),
 		sdks("weak algorithms, where a vault allows them"),
 	}}

@@ -58,6 +58,13 @@ await operation("wrap and unwrap, AES-KW", async () => {
   assert.deepEqual(Buffer.from((await oct.unwrapKey("A256KW", w.result)).result), plain);
 });
 
+await operation("wrap and unwrap, CKM_AES_KEY_WRAP and _PAD", async () => {
+  for (const alg of ["CKM_AES_KEY_WRAP", "CKM_AES_KEY_WRAP_PAD"]) {
+    const w = await oct.wrapKey(alg, plain);
+    assert.deepEqual(Buffer.from((await oct.unwrapKey(alg, w.result)).result), plain);
+  }
+});
+
 const signed = async (key, algs) => {
   const c = new CryptographyClient(key.id, credential);
   for (const [alg, hash] of Object.entries(algs)) {

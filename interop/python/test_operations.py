@@ -49,6 +49,10 @@ class Operations(Case):
         with self.operation("wrap and unwrap, AES-KW"):
             self.assertEqual(oct_.unwrap_key("A256KW", oct_.wrap_key("A256KW", PLAIN).encrypted_key).key, PLAIN)
 
+        with self.operation("wrap and unwrap, CKM_AES_KEY_WRAP and _PAD"):
+            for alg in ("CKM_AES_KEY_WRAP", "CKM_AES_KEY_WRAP_PAD"):
+                self.assertEqual(oct_.unwrap_key(alg, oct_.wrap_key(alg, PLAIN).encrypted_key).key, PLAIN)
+
     def signed(self, client, algorithms):
         for alg, name in algorithms.items():
             digest = hashlib.new(name, b"m").digest()
@@ -63,5 +67,8 @@ class Operations(Case):
         with self.operation("sign and verify, EC"):
             for curve, n in {"P-256": "256", "P-384": "384", "P-521": "512"}.items():
                 self.signed(remote(CLIENT.create_ec_key(fresh("ec"), curve=curve)), {"ES" + n: hashes[n]})
+        with self.operation("sign and verify, HMAC"):
+            hmac = remote(CLIENT.create_oct_key(fresh("hmac"), size=256, key_operations=["sign", "verify"]))
+            self.signed(hmac, {"HS256": "sha256", "HS512": "sha512"})
         with self.operation("sign and verify, P-256K"):
             self.signed(remote(CLIENT.create_ec_key(fresh("ec"), curve="P-256K")), {"ES256K": "sha256"})
