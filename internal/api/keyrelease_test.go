@@ -54,7 +54,7 @@ func TestKeyRelease(t *testing.T) {
 		t.Errorf("%s", payload)
 	}
 	k := a.Response.Key
-	if k.Key.KID != "https://"+testHost+"/keys/Disk/"+testVersion || k.Tags == nil || k.Key.KeyOps == nil || k.Policy["data"] != "e30" || k.Attributes["created"] != 1.0 {
+	if k.Key.KID != "https://"+testHost+"/keys/Disk/"+testVersion || k.Tags == nil || k.Key.KeyOps == nil || k.Policy["data"] != "e30" || k.Attributes["created"] != 1.0 || k.Attributes["recoveryLevel"] != "Recoverable+Purgeable" {
 		t.Errorf("%s", payload)
 	}
 	inner, err := base64.RawURLEncoding.DecodeString(k.Key.HSM)

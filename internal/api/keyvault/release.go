@@ -66,7 +66,7 @@ func (d *door) release(ctx context.Context, c *route.Call, req *releaseKey) (any
 		return nil, route.Recorded(err)
 	}
 	d.Metrics.Release(string(release.DoorKeyVault), "", took)
-	return d.envelope(c, url, req, out)
+	return d.envelope(ctx, c, url, req, out)
 }
 
 func (r *releaseKey) complete() error {
@@ -123,7 +123,7 @@ type transfer struct {
 	Ciphertext attest.Bytes `json:"ciphertext"`
 }
 
-func (d *door) envelope(c *route.Call, url string, req *releaseKey, out *release.Wrapped) (any, error) {
+func (d *door) envelope(ctx context.Context, c *route.Call, url string, req *releaseKey, out *release.Wrapped) (any, error) {
 	t := transfer{Schema: "1.0", Ciphertext: out.Ciphertext}
 	t.Header.KID, t.Header.Alg, t.Header.Enc = out.KID, "dir", req.Enc
 	sealed, err := strict.Marshal(t)
@@ -134,6 +134,11 @@ func (d *door) envelope(c *route.Call, url string, req *releaseKey, out *release
 	if err != nil {
 		return nil, err
 	}
+	v, err := d.Service.Vault(ctx, c.Vault)
+	if err != nil {
+		return nil, release.Refuse(release.ReasonInternal, "release %d recorded but not delivered: %w", out.Receipt.Index, err)
+	}
+	b.recovery(v.RecoveryLevel(), v.RetentionDays)
 	a := answer{Receipt: out.Receipt}
 	a.Request.Version, a.Request.Enc, a.Request.KID, a.Request.Nonce = c.Query.Get("api-version"), req.Enc, url, req.Nonce
 	a.Response.Key = releasedKey{Key: hsmJWK{b.Key, sealed}, Attributes: b.Attributes, Tags: b.Tags, Policy: b.Policy}
