@@ -97,6 +97,9 @@ func TestAttestSKR(t *testing.T) {
 		if !strings.HasSuffix(got.KID, "/keys/"+k.Key.KID.Name()+"/"+k.Key.KID.Version()) || !private(k.Key, got) || strings.Count(got.Token, ".") != 2 {
 			t.Errorf("another key came out: %s", got.KID)
 		}
+		if err := got.CheckShape(url(k), "7.3", "TpmEphemeralEncryptionKey"); err != nil {
+			t.Error(err)
+		}
 	})
 	refusal(t, compat.AttestSKR, "key release, policy not met", func(t *testing.T) {
 		s.KeyURL = url(exportable(t, c, azkeys.CreateKeyParameters{Kty: ptr(azkeys.KeyTypeRSAHSM)}, "sgx"))

@@ -88,6 +88,9 @@ func TestSidecar(t *testing.T) {
 			if got.KID != string(*k.Key.KID) || !private(k.Key, got) {
 				t.Errorf("%s: another key came out: %s", *p.Kty, got.KID)
 			}
+			if err := got.CheckShape(suite.broker.Vault+"/keys/"+k.Key.KID.Name(), "7.4", targetKID(t, s)); err != nil {
+				t.Errorf("%s: %v", *p.Kty, err)
+			}
 		}
 	})
 	refusal(t, compat.Sidecar, "key release, policy not met", func(t *testing.T) {
@@ -121,6 +124,20 @@ func TestGoRelease(t *testing.T) {
 		_, err := c.Release(t.Context(), k.Key.KID.Name(), "", azkeys.ReleaseParameters{TargetAttestationToken: &token}, nil)
 		fails(t, err, http.StatusForbidden, "Forbidden")
 	})
+}
+
+// targetKID is what the sidecar calls the key that it wants a key wrapped to.
+func targetKID(t *testing.T, s *skr.Sidecar) string {
+	t.Helper()
+	b, err := s.RuntimeData(&s.Target.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data struct{ Keys []struct{ KID string } }
+	if err := json.Unmarshal(b, &data); err != nil || len(data.Keys) != 1 {
+		t.Fatalf("%s: %v", b, err)
+	}
+	return data.Keys[0].KID
 }
 
 // private says whether a released key is the private half of a public one; of a
