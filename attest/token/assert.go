@@ -25,6 +25,9 @@ type Own struct {
 	Simulation bool
 	Issuers    []string // iss of its tokens
 	JWKS       []byte   // its keys, those that retire included
+	// Denials names the deny list in force: a token tells no chip, so that one made
+	// under another list is refused. Nil: not compared.
+	Denials func() string
 }
 
 // Asserter implements [attest.Asserter]: tokens of Microsoft Azure Attestation's kind,
@@ -153,6 +156,7 @@ func (a *Asserter) ours(out *attest.Assertion, own reader) *attest.Rejection {
 	freshness, _ := own.text("freshness")
 	_, saidMigratable := own.boolean("migratable")
 	resets, _ := own.integer("reset_count")
+	denials, _ := own.text("denials")
 	base, simulated := attest.Type(kind).Base()
 	switch err := own.failed(); {
 	case err != nil:
@@ -163,6 +167,8 @@ func (a *Asserter) ours(out *attest.Assertion, own reader) *attest.Rejection {
 		return attest.Reject(attest.CheckTypeNotAllowed, "the token rests on evidence of type %.32q", kind)
 	case freshness != "none" && freshness != "nonce":
 		return attest.Reject(attest.CheckMalformed, "the token says nothing of its freshness")
+	case a.cfg.Denials != nil && denials != a.cfg.Denials():
+		return attest.Reject(attest.CheckTokenExpired, "the deny list changed since the token was made; ask for another")
 	case resets < 0 || resets > math.MaxUint32:
 		return attest.Reject(attest.CheckMalformed, "token: reset count %d", resets)
 	}

@@ -286,3 +286,22 @@ func TestAssertMigration(t *testing.T) {
 		}
 	}
 }
+
+// TestAssertDenials: a token tells no chip, so that one that was made before the deny list
+// changed may be of a chip that is on it now.
+func TestAssertDenials(t *testing.T) {
+	s := ours(t)
+	under := func(list string) *token.Asserter {
+		return s.asserter(t, nil, func(o *token.Own) { o.Denials = func() string { return list } })
+	}
+	if _, err := under("l1").Assert(t.Context(), s.token(t), now); err == nil {
+		t.Error("a token under no list")
+	}
+	s.at("x-openskr")["denials"] = "l1"
+	if _, err := under("l1").Assert(t.Context(), s.token(t), now); err != nil {
+		t.Error(err)
+	}
+	if _, err := under("l2").Assert(t.Context(), s.token(t), now); err == nil || err.(*attest.Rejection).Check != attest.CheckTokenExpired {
+		t.Errorf("under another list: %v", err)
+	}
+}

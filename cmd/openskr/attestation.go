@@ -17,7 +17,7 @@ import (
 func (b *broker) attestation() (*attestation.Service, error) {
 	verifier := currentVerifier{b}
 	return attestation.New(attestation.Config{
-		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Verifier: verifier, Guests: verifier, Keys: b.attestationKeys(), Now: b.now,
+		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Verifier: verifier, Guests: verifier, Keys: b.attestationKeys(), Now: b.now, Denials: b.denials,
 	})
 }
 
@@ -40,8 +40,11 @@ func (b *broker) ownTokens() (*token.Own, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &token.Own{Deployment: b.dep.ID, Simulation: b.dep.Simulation, Issuers: b.cfg.URLs(), JWKS: jwks}, nil
+	return &token.Own{Deployment: b.dep.ID, Simulation: b.dep.Simulation, Issuers: b.cfg.URLs(), JWKS: jwks, Denials: b.denials}, nil
 }
+
+// denials names the deny list of hardware that is in force.
+func (b *broker) denials() string { return b.settings.Load().denials }
 
 // complete makes the keys that the store of an earlier version has not.
 func (b *broker) complete(ctx context.Context) error {

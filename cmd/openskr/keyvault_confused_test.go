@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/openskr/openskr/attest"
 	snpsim "github.com/openskr/openskr/attest/snp/simulated"
@@ -105,6 +106,7 @@ const encrypts = `"key_ops":["encrypt"]`
 func TestKeyVaultConfused(t *testing.T) {
 	r := newTEERig(t)
 	r.configure(t, "vault_suffixes: []", "vault_suffixes: [kv.example]")
+	denied := r.denyList(t)
 	p := &passport{teeRig: r, t: t}
 	var native string
 	r.withBroker(func(ctx context.Context, b *broker) {
@@ -126,6 +128,7 @@ func TestKeyVaultConfused(t *testing.T) {
 	t.Run("keys", func(t *testing.T) { c.t = t; c.recipients() })
 	t.Run("hosts", func(t *testing.T) { c.t = t; c.hosts() })
 	t.Run("state", func(t *testing.T) { c.t = t; c.state() })
+	t.Run("chips", func(t *testing.T) { c.t = t; c.chips(denied) })
 }
 
 type confused struct {
@@ -324,4 +327,32 @@ func (c *confused) state() {
 	c.operator(c.t, "machine", "deny", machine.Own.Machine)
 	c.refused("denied", "", "/keys/disk", c.bearer, map[string]any{"target": token}, release.ReasonMachineDenied)
 	c.refused("denied, with a token since", "", "/keys/disk", c.bearer, map[string]any{"target": c.fresh()}, release.ReasonMachineDenied)
+}
+
+// chips denies the chip of a machine that has a token already: the token tells no chip,
+// and releases nothing all the same.
+func (c *confused) chips(denied string) {
+	other := snpsim.Chip{Name: "other"}
+	token, answer := c.proven("", other, "JSON", c.keys("", encrypts))
+	if token == "" {
+		c.t.Fatal(answer)
+	}
+	sim, err := snpsim.New(c.seed)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	report, err := sim.Report([64]byte{}, other)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	write(c.t, denied, fmt.Appendf(nil, "%X # chip id\n", report[416:480]))
+	if err := c.child.Process.Signal(syscall.SIGHUP); err != nil {
+		c.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // another process
+		if again, _ := c.proven("", other, "JSON", c.keys("", encrypts)); again == "" {
+			break
+		}
+	}
+	c.refused("a chip denied since", "", "/keys/second", c.bearer, map[string]any{"target": token}, release.Reason(attest.CheckTokenExpired))
 }

@@ -27,6 +27,7 @@ type settings struct {
 	deny       enroll.AllowList // hashes of EKs, by key or certificate: no enrolment, and their AK certificates count as revoked
 	enroll     *enroll.Service
 	platforms  platforms  // denied, platform_deny
+	denials    string     // digest of platforms
 	trust      all.Config // roots and issuers of the configuration
 	verifiers  *all.Verifiers
 	anchors    receipt.Digest // of everything the verifiers trust
@@ -65,6 +66,7 @@ func (b *broker) loadSettings(c *Config) (s *settings, err error) {
 	if s.platforms, err = platformList(c.PlatformDeny); err != nil {
 		return nil, fmt.Errorf("platform_deny: %w", err)
 	}
+	s.denials = s.platforms.digest()
 	if s.trust, err = trustOf(c); err != nil {
 		return nil, err
 	}

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,6 +184,15 @@ const maxPlatforms = 1 << 20
 type platforms map[string]bool
 
 func (p platforms) has(id string) bool { return p[strings.ToLower(id)] }
+
+// digest names the list, whatever order and case its file has: hex of SHA-256.
+func (p platforms) digest() string {
+	h := sha256.New()
+	for _, id := range slices.Sorted(maps.Keys(p)) {
+		h.Write([]byte(id + "\n"))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // platformList reads one id a line; # begins a comment.
 func platformList(path string) (platforms, error) {

@@ -119,6 +119,7 @@ func parseReport(evidence string) ([]byte, []attest.Endorsement, error) {
 // verify hands evidence to the verifier of its type. What it signed must be the hash
 // of the runtime data; without any, nothing is compared, and the token repeats nothing.
 func (s *Service) verify(ctx context.Context, t attest.Type, req *request, body func(attest.Type) any, ends ...attest.Endorsement) (*attest.Result, error) {
+	req.denials = s.denials()
 	return s.try(t, func(t attest.Type, want attest.Expect) (*attest.Result, error) {
 		b, err := strict.Marshal(body(t))
 		if err != nil {
@@ -126,6 +127,14 @@ func (s *Service) verify(ctx context.Context, t attest.Type, req *request, body 
 		}
 		return s.Verifier.Verify(ctx, attest.Evidence{Type: t, Body: b, Endorsements: ends}, want)
 	}, req.runtime.bytes)
+}
+
+// denials is read before evidence is verified: what changes meanwhile makes the token stale.
+func (s *Service) denials() string {
+	if s.Denials == nil {
+		return ""
+	}
+	return s.Denials()
 }
 
 // try asks the verifiers that may know the evidence, and judges what one takes. In a

@@ -39,6 +39,9 @@ type Config struct {
 	Guests   GuestVerifier       // as Verifier, for AzureGuest
 	Keys     []jose.CertifiedKey // the first signs, all are published
 	Now      func() time.Time
+	// Denials names the deny list that the verifiers hold hardware against, for
+	// x-openskr.denials. Nil: none.
+	Denials func() string
 }
 
 // Service makes tokens. It is safe for concurrent use.

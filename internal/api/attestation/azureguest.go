@@ -80,6 +80,7 @@ func (s *Service) guest(ctx context.Context, c *route.Call) (any, error) {
 		return nil, err
 	}
 	var key *rsa.PublicKey
+	denials := s.denials()
 	res, err := s.try(attest.TypeAzureCVM, func(t attest.Type, want attest.Expect) (res *attest.Result, err error) {
 		req.evidence.Type = t
 		res, key, err = s.Guests.Guest(ctx, &req.evidence, req.ends, want)
@@ -88,7 +89,7 @@ func (s *Service) guest(ctx context.Context, c *route.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	jwt, err := s.sign(c, s.guestClaims(c.Host, req, res, key))
+	jwt, err := s.sign(c, s.guestClaims(c.Host, req, denials, res, key))
 	if err != nil {
 		return nil, err
 	}
@@ -225,8 +226,8 @@ func unsized(b []byte) []byte {
 
 // guestClaims are those of the vTPM, with the hardware's below x-ms-isolation-tee. What
 // the client says of its system, and its payload, stand under Azure's names, unproven.
-func (s *Service) guestClaims(host string, req *guestRequest, res *attest.Result, key *rsa.PublicKey) map[string]any {
-	out := s.claims(host, &request{}, res)
+func (s *Service) guestClaims(host string, req *guestRequest, denials string, res *attest.Result, key *rsa.PublicKey) map[string]any {
+	out := s.claims(host, &request{denials: denials}, res)
 	for name, v := range req.texts {
 		out["x-ms-azurevm-"+name] = v
 	}

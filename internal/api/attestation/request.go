@@ -24,6 +24,7 @@ type request struct {
 	runtime  data           // runtimeData
 	init     data           // initTimeData
 	nonce    jsontext.Value // string or number, as sent; nil: none
+	denials  string         // the deny list that the evidence was held against
 }
 
 // data is runtime or init-time data: bytes, and the JSON object they are if they were

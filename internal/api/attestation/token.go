@@ -56,13 +56,13 @@ func (s *Service) claims(host string, req *request, res *attest.Result) map[stri
 	if status := compliance(res); status != "" {
 		out["x-ms-compliance-status"] = status
 	}
-	out["x-openskr"] = s.own(res)
+	out["x-openskr"] = s.own(req, res)
 	return out
 }
 
 // own is the claim x-openskr: what a release through the other door needs to know, and
 // Azure has no claim for. Its machine is a hash; no chip's number is told.
-func (s *Service) own(res *attest.Result) map[string]any {
+func (s *Service) own(req *request, res *attest.Result) map[string]any {
 	o := map[string]any{
 		"deployment": s.Deployment, "simulation": s.Simulation, "evidence": string(res.Type), "authority": res.Authority,
 		"machine": res.Identity.ID, "freshness": "none", "baseline": baselineName,
@@ -70,6 +70,9 @@ func (s *Service) own(res *attest.Result) map[string]any {
 	}
 	if res.Facts.TCBStatus != "" {
 		o["tcb_status"] = res.Facts.TCBStatus
+	}
+	if req.denials != "" {
+		o["denials"] = req.denials
 	}
 	if res.Facts.ResetCount != 0 { // of a guest's TPM
 		o["reset_count"] = res.Facts.ResetCount
