@@ -68,7 +68,7 @@ func Operations() []Group {
 }
 
 func identities() Group {
-	return Group{"Identity", "Every client finds the token service by the 401 answer of the vault, and verifies that the vault's host belongs to the resource it names; at a host without a vault's name that check has to be turned off in the client.", []Row{
+	return Group{"Identity", "Every client finds the token service by the 401 answer of the vault, and verifies that the vault's host belongs to the resource it names; at a host without a vault's name that check has to be turned off in the client. [authentication.md](authentication.md) says what each library needs to be told of the token service.", []Row{
 		sdks("service principal with a secret"),
 		sdks("service principal with a certificate"),
 		sdks("workload federation"),
