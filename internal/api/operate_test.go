@@ -200,7 +200,10 @@ func TestSecretBodiesLeaveNoDigest(t *testing.T) {
 		h.send(http.MethodPost, "/keys/aes/"+op, cryptoUser, secret) // no api-version
 	}
 	h.use("/keys/aes/encrypt", secret)
-	if n := len(h.store.Leaves); n != 8 {
+	for _, body := range []string{`{"key":{"kty":"oct","k":"` + b64("a short passwords") + `"}}`, `{"key":{"kty":"oct","k":"` + b64("a password of 16") + `"}}`} {
+		h.send(http.MethodPut, "/keys/word?api-version=7.4", identity.RoleCryptoOfficer, body)
+	}
+	if n := len(h.store.Leaves); n != 10 || h.lastRecord().Operation != "keys/import" || h.lastRecord().Decision == receipt.Deny {
 		t.Errorf("%d records", n)
 	}
 	for _, rec := range h.store.Leaves[1:] {

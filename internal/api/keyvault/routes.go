@@ -27,7 +27,6 @@ func Routes(c Config) []*route.Route {
 	}
 	out := []*route.Route{
 		change(http.MethodPost, "/keys/:name/create", "keys/create", identity.KeysCreate, route.Making, folded(shapeCreate(), d.create)),
-		change(http.MethodPut, "/keys/:name", "keys/import", identity.KeysImport, route.Making, folded(shapeImport(), d.importKey)),
 		change(http.MethodPatch, "/keys/:name", "keys/update", identity.KeysUpdate, route.NoQueue, folded(shapeUpdate(), d.update)),
 		change(http.MethodPatch, "/keys/:name/:version", "keys/update", identity.KeysUpdate, route.NoQueue, folded(shapeUpdate(), d.update)),
 		read("/keys", "keys/list", names(d, "/keys", d.live(keyvault.Keys), d.item(false))),
@@ -35,6 +34,9 @@ func Routes(c Config) []*route.Route {
 		read("/keys/:name/versions", "keys/versions", versions(d, keyvault.Keys, d.item(true))),
 		read("/keys/:name/:version", "keys/get", d.get),
 	}
+	bring := change(http.MethodPut, "/keys/:name", "keys/import", identity.KeysImport, route.Making, folded(shapeImport(), d.importKey))
+	bring.Secret = true // a symmetric key may be made of a passphrase
+	out = append(out, bring)
 	for _, o := range []struct {
 		op     string
 		action identity.Action
