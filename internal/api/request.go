@@ -63,6 +63,10 @@ func (f *funnel) principal(req *http.Request) (*identity.Caller, error) {
 	}
 	headers := req.Header.Values("Authorization")
 	if len(chain) > 0 && len(headers) == 0 {
+		// A browser shows its user's certificate whoever made the page that asks.
+		if err := new(http.CrossOriginProtection).Check(req); err != nil {
+			return nil, release.Refuse(release.ReasonUnauthorized, "client certificate alone: %w", err)
+		}
 		return f.Identity.AuthenticateCertificate(req.Context(), chain)
 	}
 	token, err := bearer(headers)
