@@ -42,7 +42,9 @@ func newPrincipalCreateCmd(a *app) *cobra.Command {
 		Example: `  openskr principal create web --out web.json    # a credential for openskr login
   openskr role assign 'Key Vault Secrets User' --principal web --scope /secrets/db`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			body.Name = args[0]
+			if body.Name = args[0]; body.NoSecret && out != "" {
+				return usagef("--out is for the secret that --no-secret does not make: leave one of them out")
+			}
 			if body.Certificates, body.Federated, err = by.read(a); err != nil {
 				return err
 			}
@@ -51,7 +53,7 @@ func newPrincipalCreateCmd(a *app) *cobra.Command {
 	}
 	by.flags(cmd)
 	cmd.Flags().BoolVar(&body.NoSecret, "no-secret", false, "make none: it is proven otherwise")
-	cmd.Flags().StringVar(&out, "out", "", "write id and secret as a credential for `openskr login` to a new `FILE`")
+	cmd.Flags().StringVar(&out, "out", "", "new `FILE` for id and secret, as a credential for openskr login")
 	return cmd
 }
 
@@ -73,7 +75,7 @@ within the hour, or at once when the principal is disabled.`,
 			return a.newSecret(cmd, principals+"/"+id+"/secret", nil, out)
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "write id and secret as a credential for `openskr login` to a new `FILE`")
+	cmd.Flags().StringVar(&out, "out", "", "new `FILE` for id and secret, as a credential for openskr login")
 	return cmd
 }
 
@@ -81,6 +83,9 @@ within the hour, or at once when the principal is disabled.`,
 func (a *app) newSecret(cmd *cobra.Command, path string, body any, out string) error {
 	c, err := a.connect(cmd.Context())
 	if err != nil {
+		return err
+	}
+	if err := a.unused(out); err != nil {
 		return err
 	}
 	var made v1.PrincipalCreated

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -153,4 +154,17 @@ func (a *app) output(path string, b []byte) error {
 		return err
 	}
 	return f.Close()
+}
+
+// unused refuses a path that output would not write to: before something is made
+// whose only copy goes there.
+func (a *app) unused(path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(path))
 }
