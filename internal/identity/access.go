@@ -255,7 +255,7 @@ func (a *Access) governed(ctx context.Context, principal string, change func([]A
 	}
 	err = a.walk(ctx, release.ObjectPrincipal, "", func(o *release.Object) error {
 		p, err := readPrincipal(o)
-		if err != nil || !p.Enabled || p.ID == principal {
+		if err != nil || !p.Enabled || !p.provable() || p.ID == principal {
 			return err
 		}
 		list, _, err := readAssignments(ctx, a.c.Objects, p.ID)
@@ -271,5 +271,5 @@ func (a *Access) governed(ctx context.Context, principal string, change func([]A
 		return err
 	}
 	return release.Refuse(release.ReasonLastAdministrator,
-		"nobody else of this deployment could give rights at /: first assign a role like %q there to another enabled principal", RoleIdentityAdmin)
+		"nobody else of this deployment could give rights at /: first assign a role like %q there to another enabled principal that has a secret, a certificate or a federated identity", RoleIdentityAdmin)
 }

@@ -90,6 +90,34 @@ func TestLastAdministrator(t *testing.T) {
 	}
 }
 
+// TestUnprovableAdministrator: one that nothing proves is none.
+func TestUnprovableAdministrator(t *testing.T) {
+	a, _ := newAccess(t)
+	id := a.made(t, "admin", RoleIdentityAdmin)
+	p, _, err := a.CreatePrincipal(t.Context(), "nobody", false, Proofs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Assign(t.Context(), "", Held{Assignment{ID: newUUID(), Role: RoleIdentityAdmin, Scope: Everywhere}, p.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.DeletePrincipal(t.Context(), id); release.ReasonOf(err) != release.ReasonLastAdministrator {
+		t.Errorf("the last that could be proven is gone: %v", err)
+	}
+	if _, err := a.SetProofs(t.Context(), p.ID, Proofs{Federated: &[]Federated{}}); err != nil {
+		t.Errorf("nothing was taken away: %v", err)
+	}
+	if _, err := a.SetProofs(t.Context(), p.ID, Proofs{Certificates: &[]Certificate{{SAN: "dns:app.example"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.DeletePrincipal(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.SetProofs(t.Context(), p.ID, Proofs{Certificates: &[]Certificate{}}); release.ReasonOf(err) != release.ReasonLastAdministrator {
+		t.Errorf("the last credential of the last administrator: %v", err)
+	}
+}
+
 // What does not end somebody's right to give rights is never refused.
 func TestNotTheLast(t *testing.T) {
 	a, _ := newAccess(t)
@@ -212,7 +240,7 @@ func TestAdopt(t *testing.T) {
 	for _, one := range a.heldBy(t, id) {
 		names = append(names, one.Role+" "+one.Scope)
 	}
-	if !slices.Equal(names, []string{"Key Vault Administrator /", "OpenSKR Auditor /", "OpenSKR Identity Administrator /"}) || len(st.Leaves) != 1 || st.Leaves[0].Operation != OpAdopt {
+	if !slices.Equal(names, []string{"Key Vault Administrator /", "OpenSKR Auditor /", "OpenSKR Identity Administrator /"}) || len(st.Leaves) != 2 || st.Leaves[0].Operation != OpAdopt {
 		t.Errorf("%q, %d records", names, len(st.Leaves))
 	}
 	for _, one := range a.heldBy(t, id)[:2] {
@@ -222,6 +250,10 @@ func TestAdopt(t *testing.T) {
 	}
 	if err := a.Adopt(t.Context()); err != nil || len(a.heldBy(t, id)) != 1 {
 		t.Errorf("what was taken away came back: %v", err)
+	}
+	delete(st.Docs, release.ObjectRoles+"/"+id)
+	if err := a.Adopt(t.Context()); err != nil || len(a.heldBy(t, id)) != 0 {
+		t.Errorf("what was taken away came back when its row was gone: %v", err)
 	}
 }
 

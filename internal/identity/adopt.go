@@ -11,8 +11,9 @@ import (
 const OpAdopt = "roles/adopt"
 
 // Adopt gives principals of a store made before there were assignments those that
-// they had as roles of their own, at /. It is called before anybody is let in, and
-// does nothing the second time.
+// they had as roles of their own, at /, and takes the old ones off the principal: a
+// store that lost the assignments would give them again. It is called before anybody
+// is let in, and does nothing the second time.
 func (a *Access) Adopt(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -22,24 +23,34 @@ func (a *Access) Adopt(ctx context.Context) error {
 			return err
 		}
 		_, state, err := readAssignments(ctx, a.c.Objects, p.ID)
-		if err != nil || state.Generation != 0 {
+		if err != nil {
 			return err
 		}
-		names := slices.Clone(p.Roles)
-		if slices.Contains(names, RoleAdministrator) { // which held every right there was
-			names = append(names, RoleIdentityAdmin)
+		if state.Generation == 0 {
+			if err := a.adopt(ctx, p); err != nil {
+				return err
+			}
 		}
-		var list []Assignment
-		for _, name := range names {
-			list = append(list, Assignment{ID: newUUID(), Role: name, Scope: Everywhere, Created: a.c.Now().Unix(), By: "init"})
-		}
-		value, err := EncodeAssignments(list)
-		if err != nil {
-			return release.Refuse(release.ReasonIntegrity, "principal %s: %w", p.ID, err)
-		}
-		rec := a.c.Record(ctx, OpAdopt)
-		rec.Object = p.ID
-		_, err = a.c.Objects.ChangeObject(ctx, rec, release.ObjectRoles, p.ID, func(*release.Object) ([]byte, error) { return value, nil })
+		_, err = a.changed(ctx, OpAdopt, p.ID, func(p *Principal) { p.Roles = nil })
 		return err
 	})
+}
+
+func (a *Access) adopt(ctx context.Context, p *Principal) error {
+	names := slices.Clone(p.Roles)
+	if slices.Contains(names, RoleAdministrator) { // which held every right there was
+		names = append(names, RoleIdentityAdmin)
+	}
+	var list []Assignment
+	for _, name := range names {
+		list = append(list, Assignment{ID: newUUID(), Role: name, Scope: Everywhere, Created: a.c.Now().Unix(), By: "init"})
+	}
+	value, err := EncodeAssignments(list)
+	if err != nil {
+		return release.Refuse(release.ReasonIntegrity, "principal %s: %w", p.ID, err)
+	}
+	rec := a.c.Record(ctx, OpAdopt)
+	rec.Object = p.ID
+	_, err = a.c.Objects.ChangeObject(ctx, rec, release.ObjectRoles, p.ID, func(*release.Object) ([]byte, error) { return value, nil })
+	return err
 }

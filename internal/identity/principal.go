@@ -140,6 +140,11 @@ func (p *Principal) validate() error {
 	return nil
 }
 
+// provable says whether there is anything that could prove p.
+func (p *Principal) provable() bool {
+	return len(p.Hash)+len(p.Certificates)+len(p.Federated) != 0
+}
+
 // proves compares in constant time. A nil principal, or one without a secret, costs
 // the same and is never proven.
 func (p *Principal) proves(secret []byte) bool {

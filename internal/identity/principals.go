@@ -109,12 +109,22 @@ func (a *Access) Enable(ctx context.Context, id string, enabled bool) (*Principa
 }
 
 // SetProofs replaces what a principal can be proven by, besides its secret.
+// ReasonLastAdministrator when nobody who could give rights could be proven after it.
 func (a *Access) SetProofs(ctx context.Context, id string, by Proofs) (*Principal, error) {
 	end, err := a.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
+	after, err := a.Principal(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if by.over(after); !after.provable() {
+		if err := a.governed(ctx, id, nil); err != nil {
+			return nil, err
+		}
+	}
 	return a.changed(ctx, OpProofs, id, by.over)
 }
 
