@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,30 +18,30 @@ import (
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		var bad, worse, good int
+		var bad, worse, good atomic.Int32 // the race detector sees no order in a sleep
 		start, asked := time.Now(), []time.Duration(nil)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			schedule.Run(ctx, slog.New(slog.NewTextHandler(&log, nil)),
-				schedule.Task{Name: "bad", Do: func(context.Context) error { bad++; return errors.New("no disk") }},
-				schedule.Task{Name: "worse", Do: func(context.Context) error { worse++; panic("a bug") }},
+				schedule.Task{Name: "bad", Do: func(context.Context) error { bad.Add(1); return errors.New("no disk") }},
+				schedule.Task{Name: "worse", Do: func(context.Context) error { worse.Add(1); panic("a bug") }},
 				schedule.Task{Name: "good", Do: func(context.Context) error {
-					good++
+					good.Add(1)
 					asked = append(asked, time.Since(start))
 					return nil
 				}},
 			)
 		}()
 		synctest.Wait()
-		if bad != 1 || worse != 1 || good != 1 {
-			t.Errorf("at once: %d %d %d", bad, worse, good)
+		if bad.Load() != 1 || worse.Load() != 1 || good.Load() != 1 {
+			t.Errorf("at once: %d %d %d", bad.Load(), worse.Load(), good.Load())
 		}
 		time.Sleep(3*schedule.Every + time.Second)
 		synctest.Wait()
-		if bad != 4 || worse != 4 || good != 4 || asked[3] != 3*schedule.Every {
-			t.Errorf("after three minutes: %d %d %d, %v", bad, worse, good, asked)
+		if bad.Load() != 4 || worse.Load() != 4 || good.Load() != 4 || asked[3] != 3*schedule.Every {
+			t.Errorf("after three minutes: %d %d %d, %v", bad.Load(), worse.Load(), good.Load(), asked)
 		}
 		stop()
 		<-done
@@ -48,8 +49,8 @@ func TestRun(t *testing.T) {
 			t.Error(text)
 		}
 		time.Sleep(10 * schedule.Every)
-		if good != 4 {
-			t.Errorf("%d after the end", good)
+		if good.Load() != 4 {
+			t.Errorf("%d after the end", good.Load())
 		}
 	})
 }
