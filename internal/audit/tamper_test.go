@@ -204,6 +204,29 @@ func TestOldRowsPutBack(t *testing.T) {
 	}
 }
 
+// TestDeletedObjectRow: a document is never taken away, so that one whose row is gone is
+// not one that never was. Else whoever deletes a row lets a denied machine in again, or
+// gives a vault its defaults back.
+func TestDeletedObjectRow(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineDenied)
+	b.edit(`DELETE FROM objects`)
+	if _, err := b.log.Objects().Object(ctx, release.ObjectMachine, "m"); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("read: %v", err)
+	}
+	if _, err := b.log.ChangeObject(ctx, &release.Record{}, release.ObjectMachine, "m", func(*release.Object) ([]byte, error) { return []byte("{}"), nil }); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("change: %v", err)
+	}
+	m.Epoch = 0 // as one that nobody listed
+	if c := b.append(b.allow(k, m)); c.Record.Reason != string(release.ReasonIntegrity) {
+		t.Errorf("release: %s %s", c.Record.Decision, c.Record.Reason)
+	}
+	if _, err := b.log.Objects().Object(ctx, release.ObjectMachine, "never"); release.ReasonOf(err) != release.ReasonNotFound {
+		t.Errorf("one that never was: %v", err)
+	}
+}
+
 func TestEditedResetCount(t *testing.T) {
 	b := newBench(t)
 	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)

@@ -132,8 +132,25 @@ func (s *Store) Object(ctx context.Context, kind, name string) (*ObjectRow, erro
 }
 
 func (q queries) object(kind, name string) (*ObjectRow, error) {
-	return scanCurrentObject(q.row(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
+	o, err := scanCurrentObject(q.row(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
 		FROM objects o WHERE kind = ? AND name = ?`, kind, name))
+	if errors.Is(err, ErrNotFound) {
+		return nil, q.neverWas(kind, name)
+	}
+	return o, err
+}
+
+// neverWas is ErrNotFound, unless there was such an object: none is ever taken away.
+func (q queries) neverWas(kind, name string) error {
+	var n int64
+	err := q.row(`SELECT generation FROM generations WHERE id = ?`, "object/"+kind+"/"+name).Scan(&n)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
+	case err != nil:
+		return err
+	}
+	return release.Refuse(release.ReasonIntegrity, "the row of %s %s is gone, the store made it generation %d; restore a backup", kind, name, n)
 }
 
 // objectGeneration is the generation kept apart from the row of objects o.
