@@ -53,6 +53,9 @@ func covered(have, want string) bool {
 // object, one that begins alike, a deleted one, one that never was}. Who may not is
 // told so before anything is looked up, in the same words and with the same record.
 func TestRightsMatrix(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of requests, one after the other")
+	}
 	h := newHarness(t, func(c *Config) { c.Suffixes = []string{roleSuffix} })
 	h.vaultWithObjects("own")
 	places := []place{

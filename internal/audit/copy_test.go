@@ -199,6 +199,9 @@ func FuzzReadLine(f *testing.F) {
 // TestFlippedDatabaseBytes flips bytes anywhere in a backup: what still verifies
 // holds the same entries, and nothing panics.
 func TestFlippedDatabaseBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many verifications, one after the other")
+	}
 	b, _, cp := filled(t, 20)
 	ctx := context.Background()
 	good := filepath.Join(t.TempDir(), "backup.db")

@@ -240,6 +240,9 @@ func TestEditedResetCount(t *testing.T) {
 // TestEveryByteOfAnExport flips each byte, one at a time, and cuts the file at
 // every length.
 func TestEveryByteOfAnExport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many verifications, one after the other")
+	}
 	b := newBench(t)
 	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
 	b.append(b.allow(k, m))
