@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/jose"
 	"github.com/openskr/openskr/release"
@@ -19,7 +20,7 @@ func (b *broker) attestedTokens(core *release.Broker, accepted jose.Keys) (t att
 		return t, err
 	}
 	if t.roles, err = identity.NewAttested(identity.AttestedConfig{
-		Deployment: b.dep.ID, Objects: b.log.Objects(), Signer: signer, Keys: accepted, Check: b.engine.Check, Settings: b.digest, Now: b.now,
+		Deployment: b.dep.ID, Objects: b.log.ObjectsFor(api.Right), Signer: signer, Keys: accepted, Check: b.engine.Check, Settings: b.digest, Now: b.now,
 	}); err != nil {
 		return t, err
 	}

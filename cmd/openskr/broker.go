@@ -183,7 +183,7 @@ func (b *broker) assemble() (err error) {
 		return err
 	}
 	if b.references, err = reference.New(context.Background(), reference.Config{
-		Objects: b.log.Objects(), Publish: b.engine.SetReferences, Record: b.records, Now: b.now, File: b.settings.Load().references,
+		Objects: b.log.ObjectsFor(api.Right), Publish: b.engine.SetReferences, Record: b.records, Now: b.now, File: b.settings.Load().references,
 	}); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (b *broker) assemble() (err error) {
 	if b.keys, err = keyvault.New(keyvault.Config{
 		Store: b.log.Keys(), Root: b.dep.Root, Deployment: b.dep.ID, BaseURL: urls[0], Aliases: urls[1:], Suffixes: b.cfg.Suffixes(),
 		Check: b.engine.Check, Ready: b.dep.Ready, Now: b.now, Clock: b.log.ClockDistrusted, Record: b.records, Log: gate.Log(b.log),
-		Right: api.Right, Objects: b.log.Objects(), NearExpiry: b.nearExpiry, Spend: api.Spend,
+		Right: api.Right, Objects: b.log.ObjectsFor(api.Right), NearExpiry: b.nearExpiry, Spend: api.Spend,
 	}); err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func (b *broker) serveAPI(core *release.Broker, issuer *challenge.Issuer, gate *
 	}
 	b.handler, err = api.New(api.Config{
 		Deployment: b.dep.ID, Hosts: hosts, Suffixes: b.cfg.Suffixes(), Resource: b.cfg.Resource, Broker: core, Answers: b.answers, Keys: b.keys, Issuer: issuer, Enroll: enroller{b}, Log: logPort{b.log},
-		Tokens: attested.give, Attested: attested.roles, Objects: b.log.Objects(), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Access: b.access, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
+		Tokens: attested.give, Attested: attested.roles, Objects: b.log.ObjectsFor(api.Right), References: b.references, Policies: explainer{b.engine, b.references}, Identity: ids, Access: b.access, Clock: clockPort{b}, Recovery: b.dep, Attestation: attestor,
 		Record: b.records, Warnings: b.warnings, Gate: gate, Rate: rateOf(b.cfg.RequestsPerSecond), Metrics: b.metrics,
 		Logger: b.logger, PageKey: [32]byte(b.dep.PageKey), Now: b.now, PublicLog: b.cfg.PublicLog,
 		Throttle: b.cfg.Throttle, TrustedProxies: proxies,

@@ -149,20 +149,19 @@ func (l *Log) Genesis(ctx context.Context, rec *release.Record, fn func(tx Tx, i
 // Change implements keyvault.Store: it appends rec and runs fn in the same
 // transaction. fn runs in the writing goroutine and must not call the log.
 func (l *Log) Change(ctx context.Context, rec *release.Record, fn func(tx Tx, index int64) error) (*release.Committed, error) {
-	if rec.Kind == "" {
-		rec.Kind = receipt.KindChange
-	}
-	return l.submit(ctx, &pending{rec: rec, change: func(tx *store.Tx, index int64) error { return fn(changeTx{tx, l, index}, index) }})
+	return l.change(ctx, rec, func(tx *store.Tx, index int64) error { return fn(changeTx{tx, l, index}, index) })
 }
 
 // ChangeObject implements [release.Objects].
 func (l *Log) ChangeObject(ctx context.Context, rec *release.Record, kind, name string, fn func(old *release.Object) ([]byte, error)) (*release.Committed, error) {
+	return l.change(ctx, rec, func(tx *store.Tx, index int64) error { return l.changeObject(tx, index, rec, kind, name, fn) })
+}
+
+func (l *Log) change(ctx context.Context, rec *release.Record, fn func(tx *store.Tx, index int64) error) (*release.Committed, error) {
 	if rec.Kind == "" {
 		rec.Kind = receipt.KindChange
 	}
-	return l.submit(ctx, &pending{rec: rec, change: func(tx *store.Tx, index int64) error {
-		return l.changeObject(tx, index, rec, kind, name, fn)
-	}})
+	return l.submit(ctx, &pending{rec: rec, change: fn})
 }
 
 // guarded runs a caller's function, so that its panic is its own failure and not

@@ -129,17 +129,19 @@ func (b *batch) key(g *release.Guard) error {
 	return nil
 }
 
-// objects refuses when what gave the caller its right is not what was read.
-func (b *batch) objects(g *release.Guard) error {
-	for _, was := range g.Objects {
-		o, err := b.tx.Object(was.Kind, was.Name)
+func (b *batch) objects(g *release.Guard) error { return b.l.unchanged(b.tx, g.Objects) }
+
+// unchanged refuses when what gave the caller its right is not what was read.
+func (l *Log) unchanged(tx *store.Tx, right []release.ObjectState) error {
+	for _, was := range right {
+		o, err := tx.Object(was.Kind, was.Name)
 		generation := int64(0)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case err != nil:
 			return err
 		default:
-			if err := b.l.genuine(o); err != nil {
+			if err := l.genuine(o); err != nil {
 				return err
 			}
 			generation = o.Generation

@@ -138,9 +138,31 @@ func (k keys) Change(ctx context.Context, rec *release.Record, fn func(tx Tx, in
 
 // Objects is the store of objects: reads with their MAC checked, changes through
 // the log.
-func (l *Log) Objects() release.Objects { return objects{l} }
+func (l *Log) Objects() release.Objects { return objects{Log: l} }
 
-type objects struct{ *Log }
+// ObjectsFor is Objects for callers whose right was judged by the objects that right
+// gives of ctx: a change is refused when one of them changed before it came.
+func (l *Log) ObjectsFor(right func(ctx context.Context) []release.ObjectState) release.Objects {
+	return objects{l, right}
+}
+
+type objects struct {
+	*Log
+	right func(ctx context.Context) []release.ObjectState // may be nil
+}
+
+func (o objects) ChangeObject(ctx context.Context, rec *release.Record, kind, name string, fn func(old *release.Object) ([]byte, error)) (*release.Committed, error) {
+	if o.right == nil {
+		return o.Log.ChangeObject(ctx, rec, kind, name, fn)
+	}
+	right := o.right(ctx)
+	return o.change(ctx, rec, func(tx *store.Tx, index int64) error {
+		if err := o.unchanged(tx, right); err != nil {
+			return err
+		}
+		return o.changeObject(tx, index, rec, kind, name, fn)
+	})
+}
 
 func (o objects) Object(ctx context.Context, kind, name string) (*release.Object, error) {
 	row, err := o.cfg.Store.Object(ctx, kind, name)

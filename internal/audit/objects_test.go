@@ -71,3 +71,42 @@ func TestApprovedAnew(t *testing.T) {
 		t.Error("the refusal is not the last record")
 	}
 }
+
+// TestObjectsFor: whoever lost its right while it asked changes nothing, also by a
+// change that shares the commit.
+func TestObjectsFor(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	put := func(o release.Objects, kind, name string) error {
+		_, err := o.ChangeObject(ctx, &release.Record{Operation: "x"}, kind, name, func(*release.Object) ([]byte, error) { return []byte("{}"), nil })
+		return err
+	}
+	right := []release.ObjectState{{Kind: release.ObjectPrincipal, Name: "p"}, {Kind: release.ObjectRoles, Name: "p", Generation: 1}}
+	mine := b.log.ObjectsFor(func(context.Context) []release.ObjectState { return right })
+	if err := put(b.log.Objects(), release.ObjectRoles, "p"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(mine, release.ObjectSetting, "a"); err != nil {
+		t.Fatalf("its right stands: %v", err)
+	}
+	if err := put(b.log.Objects(), release.ObjectRoles, "p"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(mine, release.ObjectSetting, "b"); release.ReasonOf(err) != release.ReasonStateChanged {
+		t.Errorf("its roles changed: %v", err)
+	}
+	right[1].Generation = 2
+	if err := put(b.log.Objects(), release.ObjectPrincipal, "p"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(mine, release.ObjectSetting, "b"); release.ReasonOf(err) != release.ReasonStateChanged {
+		t.Errorf("it came into being: %v", err)
+	}
+	if _, err := b.log.Objects().Object(ctx, release.ObjectSetting, "b"); release.ReasonOf(err) != release.ReasonNotFound {
+		t.Errorf("written all the same: %v", err)
+	}
+	right = nil
+	if err := put(mine, release.ObjectSetting, "b"); err != nil {
+		t.Errorf("the broker itself: %v", err)
+	}
+}
