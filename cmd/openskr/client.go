@@ -224,3 +224,26 @@ func (c *client) list(ctx context.Context, path string, each func(json.RawMessag
 	}
 	return errors.New("the list does not end")
 }
+
+// pages gives everything that a list of /v1 has, page by page.
+func pages[T any](ctx context.Context, c *client, path string) ([]T, error) {
+	all := []T{}
+	for after := ""; ; {
+		var p struct {
+			Value []T    `json:"value"`
+			Next  string `json:"next"`
+		}
+		at := path
+		if after != "" {
+			at += "?after=" + url.QueryEscape(after)
+		}
+		if err := c.call(ctx, http.MethodGet, at, nil, &p); err != nil {
+			return nil, err
+		}
+		all = append(all, p.Value...)
+		if p.Next <= after { // names ascend, so that a list that does not is the end of it
+			return all, nil
+		}
+		after = p.Next
+	}
+}

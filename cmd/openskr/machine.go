@@ -45,14 +45,11 @@ func newMachineListCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []v1.Machine{}
-			if err := c.machines(cmd.Context(), func(m v1.Machine) {
-				if only == "" || m.Status == only {
-					all = append(all, m)
-				}
-			}); err != nil {
+			all, err := pages[v1.Machine](cmd.Context(), c, "/v1/machines")
+			if err != nil {
 				return err
 			}
+			all = slices.DeleteFunc(all, func(m v1.Machine) bool { return only != "" && m.Status != only })
 			if a.json {
 				return printJSON(a.stdout, map[string]any{"value": all})
 			}
@@ -67,27 +64,6 @@ func newMachineListCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// machines gives every machine of the broker.
-func (c *client) machines(ctx context.Context, each func(v1.Machine)) error {
-	for after := ""; ; {
-		var p v1.MachinePage
-		path := "/v1/machines"
-		if after != "" {
-			path += "?after=" + url.QueryEscape(after)
-		}
-		if err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
-			return err
-		}
-		for _, m := range p.Value {
-			each(m)
-		}
-		if p.Next <= after { // names ascend, so that a list that does not is the end of it
-			return nil
-		}
-		after = p.Next
-	}
-}
-
 // minPrefix is how much of a machine's id names it, when no other begins so.
 const minPrefix = 8
 
@@ -97,13 +73,15 @@ func (c *client) machineID(ctx context.Context, id string, unknown error) (strin
 	if len(id) < minPrefix {
 		return "", fmt.Errorf("%w; give the id of `openskr machine list`, or at least its first %d characters", unknown, minPrefix)
 	}
+	all, err := pages[v1.Machine](ctx, c, "/v1/machines")
+	if err != nil {
+		return "", err
+	}
 	var found []string
-	if err := c.machines(ctx, func(m v1.Machine) {
+	for _, m := range all {
 		if strings.HasPrefix(m.ID, id) {
 			found = append(found, m.ID)
 		}
-	}); err != nil {
-		return "", err
 	}
 	switch len(found) {
 	case 0:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -117,8 +116,8 @@ func newPrincipalListCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []v1.Principal{}
-			if err := c.principals(cmd.Context(), func(p v1.Principal) { all = append(all, p) }); err != nil {
+			all, err := pages[v1.Principal](cmd.Context(), c, principals)
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -209,39 +208,20 @@ func (a *app) principalRequest(cmd *cobra.Command, method, name string, in any) 
 	return nil
 }
 
-// principals gives every principal of the broker.
-func (c *client) principals(ctx context.Context, each func(v1.Principal)) error {
-	for after := ""; ; {
-		var p v1.PrincipalPage
-		path := principals
-		if after != "" {
-			path += "?after=" + url.QueryEscape(after)
-		}
-		if err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
-			return err
-		}
-		for _, one := range p.Value {
-			each(one)
-		}
-		if p.Next <= after { // ids ascend, so that a list that does not is the end of it
-			return nil
-		}
-		after = p.Next
-	}
-}
-
 // principal gives the id of a principal that was named by it, or by its name.
 func (c *client) principal(ctx context.Context, name string) (string, error) {
 	if identity.ValidID(name) {
 		return name, nil
 	}
+	all, err := pages[v1.Principal](ctx, c, principals)
+	if err != nil {
+		return "", err
+	}
 	var found []string
-	if err := c.principals(ctx, func(p v1.Principal) {
+	for _, p := range all {
 		if p.Name == name {
 			found = append(found, p.ID)
 		}
-	}); err != nil {
-		return "", err
 	}
 	switch len(found) {
 	case 0:

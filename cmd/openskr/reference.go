@@ -185,14 +185,9 @@ func newReferenceListCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []reference.Set{}
-			for after, more := "", true; more; {
-				var p v1.ReferenceSets
-				if err := c.call(cmd.Context(), http.MethodGet, paged("/v1/references", after), nil, &p); err != nil {
-					return err
-				}
-				all = append(all, p.Value...)
-				after, more = p.Next, p.Next > after
+			all, err := pages[reference.Set](cmd.Context(), c, "/v1/references")
+			if err != nil {
+				return err
 			}
 			if a.json {
 				return printJSON(a.stdout, map[string]any{"value": all})
@@ -207,13 +202,6 @@ func newReferenceListCmd(a *app) *cobra.Command {
 	}
 }
 
-func paged(path, after string) string {
-	if after == "" {
-		return path
-	}
-	return path + "?after=" + url.QueryEscape(after)
-}
-
 func newReferenceShowCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "show SET", Short: "Show the values of a set", Args: exactArgs("SET"),
@@ -222,14 +210,9 @@ func newReferenceShowCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []v1.Reference{}
-			for after, more := "", true; more; {
-				var p v1.ReferencePage
-				if err := c.call(cmd.Context(), http.MethodGet, paged("/v1/references/"+url.PathEscape(args[0]), after), nil, &p); err != nil {
-					return err
-				}
-				all = append(all, p.Value...)
-				after, more = p.Next, p.Next > after
+			all, err := pages[v1.Reference](cmd.Context(), c, "/v1/references/"+url.PathEscape(args[0]))
+			if err != nil {
+				return err
 			}
 			return a.printReferences(all)
 		},

@@ -120,17 +120,9 @@ func newVaultListCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all := []v1.Vault{}
-			for after := ""; ; {
-				var p v1.VaultPage
-				if err := c.call(cmd.Context(), http.MethodGet, "/v1/vaults?after="+url.QueryEscape(after), nil, &p); err != nil {
-					return err
-				}
-				all = append(all, p.Value...)
-				if p.Next <= after {
-					break
-				}
-				after = p.Next
+			all, err := pages[v1.Vault](cmd.Context(), c, "/v1/vaults")
+			if err != nil {
+				return err
 			}
 			if a.json {
 				return printJSON(a.stdout, map[string]any{"value": all})
