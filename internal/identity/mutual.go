@@ -31,13 +31,24 @@ func (s *Service) AuthenticateCertificate(ctx context.Context, chain []*x509.Cer
 		if err != nil {
 			return nil, release.Refuse(release.ReasonUnauthorized, "client certificate: %w", err)
 		}
-		if who, err = s.holder(ctx, chain[0]); err != nil {
+		known := cachedHolder
+		who, err = s.holder(ctx, chain[0])
+		switch {
+		case err != nil && release.ReasonOf(err) != release.ReasonUnauthorized:
 			return nil, err
+		case err != nil: // finding nobody reads every principal
+			who, known = nil, cachedStranger
 		}
-		if until := now.Add(cachedHolder); until.Before(end) {
+		if until := now.Add(known); until.Before(end) {
 			end = until
 		}
 		t.holders.Put(key, who, now, end)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if who == nil {
+		return nil, release.Refuse(release.ReasonUnauthorized, "client certificate %q proved nobody a moment ago", chain[0].Subject.String())
 	}
 	return s.caller(ctx, who)
 }

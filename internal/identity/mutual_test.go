@@ -147,6 +147,46 @@ func TestMutual(t *testing.T) {
 	refused("no CA", byURI)
 }
 
+// TestMutualStranger: the principals are not read for every request of somebody with a
+// certificate of the CA that is none of theirs.
+func TestMutualStranger(t *testing.T) {
+	f, a := newFixture(t), newCA(t)
+	f.trustCA(t, a)
+	lists := 0
+	f.c.List = func(ctx context.Context, kind, after string, limit int) ([]*release.Object, error) {
+		lists++
+		return f.objects.List(ctx, kind, after, limit)
+	}
+	leaf := a.issue(t)
+	try := func() error {
+		_, err := f.AuthenticateCertificate(t.Context(), []*x509.Certificate{leaf})
+		return err
+	}
+	for range 3 {
+		if err := try(); release.ReasonOf(err) != release.ReasonUnauthorized {
+			t.Fatal(err)
+		}
+	}
+	if lists != 1 {
+		t.Errorf("principals read %d times", lists)
+	}
+	f.p.Certificates = []Certificate{{DER: leaf.Raw}}
+	f.objects.put(t, f.p)
+	f.now = f.now.Add(cachedStranger + 1)
+	if err := try(); err != nil || lists != 2 {
+		t.Errorf("registered since: %v, read %d times", err, lists)
+	}
+	f.objects.err = errors.New("disk")
+	leaf = a.issue(t)
+	if err := try(); release.ReasonOf(err) != release.ReasonInternal {
+		t.Error(err)
+	}
+	f.objects.err = nil
+	if err := try(); release.ReasonOf(err) != release.ReasonUnauthorized || lists != 4 {
+		t.Errorf("a failure was remembered: %v, read %d times", err, lists)
+	}
+}
+
 // A certificate that two principals have proves neither.
 func TestMutualAmbiguous(t *testing.T) {
 	f, a := newFixture(t), newCA(t)
@@ -163,7 +203,7 @@ func TestMutualAmbiguous(t *testing.T) {
 	if _, err := f.AuthenticateCertificate(t.Context(), []*x509.Certificate{leaf}); err == nil || release.ReasonOf(err) != release.ReasonUnauthorized {
 		t.Error(err)
 	}
-	f.objects.err = errors.New("disk")
+	f.objects.err, f.now = errors.New("disk"), f.now.Add(time.Minute)
 	if _, err := f.AuthenticateCertificate(t.Context(), []*x509.Certificate{leaf}); release.ReasonOf(err) != release.ReasonInternal {
 		t.Errorf("disk error hidden: %v", err)
 	}

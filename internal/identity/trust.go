@@ -22,6 +22,9 @@ const (
 	cachedTokens  = 4096            // proven tokens remembered
 	cachedForeign = 5 * time.Minute // how long an external token is not verified again
 	cachedHolder  = time.Minute     // how long a client certificate is known to be a principal's
+	// cachedStranger is how long one is known to be nobody's: so long a registration may
+	// take to count for whoever asked too early.
+	cachedStranger = 3 * time.Second
 )
 
 // Trust is whom else the service believes. It is exchanged as a whole.
