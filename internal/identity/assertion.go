@@ -20,7 +20,8 @@ const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 const (
 	assertionLife = 10 * time.Minute
-	maxUsed       = 1 << 16
+	maxUsed       = 1 << 16     // remembered of all principals
+	maxUsedBy     = maxUsed / 4 // of one, so that no single one keeps the others out
 )
 
 // TokenEndpoints are the token endpoints below an authority (https://host[:port]):
@@ -99,7 +100,7 @@ func (s *Service) certified(r *TokenRequest, p *Principal, f *jose.Foreign, c cl
 	}
 	// Clients keep one assertion for all the resources that they ask tokens for (MSAL
 	// for Python and JavaScript do), and ask for each of them once.
-	return s.used.spend(sha256.Sum256([]byte(p.ID+"\x00"+r.Resource+"\x00"+id)), exp.Unix(), now.Unix())
+	return s.used.spend(p.ID, sha256.Sum256([]byte(r.Resource+"\x00"+id)), exp.Unix(), now.Unix())
 }
 
 // certificate finds the one of p that the header names by its hash.
@@ -126,27 +127,47 @@ func (p *Principal) certificate(f *jose.Foreign) (*x509.Certificate, error) {
 // leaves whoever took one out of a TLS connection at most its ten minutes.
 type used struct {
 	mu   sync.Mutex
-	ends map[[32]byte]int64 // Unix seconds
+	ends map[string]map[[32]byte]int64 // by principal; Unix seconds
+	n    int                           // in all of them
 }
 
 // spend takes key, which ends at end; refused when it was taken before, or when so many
 // are live that no more can be remembered.
-func (u *used) spend(key [32]byte, end, now int64) error {
+func (u *used) spend(principal string, key [32]byte, end, now int64) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if e, ok := u.ends[key]; ok && e > now {
+	if e, ok := u.ends[principal][key]; ok && e > now {
 		return errors.New("jti was used before for this resource")
 	}
-	if len(u.ends) >= maxUsed {
-		for k, e := range u.ends {
-			if e <= now {
-				delete(u.ends, k)
-			}
+	if u.n >= maxUsed {
+		for p := range u.ends {
+			u.forget(p, now)
 		}
+	} else if len(u.ends[principal]) >= maxUsedBy {
+		u.forget(principal, now)
 	}
-	if len(u.ends) >= maxUsed {
+	if u.n >= maxUsed || len(u.ends[principal]) >= maxUsedBy {
 		return &release.Error{Reason: release.ReasonOverloaded, Err: errors.New("too many live client assertions"), Retry: 60}
 	}
-	u.ends[key] = end
+	if u.ends[principal] == nil {
+		u.ends[principal] = map[[32]byte]int64{}
+	}
+	if _, again := u.ends[principal][key]; !again {
+		u.n++
+	}
+	u.ends[principal][key] = end
 	return nil
+}
+
+// forget drops what of a principal ended.
+func (u *used) forget(principal string, now int64) {
+	for k, e := range u.ends[principal] {
+		if e <= now {
+			delete(u.ends[principal], k)
+			u.n--
+		}
+	}
+	if len(u.ends[principal]) == 0 {
+		delete(u.ends, principal)
+	}
 }

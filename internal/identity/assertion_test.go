@@ -225,17 +225,50 @@ func TestAssertionIsSpent(t *testing.T) {
 	}
 }
 
-// The memory of assertions is bounded, makes room as they end, and refuses while full.
+// The memory of assertions is bounded, makes room as they end, and refuses while full;
+// no principal fills it alone.
 func TestUsedIsBounded(t *testing.T) {
-	u := used{ends: map[[32]byte]int64{}}
-	for i := range maxUsed {
-		u.ends[sha256.Sum256(fmt.Append(nil, i))] = 100
+	u := used{ends: map[string]map[[32]byte]int64{}}
+	spend := func(principal string, i int, end, now int64) error {
+		return u.spend(principal, sha256.Sum256(fmt.Append(nil, i)), end, now)
 	}
-	if err := u.spend([32]byte{1}, 200, 99); release.ReasonOf(err) != release.ReasonOverloaded {
+	fill := func(principal string) {
+		t.Helper()
+		for i := range maxUsedBy {
+			if err := spend(principal, i, 100, 99); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill("a")
+	if err := spend("a", -1, 200, 99); release.ReasonOf(err) != release.ReasonOverloaded {
+		t.Errorf("more than its part: %v", err)
+	}
+	if err := spend("b", 0, 100, 99); err != nil {
+		t.Errorf("another, while one is at its bound: %v", err)
+	}
+	if err := spend("b", 0, 100, 99); err == nil {
+		t.Error("twice")
+	}
+	if err := spend("b", 0, 150, 100); err != nil || u.n != maxUsedBy+1 {
+		t.Errorf("after its end: %v, %d remembered", err, u.n)
+	}
+	if err := spend("a", -1, 200, 100); err != nil || u.n != 2 {
+		t.Errorf("after the end of its part: %v, %d remembered", err, u.n)
+	}
+	for _, p := range []string{"c", "d", "e"} {
+		fill(p)
+	}
+	for i := 1; u.n < maxUsed; i++ {
+		if err := spend("b", i, 100, 99); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := spend("f", 0, 200, 99); release.ReasonOf(err) != release.ReasonOverloaded {
 		t.Errorf("full: %v", err)
 	}
-	if err := u.spend([32]byte{1}, 200, 100); err != nil || len(u.ends) != 1 {
-		t.Errorf("after their end: %v, %d left", err, len(u.ends))
+	if err := spend("f", 0, 200, 100); err != nil || u.n != 3 || len(u.ends) != 3 {
+		t.Errorf("after their end: %v, %d of %d remembered", err, u.n, len(u.ends))
 	}
 }
 
@@ -358,7 +391,7 @@ func FuzzAssertion(f *testing.F) {
 	}
 	cert := certified(f, key)
 	p := &Principal{ID: newUUID(), Name: "p", Enabled: true, Certificates: []Certificate{{DER: cert.Raw}}}
-	s := &Service{c: Config{Deployment: "d1", Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}, used: used{ends: map[[32]byte]int64{}}}
+	s := &Service{c: Config{Deployment: "d1", Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}, used: used{ends: map[string]map[[32]byte]int64{}}}
 	if err := s.Use(Trust{}); err != nil {
 		f.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func New(c Config) (*Service, error) {
 	if c.Deployment == "" || c.Objects == nil || c.Signer == nil || len(c.Keys) == 0 || c.Now == nil {
 		return nil, errors.New("identity: a part of the service is missing")
 	}
-	s := &Service{c: c, used: used{ends: map[[32]byte]int64{}}}
+	s := &Service{c: c, used: used{ends: map[string]map[[32]byte]int64{}}}
 	return s, s.Use(Trust{})
 }
 
