@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/openskr/openskr/internal/api"
 	apikeyvault "github.com/openskr/openskr/internal/api/keyvault"
 )
 
@@ -16,6 +17,11 @@ func (c *Config) names() error {
 	// and the resources of access tokens are made of them.
 	lower(c.Hosts)
 	lower(c.VaultSuffixes)
+	for _, h := range c.Hosts {
+		if !api.ValidHost(h) {
+			return fmt.Errorf("hosts: %.128q: want NAME or NAME:PORT, without https:// and path", h)
+		}
+	}
 	if c.VaultSuffixes == nil {
 		for _, h := range c.Hosts {
 			if host, _, err := net.SplitHostPort(h); err == nil {
@@ -32,8 +38,8 @@ func (c *Config) names() error {
 		})
 	}
 	for _, s := range c.VaultSuffixes {
-		if s == "" || strings.HasPrefix(s, ".") {
-			return fmt.Errorf("vault_suffixes: %q: want NAME or NAME:PORT, without a dot in front", s)
+		if !api.ValidHost(s) {
+			return fmt.Errorf("vault_suffixes: %.128q: want NAME or NAME:PORT, without a dot in front", s)
 		}
 	}
 	switch c.ReleaseSignature {

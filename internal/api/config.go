@@ -105,6 +105,10 @@ var (
 	hostForm       = regexp.MustCompile(`^(\[[0-9a-f:]+\]|[0-9a-z][0-9a-z.-]*)(:[0-9]{1,5})?$`)
 )
 
+// ValidHost tells whether s is what a broker or a suffix of vaults can be called: a name or
+// an address, IPv6 in brackets, with or without a port, in lower case.
+func ValidHost(s string) bool { return hostForm.MatchString(s) }
+
 func (c *Config) complete() error {
 	if c.Broker == nil || c.Answers == nil || c.Keys == nil || c.Tokens == nil || c.Attested == nil || c.Issuer == nil || c.Enroll == nil || c.Log == nil || c.Objects == nil || c.References == nil || c.Policies == nil ||
 		c.Identity == nil || c.Access == nil || c.Clock == nil || c.Recovery == nil || c.Attestation == nil || c.Record == nil || c.Warnings == nil || c.Metrics == nil || c.Logger == nil || c.Now == nil {
