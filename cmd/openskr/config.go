@@ -90,7 +90,7 @@ type Config struct {
 	// OIDCIssuers are identity providers whose tokens prove callers, each with issuer
 	// (exactly as in its tokens), audiences (of access tokens for this broker; none:
 	// for federated principals only), jwks (as in token_issuers), algorithms (default
-	// RS256), claim (that names the caller; default oid, else sub), max_life (of a token,
+	// RS256), claim (that names the caller; default sub, of Entra ID oid), max_life (of a token,
 	// default 24h) and roles (claim, value, role, scope: what callers with that claim
 	// may do). Trusted: an issuer can speak for each of its callers. docs/authentication.md
 	// has examples. Reloaded on SIGHUP, except URLs.

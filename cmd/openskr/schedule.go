@@ -13,6 +13,9 @@ func (b *broker) tasks() []schedule.Task {
 			if b.log.ClockDistrusted() != nil {
 				return nil // the broker says so elsewhere
 			}
+			if err := b.log.ClockStepped(); err != nil {
+				return err // or a clock that ran ahead would rotate all that is due by then
+			}
 			return b.keys.RotateDue(ctx)
 		}},
 		{Name: "purge what was deleted", Do: b.purgeDue},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -98,11 +99,21 @@ func (x *external) subject() (*subject, error) {
 func (x *external) name() (string, error) {
 	claim := x.issuer.Claim
 	if claim == "" {
-		if claim = "sub"; x.claims["oid"] != nil {
-			claim = "oid"
-		}
+		claim = naming(x.issuer.Issuer.Issuer)
 	}
 	return x.claims.text(claim)
+}
+
+// naming is the claim that names callers where the operator named none: sub, which
+// every issuer assigns itself (OpenID Connect Core §2), and of Entra ID oid, since its
+// sub differs for each application. Elsewhere an oid may be what a user wrote.
+func naming(issuer string) string {
+	for _, entra := range []string{"https://sts.windows.net/", "https://login.microsoftonline.com/"} {
+		if strings.HasPrefix(issuer, entra) {
+			return "oid"
+		}
+	}
+	return "sub"
 }
 
 // ExternalID is the id that a caller of an external issuer has in records and role

@@ -87,11 +87,26 @@ func trusting(t *testing.T, change ...func(*Issuer)) (*fixture, *authority) {
 	return f, a
 }
 
+// TestNaming: an oid counts where Entra ID assigns it, and nowhere else by default.
+func TestNaming(t *testing.T) {
+	for issuer, want := range map[string]string{
+		"https://sts.windows.net/11111111-2222-4333-8444-555555555555/": "oid",
+		"https://login.microsoftonline.com/11111111/v2.0":               "oid",
+		"https://login.microsoftonline.com.evil.example/v2.0":           "sub",
+		"http://sts.windows.net/1/":                                     "sub",
+		testIssuer:                                                      "sub",
+	} {
+		if got := naming(issuer); got != want {
+			t.Errorf("%s: %s, want %s", issuer, got, want)
+		}
+	}
+}
+
 func TestExternal(t *testing.T) {
 	f, a := trusting(t)
 	tok := a.sign(t, goodHeader, claimsOf(f, nil))
 	c, err := f.Authenticate(t.Context(), tok)
-	if err != nil || c.ID != ExternalID(testIssuer, "object") || c.Name != "object" {
+	if err != nil || c.ID != ExternalID(testIssuer, "subject") || c.Name != "subject" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if !c.May(KeysRead, "/vaults/default/keys/k") || c.May(KeysRead, "/vaults/other/keys/k") || c.May(KeysCreate, "/vaults/default") {
@@ -99,7 +114,7 @@ func TestExternal(t *testing.T) {
 	}
 	c, err = f.Authenticate(t.Context(), a.sign(t, goodHeader, claimsOf(f, map[string]any{"oid": nil, "groups": "vault-readers"})))
 	if err != nil || c.ID != ExternalID(testIssuer, "subject") || !c.May(KeysRead, "/vaults/default") {
-		t.Errorf("by sub: %+v, %v", c, err)
+		t.Errorf("without an oid: %+v, %v", c, err)
 	}
 	c, err = f.Authenticate(t.Context(), a.sign(t, goodHeader, claimsOf(f, map[string]any{"groups": []string{"vault-readers2"}})))
 	if err != nil || len(c.Assignments) != 0 {
@@ -124,7 +139,7 @@ func TestExternalAssignments(t *testing.T) {
 	if err != nil || c.May(KeysRead, Everywhere) {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	id := ExternalID(testIssuer, "object")
+	id := ExternalID(testIssuer, "subject")
 	f.objects.assign(t, id, Assignment{ID: newUUID(), Role: RoleReader, Scope: Everywhere, By: "test"})
 	if c, err = f.Authenticate(t.Context(), tok); err != nil || !c.May(KeysRead, Everywhere) {
 		t.Errorf("granted: %+v, %v", c, err)
@@ -216,8 +231,8 @@ func TestClaims(t *testing.T) {
 		"iss in capitals":       {"iss": strings.ToUpper(testIssuer)},
 		"no iss":                {"iss": nil},
 		"nobody":                {"oid": nil, "sub": nil},
-		"oid not text":          {"oid": 7},
-		"sub too long":          {"oid": nil, "sub": strings.Repeat("a", 600)},
+		"sub not text":          {"sub": 7},
+		"sub too long":          {"sub": strings.Repeat("a", 600)},
 		"this deployment's iss": {"iss": f.Issuer()},
 	} {
 		unauthorized(t, name, f, a.sign(t, goodHeader, claimsOf(f, over)))
