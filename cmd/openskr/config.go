@@ -34,7 +34,8 @@ type Config struct {
 	Hosts []string `yaml:"hosts" json:"hosts"`
 	// VaultSuffixes are what the names of vaults end with, each NAME or NAME:PORT:
 	// vault kv1 is https://kv1.NAME:PORT. The certificate of the deployment's CA is
-	// good for them. Default: those of Hosts that are names and not addresses.
+	// good for them. Default: those of Hosts that are names and not addresses, such with
+	// a dot first. The first is used in URLs that the broker makes.
 	VaultSuffixes []string `yaml:"vault_suffixes" json:"vault_suffixes,omitempty"`
 	// Resource is what 401 answers tell clients of Key Vault to ask a token for.
 	// Default: the host that the client used, without the name of the vault.
