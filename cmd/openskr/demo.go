@@ -84,7 +84,7 @@ func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool, tee *demoT
 		}
 	}
 	if !d.json {
-		next := "README.md (three ways in), docs/operations.md (a real deployment), docs/policies.md"
+		next := "README.md (ways in), docs/operations.md (a real deployment), docs/policies.md"
 		if tee != nil {
 			next = "docs/agent.md (real hardware), docs/references.md, policies/library (ready policies)"
 		}
