@@ -13,7 +13,6 @@ package release
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/openskr/openskr/attest"
@@ -101,26 +100,17 @@ func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
 	b.Fault("evaluated")
 
 	// 5. append: one durable transaction spends the nonce and reads the state again.
-	done, err := b.Log.Append(context.WithoutCancel(ctx), p.entry())
-	if err != nil {
-		return nil, unrecorded(fmt.Errorf("release not recorded, key withheld: %w", err), err)
-	}
-	b.Fault("appended")
-	if done.Record.Decision != receipt.Allow {
-		return nil, Refuse(Reason(done.Record.Reason), "refused at the append, record %d", done.Receipt.Index)
-	}
-
-	// 6. open against the grant, wrap to the attested recipient, sign.
-	g, err := grant(done, key, b.Now)
+	done, err := b.record(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := b.openAndWrap(ctx, g, p, done)
-	if err != nil {
-		return nil, fmt.Errorf("release %d recorded but not delivered: %w", done.Receipt.Index, err)
-	}
-	b.Fault("wrapped")
 
-	// 7. answer with the wrapped key and the receipt.
+	// 6. open against the grant, wrap to the attested recipient.
+	sealed, err := b.deliver(ctx, p, done)
+	if err != nil {
+		return nil, err
+	}
+
+	// 7. sign the answer: the wrapped key and the receipt.
 	return b.answer(p, done, sealed)
 }

@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/release/receipt"
@@ -60,23 +59,14 @@ func (b *Broker) ReleaseOnToken(ctx context.Context, req TokenRequest) (*Wrapped
 	}
 	b.Fault("evaluated")
 
-	done, err := b.Log.Append(context.WithoutCancel(ctx), p.entry())
-	if err != nil {
-		return nil, unrecorded(fmt.Errorf("release not recorded, key withheld: %w", err), err)
-	}
-	b.Fault("appended")
-	if done.Record.Decision != receipt.Allow {
-		return nil, Refuse(Reason(done.Record.Reason), "refused at the append, record %d", done.Receipt.Index)
-	}
-	g, err := grant(done, key, b.Now)
+	done, err := b.record(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := b.openAndWrap(ctx, g, p, done)
+	sealed, err := b.deliver(ctx, p, done)
 	if err != nil {
-		return nil, fmt.Errorf("release %d recorded but not delivered: %w", done.Receipt.Index, err)
+		return nil, err
 	}
-	b.Fault("wrapped")
 	return &Wrapped{Key: key, KID: said.KID, Ciphertext: sealed, Receipt: done.Receipt}, nil
 }
 

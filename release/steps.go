@@ -292,6 +292,34 @@ func (b *Broker) stranger(req Request, why error) error {
 	return why
 }
 
+// record makes the decision durable, in the transaction that spends the nonce or the
+// token and reads the state again. It gives an ALLOW, or the refusal that it became.
+func (b *Broker) record(ctx context.Context, p *proven) (*Committed, error) {
+	done, err := b.Log.Append(context.WithoutCancel(ctx), p.entry())
+	if err != nil {
+		return nil, unrecorded(fmt.Errorf("decision not recorded, nothing is given: %w", err), err)
+	}
+	b.Fault("appended")
+	if done.Record.Decision != receipt.Allow {
+		return nil, Refuse(Reason(done.Record.Reason), "refused at the append, record %d", done.Receipt.Index)
+	}
+	return done, nil
+}
+
+// deliver opens the key that the record names and wraps it.
+func (b *Broker) deliver(ctx context.Context, p *proven, done *Committed) ([]byte, error) {
+	g, err := grant(done, p.key, b.Now)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := b.openAndWrap(ctx, g, p, done)
+	if err != nil {
+		return nil, fmt.Errorf("release %d recorded but not delivered: %w", done.Receipt.Index, err)
+	}
+	b.Fault("wrapped")
+	return sealed, nil
+}
+
 // openAndWrap holds plaintext key material, and only here.
 func (b *Broker) openAndWrap(ctx context.Context, g *Grant, p *proven, done *Committed) ([]byte, error) {
 	material, err := b.Keys.Open(ctx, g)

@@ -80,13 +80,9 @@ func (t *TokenBroker) Token(ctx context.Context, req Request) (*Released, error)
 	}
 	t.Fault("evaluated")
 
-	done, err := t.Log.Append(context.WithoutCancel(ctx), p.entry())
+	done, err := t.record(ctx, p)
 	if err != nil {
-		return nil, unrecorded(fmt.Errorf("token not recorded, none made: %w", err), err)
-	}
-	t.Fault("appended")
-	if done.Record.Decision != receipt.Allow {
-		return nil, Refuse(Reason(done.Record.Reason), "refused at the append, record %d", done.Receipt.Index)
+		return nil, err
 	}
 
 	g, err := tokenGrant(done, p, roles, t.Now)
