@@ -109,7 +109,7 @@ func (s *Service) openAs(ctx context.Context, k *release.Key) ([]byte, error) {
 		return nil, err
 	}
 	if row.Vault != k.Ref.Vault || row.Collection != k.Collection || row.Name != k.Ref.Name || row.Version != k.Ref.Version ||
-		row.ObjectID != k.ObjectID || row.Generation != k.Generation || row.Deleted != 0 {
+		row.ObjectID != k.ObjectID || row.Generation != k.Generation { // deleting it is a generation too
 		return nil, release.Refuse(release.ReasonStateChanged, "key %s changed after the decision", k.KID)
 	}
 	return s.open(ctx, row)
