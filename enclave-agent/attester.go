@@ -2,6 +2,10 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/tpm/guest"
@@ -67,3 +71,23 @@ func algorithm(kind RecipientKind) string {
 
 // DefaultSelection is sha256, PCRs 0 to 15.
 func DefaultSelection() Selection { return guest.DefaultSelection() }
+
+// ParsePCRs reads "0,1,7" or "sha384:0,1,7"; "" is [DefaultSelection].
+func ParsePCRs(s string) (Selection, error) {
+	if s == "" {
+		return DefaultSelection(), nil
+	}
+	sel := Selection{Bank: "sha256"}
+	if bank, list, ok := strings.Cut(s, ":"); ok {
+		sel.Bank, s = bank, list
+	}
+	for _, n := range strings.Split(s, ",") {
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			return sel, fmt.Errorf("%.32q is no PCR", n)
+		}
+		sel.PCRs = append(sel.PCRs, i)
+	}
+	slices.Sort(sel.PCRs)
+	return sel, sel.Validate()
+}

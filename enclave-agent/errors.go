@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -61,3 +62,24 @@ func word(s string) string {
 }
 
 func trimSlash(url string) string { return strings.TrimRight(url, "/") }
+
+// Failure is an error as programs print it with --json.
+type Failure struct {
+	Exit        int    `json:"exit"`
+	Error       string `json:"error"`
+	Reason      string `json:"reason,omitempty"`      // of a refusal
+	Correlation string `json:"correlation,omitempty"` // of a refusal
+	Check       string `json:"check,omitempty"`       // of an answer that does not check out
+}
+
+// Report is err as programs print it.
+func Report(err error) Failure {
+	out := Failure{Exit: ExitCode(err), Error: err.Error()}
+	if r := (*Refused)(nil); errors.As(err, &r) {
+		out.Reason, out.Correlation = r.Reason, r.Correlation
+	}
+	if i := (*Invalid)(nil); errors.As(err, &i) {
+		out.Check = i.Check
+	}
+	return out
+}

@@ -17,8 +17,10 @@ import (
 
 // Released is a key that was released to this machine, or a token, with its proof.
 type Released struct {
-	Material *Secret // raw bytes of an oct key, PKCS#8 DER of another, or a token; close it
-	KID      string  // URL with version, of a token that of its vault
+	Material *Secret           // raw bytes of an oct key, PKCS#8 DER of another, or a token; close it
+	KID      string            // URL with version, of a token that of its vault
+	Kty      string            // of a key, in Key Vault's word: "oct", "RSA", "EC"
+	Tags     map[string]string // of a key, signed by the broker
 	Record   *receipt.Record
 	Receipt  *receipt.Receipt
 }
@@ -163,7 +165,7 @@ func (a *Agent) exchange(ctx context.Context, broker string, on *errand, more []
 	if err != nil {
 		return nil, err
 	}
-	return &Released{Material: m, KID: answer.KID, Record: rec, Receipt: answer.Receipt}, nil
+	return &Released{Material: m, KID: answer.KID, Kty: answer.Kty, Tags: answer.Tags, Record: rec, Receipt: answer.Receipt}, nil
 }
 
 // attest makes recipient, runtime data and evidence, again when a PCR changed

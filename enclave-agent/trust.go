@@ -7,7 +7,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 
@@ -22,6 +24,15 @@ const MaxTrust = 256 << 10
 
 // ErrConfig says that agent.json, a key URL or an option is unusable.
 var ErrConfig = errors.New("configuration")
+
+// ReadTrust reads agent.json. Errors wrap [ErrConfig].
+func ReadTrust(path string) (*receipt.Trust, error) {
+	b, err := ReadBounded(path, MaxTrust)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; agent.json is made by `openskr init`, another path is given with --config", ErrConfig, err)
+	}
+	return ParseTrust(b)
+}
 
 // ParseTrust reads agent.json strictly and refuses what would trust anything
 // beyond what it names: no broker but by HTTPS, no key but P-256, a pinned CA and
@@ -137,4 +148,14 @@ func parseKeyURL(s string) (*keyRef, error) {
 		}
 	}
 	return r, nil
+}
+
+// ReadBounded reads at most one byte more than limit, so that what is too long shows.
+func ReadBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
 }

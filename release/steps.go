@@ -344,10 +344,14 @@ func (p *proven) kid() string {
 
 // answer signs what the agent verifies before it uses the key.
 func (b *Broker) answer(p *proven, done *Committed, sealed []byte) (*Released, error) {
-	payload, err := json.Marshal(receipt.Response{
+	rsp := receipt.Response{
 		Request: p.record.Request, KID: p.kid(), Policy: p.record.Policy, Time: done.Record.Time,
 		Enc: p.enc, Ciphertext: sealed, Receipt: done.Receipt,
-	})
+	}
+	if p.key != nil { // the append has read again that its generation is still this one
+		rsp.Kty, rsp.Tags = p.key.Kty, p.key.Tags
+	}
+	payload, err := json.Marshal(rsp)
 	if err != nil {
 		return nil, Refuse(ReasonInternal, "response: %w", err)
 	}

@@ -133,7 +133,7 @@ func (p *program) evidence(ctx context.Context) error {
 	var data []byte
 	if p.runtimeData != "" {
 		var err error
-		if data, err = readBounded(p.runtimeData, agent.MaxRuntimeData); err != nil {
+		if data, err = agent.ReadBounded(p.runtimeData, agent.MaxRuntimeData); err != nil {
 			return err
 		}
 	}
@@ -163,7 +163,7 @@ func (p *program) detect(ctx context.Context) error {
 }
 
 func (p *program) version(context.Context) error {
-	version, built := buildInfo()
+	version, built := agent.BuildInfo()
 	return p.print(struct {
 		Version string    `json:"version"`
 		Built   time.Time `json:"built,omitzero"`
@@ -188,19 +188,6 @@ func (p *program) report(err error) {
 		fmt.Fprintf(p.stderr, "openskr-agent: %v\n", err)
 		return
 	}
-	out := struct {
-		Exit        int    `json:"exit"`
-		Error       string `json:"error"`
-		Reason      string `json:"reason,omitempty"`      // of a refusal
-		Correlation string `json:"correlation,omitempty"` // of a refusal
-		Check       string `json:"check,omitempty"`       // of an answer that does not check out
-	}{Exit: agent.ExitCode(err), Error: err.Error()}
-	if r := (*agent.Refused)(nil); errors.As(err, &r) {
-		out.Reason, out.Correlation = r.Reason, r.Correlation
-	}
-	if i := (*agent.Invalid)(nil); errors.As(err, &i) {
-		out.Check = i.Check
-	}
-	b, _ := json.Marshal(out) // strings and a number
+	b, _ := json.Marshal(agent.Report(err)) // strings and a number
 	fmt.Fprintf(p.stderr, "%s\n", b)
 }

@@ -10,9 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
-	"time"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 )
@@ -61,15 +59,11 @@ func (p *program) commands() map[string]func(context.Context) error {
 
 // open reads agent.json and opens the hardware.
 func (p *program) open(ctx context.Context) (*agent.Agent, error) {
-	b, err := readBounded(p.config, agent.MaxTrust)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w; agent.json is made by `openskr init`, another path is given with --config", agent.ErrConfig, err)
-	}
-	trust, err := agent.ParseTrust(b)
+	trust, err := agent.ReadTrust(p.config)
 	if err != nil {
 		return nil, err
 	}
-	_, built := buildInfo()
+	_, built := agent.BuildInfo()
 	return agent.New(ctx, agent.Config{
 		Trust: trust, Hardware: p.hardware, State: p.state, Timeout: p.timeout,
 		Recipient: p.recipient, Built: built, Notice: p.notice,
@@ -84,34 +78,4 @@ func (p *program) with(ctx context.Context, fn func(*agent.Agent) error) (err er
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	return fn(a)
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit+1))
-}
-
-// buildInfo is the version and the time of the commit that this was built from,
-// the zero time when unknown.
-func buildInfo() (version string, at time.Time) {
-	version = "unknown"
-	bi, ok := debug.ReadBuildInfo()
-	if !ok {
-		return version, at
-	}
-	if bi.Main.Version != "" {
-		version = bi.Main.Version
-	}
-	for _, s := range bi.Settings {
-		if s.Key == "vcs.time" {
-			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
-				at = t
-			}
-		}
-	}
-	return version, at
 }

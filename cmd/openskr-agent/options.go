@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -167,8 +166,8 @@ func (o *options) values() (err error) {
 	default:
 		return fmt.Errorf("--recipient %.32q: want hybrid, p256 or rsa", o.kind)
 	}
-	if o.hardware.PCRs, err = parsePCRs(o.pcrList); err != nil {
-		return err
+	if o.hardware.PCRs, err = agent.ParsePCRs(o.pcrList); err != nil {
+		return fmt.Errorf("--pcrs: %w", err)
 	}
 	if o.platform != "auto" {
 		if o.hardware.Platform = agent.Platform(o.platform); o.hardware.Platform == "" {
@@ -192,27 +191,4 @@ func (o *options) values() (err error) {
 		}
 	}
 	return nil
-}
-
-// parsePCRs reads "0,1,7" or "sha384:0,1,7".
-func parsePCRs(s string) (agent.Selection, error) {
-	if s == "" {
-		return agent.DefaultSelection(), nil
-	}
-	sel := agent.Selection{Bank: "sha256"}
-	if bank, list, ok := strings.Cut(s, ":"); ok {
-		sel.Bank, s = bank, list
-	}
-	for _, n := range strings.Split(s, ",") {
-		i, err := strconv.Atoi(n)
-		if err != nil {
-			return sel, fmt.Errorf("--pcrs: %.32q is no PCR", n)
-		}
-		sel.PCRs = append(sel.PCRs, i)
-	}
-	slices.Sort(sel.PCRs)
-	if err := sel.Validate(); err != nil {
-		return sel, fmt.Errorf("--pcrs: %w", err)
-	}
-	return sel, nil
 }

@@ -40,6 +40,8 @@ type Broker struct {
 	Trust    receipt.Trust // what an honest agent.json says
 	Server   *httptest.Server
 	Material []byte // what is released
+	Kty      string // of it
+	Tags     map[string]string
 
 	// Intercept may answer instead of the broker; it says whether it did.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
@@ -73,7 +75,7 @@ type Broker struct {
 func Start(t testing.TB) *Broker {
 	t.Helper()
 	b := &Broker{
-		Material: []byte("0123456789abcdef0123456789abcdef"), Enrollment: "approved",
+		Material: []byte("0123456789abcdef0123456789abcdef"), Kty: "oct", Enrollment: "approved",
 		nonces: map[string]bool{}, ca: newAuthority(t), responses: newKey(t),
 		Header: `{"alg":"ES256","kid":"r1","typ":"` + receipt.ResponseType + `"}`,
 	}
@@ -205,7 +207,7 @@ func (b *Broker) release(body []byte, purpose string) (any, error) {
 	}
 	rsp := receipt.Response{
 		Request: sha256.Sum256(body), KID: KeyURL + "/" + Version, Policy: rec.Policy, Time: rec.Time,
-		Enc: rd.Enc, Ciphertext: sealed, Receipt: rcpt,
+		Enc: rd.Enc, Ciphertext: sealed, Receipt: rcpt, Kty: b.Kty, Tags: b.Tags,
 	}
 	if purpose == binding.PurposeToken {
 		rsp.KID = rd.Vault

@@ -48,6 +48,12 @@ var rules = []rule{
 	{"policies/azure", nil, "the JSON grammar is read and translated without knowing who evaluates"},
 	{"policies", []string{"release", "attest", "policies/azure"}, "an engine is a release.Policy and knows no adapter"},
 	{"enclave-agent/file", nil, "the container of encrypted files is used by agent and operator alike"},
+	{"enclave-agent/boot", []string{"enclave-agent", "internal/strict"}, "opening a disk stands on the agent alone: it goes into an initrd"},
+	{"enclave-agent/cse", []string{"release/wrap", "internal/strict"}, "a format knows bytes and a key, not where they come from"},
+	{"enclave-agent/ageplugin", []string{"enclave-agent"}, "a plugin of age is a use of the agent"},
+	{"enclave-agent/blob", nil, "where bytes lie is independent of how they are encrypted"},
+	{"enclave-agent/supervise", []string{"enclave-agent"}, "running a program with its secrets is a use of the agent"},
+	{"enclave-agent/local", []string{"enclave-agent", "release/wrap", "internal/imds", "internal/strict", "attest", "attest/binding"}, "the local API is a use of the agent; it knows no broker but through it"},
 	{"enclave-agent/agenttest", []string{"attest/binding", "attest/*/format", "release/receipt", "release/wrap"}, "a fake broker answers tests; it is no broker"},
 	{"enclave-agent", []string{"enclave-agent/file", "attest", "attest/binding", "attest/*/guest", "attest/*/format", "release/receipt", "release/wrap", "internal/strict"}, "what boots a machine carries no verifier, no broker and no adapter"},
 
@@ -72,7 +78,8 @@ var rules = []rule{
 	{"testvectors", nil, "vectors are for other implementations too"},
 	{"internal/arch", nil, "rules have no code"},
 
-	{"cmd/openskr-agent", []string{"enclave-agent"}, "the agent's program wires package agent and nothing else"},
+	{"cmd/openskr-agent", []string{"enclave-agent", "enclave-agent/boot"}, "the agent's program wires package agent and nothing else"},
+	{"cmd/openskr-workload", []string{"enclave-agent/...", "internal/imds", "release/receipt"}, "what runs inside the machine carries no verifier and no broker"},
 	{"cmd/...", []string{"..."}, "a composition root may import anything"},
 }
 
@@ -125,12 +132,15 @@ var sole = []struct {
 	{"github.com/pressly/goose", []string{"internal/store/..."}, "migrations belong to the store"},
 	{"github.com/prometheus/", []string{"internal/telemetry"}, "label sets are closed in one place"},
 	{"github.com/spf13/cobra", []string{"cmd/..."}, "only programs read flags"},
-	{"filippo.io/age", []string{"internal/deployment", "cmd/openskr"}, "age is for recovery, not for releases"},
+	{"filippo.io/age", []string{"internal/deployment", "cmd/openskr", "enclave-agent/ageplugin"}, "age is for recovery and for its own files, not for releases"},
 	{"github.com/google/go-tpm", []string{"attest/tpm/...", "attest/azurecvm/simulated", "internal/enroll", "internal/swtpm", "internal/simulate", "enclave-agent/agenttest", "cmd/openskr"}, "TPM structures are read by the TPM's verifier and guest"},
 	{"github.com/google/go-sev-guest", nil, "go-sev-guest accepts debug, any TCB and trailing bytes: tests compare with it, the product does not stand on it"},
 	{"github.com/google/go-tdx-guest", nil, "go-tdx-guest discards the platform's TCB level: tests compare with it, the product does not stand on it"},
 	{"github.com/google/go-configfs-tsm", []string{"attest/*/guest"}, "reports are made inside the machine"},
 	{"github.com/decred/", []string{"release/keyvault/p256k"}, "secp256k1 is for keys that ask for it, never for a recipient"},
+	{"gocloud.dev", []string{"enclave-agent/blob"}, "three clouds' SDKs stay behind one door, and out of the agent"},
+	{"google.golang.org/grpc", []string{"enclave-agent/local"}, "gRPC is for one local protocol"},
+	{"github.com/containers/ocicrypt", []string{"enclave-agent/local"}, "gRPC is for one local protocol"},
 	{"go.yaml.in/yaml", []string{"cmd/openskr"}, "configuration is read once, at the top"},
 }
 
@@ -196,6 +206,7 @@ var modulesOf = []struct {
 	{"release/keyvault", nil, "cryptography comes from the standard library"},
 	{"attest/binding", []string{"github.com/go-json-experiment/json"}, "the agent links it"},
 	{"attest/tpm/guest", []string{"github.com/google/go-tpm", "golang.org/x/sys", "github.com/go-json-experiment/json"}, "the agent links it and stays below 9 MB"},
+	{"enclave-agent/boot", []string{"github.com/go-json-experiment/json", "golang.org/x/sys"}, "it goes into an initrd with the agent"},
 	{"enclave-agent", []string{"github.com/go-json-experiment/json", "github.com/google/go-tpm", "golang.org/x/sys", "golang.org/x/mod"}, "the agent stays below 9 MB"},
 }
 

@@ -126,6 +126,7 @@ var parsers = map[string]string{
 	"internal/uki.Parse":                   "internal/uki.FuzzParse",
 	"internal/uki.Authenticode":            "internal/uki.FuzzParse",
 	"internal/audit.readLine":              "internal/audit.FuzzReadLine",
+	"enclave-agent.ParsePCRs":              "- the command line of this program",
 	"enclave-agent.ParseTrust":             "enclave-agent.FuzzParseTrust",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",

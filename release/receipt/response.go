@@ -15,6 +15,11 @@ type Response struct {
 	Enc        string   `json:"enc"`
 	Ciphertext []byte   `json:"ciphertext"`
 	Receipt    *Receipt `json:"receipt"`
+
+	// Of a key: its type in Key Vault's word, and its tags as they were when the decision
+	// was recorded. A disk's key carries the digest of the disk's header there.
+	Kty  string            `json:"kty,omitempty"`
+	Tags map[string]string `json:"tags,omitempty"`
 }
 
 // WrapInfo is the HPKE info of a wrapped key: it ties the ciphertext to the
