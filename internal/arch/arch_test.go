@@ -53,6 +53,7 @@ var rules = []rule{
 	{"enclave-agent/ageplugin", []string{"enclave-agent"}, "a plugin of age is a use of the agent"},
 	{"enclave-agent/blob", nil, "where bytes lie is independent of how they are encrypted"},
 	{"enclave-agent/supervise", []string{"enclave-agent"}, "running a program with its secrets is a use of the agent"},
+	{"enclave-agent/keyprovider", []string{"enclave-agent", "release/wrap", "internal/strict"}, "the key provider protocol is a use of the agent"},
 	{"enclave-agent/local", []string{"enclave-agent", "release/wrap", "internal/imds", "internal/strict", "attest", "attest/binding"}, "the local API is a use of the agent; it knows no broker but through it"},
 	{"enclave-agent/agenttest", []string{"attest/binding", "attest/*/format", "release/receipt", "release/wrap"}, "a fake broker answers tests; it is no broker"},
 	{"enclave-agent", []string{"enclave-agent/file", "attest", "attest/binding", "attest/*/guest", "attest/*/format", "release/receipt", "release/wrap", "internal/strict"}, "what boots a machine carries no verifier, no broker and no adapter"},
@@ -74,6 +75,7 @@ var rules = []rule{
 	{"internal/imds", nil, "a local endpoint hands on what it is given"},
 	{"internal/identity", []string{"release", "release/keyvault", "release/receipt", "internal/jose", "attest/verified"}, "who calls is independent of how"},
 	{"internal/api/...", []string{"internal/api/...", "release/...", "attest", "attest/binding", "attest/*/format", "internal/identity", "internal/jose", "internal/enroll", "internal/reference", "internal/telemetry", "internal/strict"}, "a door speaks a protocol to ports; it knows no store, no log, no verifier"},
+	{"internal/e2e/...", []string{"..."}, "whole machines are tested with the whole product"},
 	{"internal/bench", []string{"..."}, "benchmarks measure the whole"},
 	{"testvectors", nil, "vectors are for other implementations too"},
 	{"internal/arch", nil, "rules have no code"},
@@ -139,8 +141,8 @@ var sole = []struct {
 	{"github.com/google/go-configfs-tsm", []string{"attest/*/guest"}, "reports are made inside the machine"},
 	{"github.com/decred/", []string{"release/keyvault/p256k"}, "secp256k1 is for keys that ask for it, never for a recipient"},
 	{"gocloud.dev", []string{"enclave-agent/blob"}, "three clouds' SDKs stay behind one door, and out of the agent"},
-	{"google.golang.org/grpc", []string{"enclave-agent/local"}, "gRPC is for one local protocol"},
-	{"github.com/containers/ocicrypt", []string{"enclave-agent/local"}, "gRPC is for one local protocol"},
+	{"google.golang.org/grpc", []string{"enclave-agent/keyprovider"}, "gRPC is for one local protocol"},
+	{"github.com/containers/ocicrypt", []string{"enclave-agent/keyprovider"}, "gRPC is for one local protocol"},
 	{"go.yaml.in/yaml", []string{"cmd/openskr"}, "configuration is read once, at the top"},
 }
 
