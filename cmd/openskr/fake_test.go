@@ -139,7 +139,9 @@ func (b *fakeBroker) putKey(w http.ResponseWriter, r *http.Request) {
 
 func (b *fakeBroker) patchKey(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		Attributes map[string]any `json:"attributes"`
+		Attributes map[string]any    `json:"attributes"`
+		Tags       map[string]string `json:"tags"`
+		Policy     map[string]any    `json:"release_policy"`
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +150,15 @@ func (b *fakeBroker) patchKey(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "KeyNotFound", "not_found")
 		return
 	}
-	k["attributes"] = in.Attributes
+	if in.Attributes != nil {
+		k["attributes"] = in.Attributes
+	}
+	if in.Tags != nil {
+		k["tags"] = in.Tags
+	}
+	if in.Policy != nil {
+		k["release_policy"] = in.Policy
+	}
 	answer(w, 200, k)
 }
 

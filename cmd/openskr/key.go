@@ -53,6 +53,7 @@ type keyItem struct {
 func newKeyCmd(a *app) *cobra.Command {
 	cmd := parent(&cobra.Command{Use: "key", Short: "Make, import and manage keys"})
 	cmd.AddCommand(newKeyCreateCmd(a), newKeyImportCmd(a), newKeyListCmd(a), newKeyShowCmd(a), newKeyVersionsCmd(a),
+		newKeyTagCmd(a), newKeyPolicyCmd(a),
 		newKeyEnabledCmd(a, "enable", "Allow a key version to be released again", true),
 		newKeyEnabledCmd(a, "disable", "Stop releases of a key version, at once", false))
 	cmd.AddCommand(newKeyLossCmds(a)...)
