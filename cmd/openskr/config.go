@@ -255,7 +255,7 @@ func (c *Config) level() (slog.Level, error) {
 // listenFor is where a broker of these names listens when nobody said: on loopback
 // as long as all names are, else on every interface, at the port of the names.
 func listenFor(hosts []string) string {
-	port, everywhere := "", ""
+	port, everywhere, loopback := "", "", "127.0.0.1"
 	for _, h := range hosts {
 		name, p, err := net.SplitHostPort(h)
 		if err != nil {
@@ -265,6 +265,9 @@ func listenFor(hosts []string) string {
 			port = p
 		}
 		ip := net.ParseIP(strings.Trim(name, "[]"))
+		if ip.IsLoopback() && len(hosts) == 1 {
+			loopback = ip.String() // the one address that was asked for
+		}
 		if everywhere != "" || name == "localhost" || strings.HasSuffix(name, ".localhost") || ip.IsLoopback() {
 			continue
 		}
@@ -276,7 +279,7 @@ func listenFor(hosts []string) string {
 		port = defaultPort
 	}
 	if everywhere == "" {
-		everywhere = "127.0.0.1"
+		everywhere = loopback
 	}
 	return net.JoinHostPort(everywhere, port)
 }

@@ -17,7 +17,7 @@ import (
 // How long keys of a token issuer are used without asking again, and how long while
 // their issuer does not answer. They carry no end of their own.
 const (
-	keySetFresh  = time.Hour
+	keySetFresh  = 4 * time.Minute
 	keySetUsable = 24 * time.Hour
 	discovery    = "/.well-known/openid-configuration"
 )

@@ -18,7 +18,7 @@ const (
 	lookAround  = time.Minute
 	refreshMax  = 24 * time.Hour
 	refreshMin  = 10 * time.Minute
-	keySetRenew = 45 * time.Minute
+	keySetRenew = 3 * time.Minute
 )
 
 // Entry describes a document that is held.

@@ -18,10 +18,10 @@ import (
 const (
 	maxLife       = 24 * time.Hour // of an external token, where its issuer's entry says nothing
 	maxMaxLife    = 7 * 24 * time.Hour
-	keySetMaxAge  = 2 * time.Hour   // of a fetched key set: a withdrawn key is refused after that
-	cachedTokens  = 4096            // proven tokens remembered
-	cachedForeign = 5 * time.Minute // how long an external token is not verified again
-	cachedHolder  = time.Minute     // how long a client certificate is known to be a principal's
+	keySetMaxAge  = 2 * time.Hour // of a fetched key set: a withdrawn key is refused after that
+	cachedTokens  = 4096          // proven tokens remembered
+	cachedForeign = time.Minute   // how long an external token is not verified again
+	cachedHolder  = time.Minute   // how long a client certificate is known to be a principal's
 	// cachedStranger is how long one is known to be nobody's: so long a registration may
 	// take to count for whoever asked too early.
 	cachedStranger = 3 * time.Second
