@@ -40,8 +40,9 @@ func claimsSchema() map[string]any {
 	str, num, boolean := scalar("string"), scalar("integer"), scalar("boolean")
 	array := func(of map[string]any) map[string]any { return map[string]any{"type": "array", "items": of} }
 	return object(map[string]any{
-		"secureboot": boolean,
-		"boot":       object(map[string]any{"cmdline": str, "loader": str, "firmware": str}),
+		"secureboot":             boolean,
+		"secureboot_authorities": array(str), "secureboot_other_authorities": array(str), "secureboot_db_hashes": array(str),
+		"boot": object(map[string]any{"cmdline": str, "loader": str, "firmware": str}),
 		"tpm": object(map[string]any{
 			"pcrs":             object(map[string]any{"sha256": object(pcrs), "sha384": object(pcrs)}),
 			"clock":            object(map[string]any{"reset_count": num, "restart_count": num, "safe": boolean}),

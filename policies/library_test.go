@@ -37,7 +37,7 @@ func TestLibrary(t *testing.T) {
 			}
 		}
 	}
-	if names := slices.Sorted(maps.Keys(files)); len(names) != 22 {
+	if names := slices.Sorted(maps.Keys(files)); len(names) != 26 {
 		t.Fatalf("library: %v", names)
 	}
 	report, err := Test(t.Context(), files, TestOptions{Compiler: argv(), ClaimsSchema: claimsSchema()})

@@ -1,0 +1,101 @@
+# title: Unattended boot of a unified kernel image that you signed
+# threat: Whoever holds the disk or runs the host boots it with another command line or extension, or with a program that you did not sign, on machines whose firmware you cannot predict.
+#
+# boot-uki for machines where PCR 4 and 7 have no value that can be told before: updates
+# of firmware and dbx, other boot orders. Secure boot must be on, and the event log must
+# show that nothing was admitted but by the certificates that you list. Whatever these
+# have signed counts as your image: use a key that signs unified kernel images alone,
+# since any other program that it signed could write PCR 11 by itself.
+#
+# References, in the set "boot" (rename it below to your own): pcr11, as "openskr reference
+# from-uki" computes it, and authority, the SHA-256 of your certificate (DER). For Azure
+# snp-id-key as well, and for Google your project number in the line below.
+package release
+
+default allow := false
+
+zero := "0000000000000000000000000000000000000000000000000000000000000000"
+
+# The log's account stands for the values of 4, 7 and 9: they must be in the quote.
+allow if {
+	input.evidence.freshness == "nonce"
+	machine_is_ours
+	input.claims.secureboot == true
+	input.claims.tpm.eventlog.complete == true
+	only_our_signer
+	known("pcr11", input.claims.tpm.pcrs.sha256["11"])
+	every index, _ in zero_unless {
+		input.claims.tpm.pcrs.sha256[index] == zero
+	}
+	every index in ["4", "7", "9"] {
+		is_string(input.claims.tpm.pcrs.sha256[index])
+	}
+	is_array(input.claims.tpm.eventlog.unexplained)
+}
+
+machine_is_ours if {
+	input.evidence.type == "tpm"
+	input.machine.enrolled == true
+}
+
+machine_is_ours if {
+	input.evidence.type == "azure-cvm"
+	known("snp-id-key", input.claims.snp.id_key_digest)
+}
+
+machine_is_ours if {
+	input.evidence.type == "gce"
+	input.claims.gce.project_number == "123456789012"
+}
+
+only_our_signer if {
+	count(input.claims.secureboot_authorities) > 0
+	every a in input.claims.secureboot_authorities {
+		known("authority", a)
+	}
+	input.claims.secureboot_other_authorities == []
+	input.claims.secureboot_db_hashes == []
+}
+
+zero_unless := {
+	"8": "a boot loader such as GRUB ran before the image",
+	"12": "load options were given: a command line, credentials or add-ons from outside of the image",
+	"13": "system extensions were put beside the image",
+	"15": "this machine has already opened its disk: it must boot again to ask again",
+}
+
+deny contains "secure boot is off" if {
+	on := input.claims.secureboot
+	on == false
+}
+
+deny contains sprintf("something signed by another was started: authority %s", [a]) if {
+	some a in input.claims.secureboot_authorities
+	not known("authority", a)
+}
+
+deny contains "PCR 11 has no known value: kernel, initrd or built-in command line are those of another image, or the boot is in another phase" if {
+	value := input.claims.tpm.pcrs.sha256["11"]
+	not known("pcr11", value)
+}
+
+deny contains sprintf("PCR %s is not zero: %s", [index, why]) if {
+	some index, why in zero_unless
+	value := input.claims.tpm.pcrs.sha256[index]
+	value != zero
+}
+
+# Linux extends 10 (files, with IMA) and systemd 11 and 15 without an event in this log.
+silent := {10, 11, 15}
+
+deny contains sprintf("PCR %d has a value that the event log does not explain", [index]) if {
+	some index in input.claims.tpm.eventlog.unexplained
+	not index in silent
+}
+
+# A value is known when the set lists it and its time has not run out.
+known(kind, value) if in_time(data.references.boot[kind][value])
+
+in_time(entry) if object.get(entry, "until", 0) == 0
+
+in_time(entry) if entry.until > input.request.time

@@ -1,0 +1,109 @@
+package release_test
+
+import data.release
+
+zero := "0000000000000000000000000000000000000000000000000000000000000000"
+
+listed := {"aa": {"label": "image 1", "until": 0}}
+
+boot := {"pcr4": listed, "pcr7": listed, "pcr11": listed, "snp-id-key": {"1d": {"label": "Azure", "until": 0}}}
+
+pcrs := {"4": "aa", "7": "aa", "8": zero, "9": "bb", "11": "aa", "12": zero, "13": zero, "15": zero}
+
+good := {
+	"request": {"time": 1000},
+	"machine": {"labels": {}, "enrolled": true},
+	"evidence": {"type": "tpm", "freshness": "nonce"},
+	"claims": {"tpm": {"pcrs": {"sha256": pcrs}, "eventlog": {"present": true, "complete": true, "unexplained": [10, 11]}}},
+}
+
+azure := {
+	"request": {"time": 1000},
+	"evidence": {"type": "azure-cvm", "freshness": "nonce"},
+	"claims": {
+		"snp": {"id_key_digest": "1d"},
+		"tpm": {"pcrs": {"sha256": pcrs}, "eventlog": {"present": true, "complete": true, "unexplained": []}},
+	},
+}
+
+google := {
+	"request": {"time": 1000},
+	"evidence": {"type": "gce", "freshness": "nonce"},
+	"claims": {
+		"gce": {"project_number": "123456789012"},
+		"tpm": {"pcrs": {"sha256": pcrs}, "eventlog": {"present": false, "complete": false, "unexplained": []}},
+	},
+}
+
+test_known_boot_is_released if {
+	every machine in [good, azure, google] {
+		release.allow with input as machine with data.references.boot as boot
+		count(release.deny) == 0 with input as machine with data.references.boot as boot
+	}
+}
+
+changed(index, value) := {i: v | some i, p in pcrs; v := {true: value, false: p}[i == index]}
+
+test_each_pcr_counts if {
+	every index in ["4", "7", "8", "11", "12", "13", "15"] {
+		not release.allow with input as good with input.claims.tpm.pcrs.sha256 as changed(index, "ff") with data.references.boot as boot
+	}
+}
+
+test_each_pcr_must_be_quoted if {
+	every index, _ in pcrs {
+		fewer := {i: p | some i, p in pcrs; i != index}
+		not release.allow with input as good with input.claims.tpm.pcrs.sha256 as fewer with data.references.boot as boot
+	}
+}
+
+test_the_reason_names_the_pcr if {
+	every index, message in {
+		"4": "PCR 4 has no known value: another image",
+		"7": "PCR 7 has no known value: secure boot",
+		"8": "PCR 8 is not zero: a boot loader",
+		"11": "PCR 11 has no known value: kernel, initrd",
+		"12": "PCR 12 is not zero: load options were given",
+		"13": "PCR 13 is not zero: system extensions",
+		"15": "PCR 15 is not zero: this machine has already opened its disk",
+	} {
+		why := release.deny with input as good with input.claims.tpm.pcrs.sha256 as changed(index, "ff") with data.references.boot as boot
+		count(why) == 1
+		every w in why { startswith(w, message) }
+	}
+}
+
+test_unexplained if {
+	why := release.deny with input as good with input.claims.tpm.eventlog.unexplained as [9, 10] with data.references.boot as boot
+	why == {"PCR 9 has a value that the event log does not explain"}
+}
+
+test_log_was_not_read if {
+	not release.allow with input as good with input.claims.tpm.eventlog as {} with data.references.boot as boot
+}
+
+test_without_references if not release.allow with input as good with data.references as {}
+
+test_until_is_over if {
+	old := {"aa": {"label": "image 1", "until": 1000}}
+	not release.allow with input as good with data.references.boot as boot with data.references.boot.pcr7 as old
+}
+
+test_until_is_not_over if {
+	current := {"aa": {"label": "image 1", "until": 1001}}
+	release.allow with input as good with data.references.boot as boot with data.references.boot.pcr7 as current
+}
+
+test_without_a_nonce if not release.allow with input as good with input.evidence.freshness as "none" with data.references.boot as boot
+
+test_of_another_type if {
+	every machine in [good, azure, google] {
+		not release.allow with input as machine with input.evidence.type as "simulated-tpm" with data.references.boot as boot
+	}
+}
+
+test_not_enrolled if not release.allow with input as good with input.machine.enrolled as false with data.references.boot as boot
+
+test_another_paravisor if not release.allow with input as azure with input.claims.snp.id_key_digest as "ff" with data.references.boot as boot
+
+test_another_project if not release.allow with input as google with input.claims.gce.project_number as "1" with data.references.boot as boot
