@@ -71,6 +71,8 @@ var (
 	ErrUnreachable = errors.New("no broker reached")
 	// ErrPending says that this machine waits for an operator's approval.
 	ErrPending = errors.New("this machine waits for approval")
+	// ErrDisk says that a disk is not the one that was sealed, package boot.
+	ErrDisk = errors.New("the disk is not what was sealed")
 )
 
 // New checks the configuration and opens the hardware. The caller closes the Agent.
@@ -144,6 +146,7 @@ const (
 	ExitUnreachable = 5
 	ExitInvalid     = 6 // receipt or response does not check out
 	ExitPending     = 7
+	ExitDisk        = 8 // the disk is not what was sealed
 )
 
 // ExitCode says how a program ends with err.
@@ -163,6 +166,8 @@ func ExitCode(err error) int {
 		return ExitInvalid
 	case errors.Is(err, ErrNoHardware), errors.Is(err, guest.ErrNoTPM):
 		return ExitNoHardware
+	case errors.Is(err, ErrDisk):
+		return ExitDisk
 	case errors.Is(err, ErrUnreachable):
 		return ExitUnreachable
 	}

@@ -113,7 +113,7 @@ func refusal(rsp *http.Response, body []byte) error {
 	r := &Refused{Status: rsp.StatusCode}
 	var e binding.ErrorBody
 	if strict.Unmarshal(body, maxBody, &e) == nil {
-		r.Code, r.Reason, r.Correlation = word(e.Error.Code), word(e.Error.InnerError.Code), word(e.Error.CorrelationID)
+		r.Code, r.Reason, r.Correlation = word(e.Error.Code), word(e.Error.InnerError.Reason()), word(e.Error.CorrelationID)
 	}
 	switch {
 	case rsp.StatusCode == http.StatusTooManyRequests || rsp.StatusCode == http.StatusServiceUnavailable:

@@ -150,6 +150,16 @@ func parseKeyURL(s string) (*keyRef, error) {
 	return r, nil
 }
 
+// SplitKeyURL takes the version off a key URL; version is "" when it has none. Errors
+// wrap [ErrConfig].
+func SplitKeyURL(s string) (key, version string, err error) {
+	r, err := parseKeyURL(s)
+	if err != nil {
+		return "", "", err
+	}
+	return strings.TrimSuffix(r.url, "/"+r.version), r.version, nil
+}
+
 // ReadBounded reads at most one byte more than limit, so that what is too long shows.
 func ReadBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
