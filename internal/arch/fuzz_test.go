@@ -128,6 +128,7 @@ var parsers = map[string]string{
 	"internal/audit.readLine":              "internal/audit.FuzzReadLine",
 	"enclave-agent.ParsePCRs":              "- the command line of this program",
 	"enclave-agent.ParseTrust":             "enclave-agent.FuzzParseTrust",
+	"enclave-agent.chain":                  "enclave-agent.FuzzChain",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
 	"cmd/openskr.readPCRs":                 "cmd/openskr.FuzzReadPCRs",
