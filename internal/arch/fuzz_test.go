@@ -131,6 +131,7 @@ var parsers = map[string]string{
 	"enclave-agent.chain":                  "enclave-agent.FuzzChain",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
+	"enclave-agent/cse.Parse":              "enclave-agent/cse.FuzzParse",
 	"cmd/openskr.readPCRs":                 "cmd/openskr.FuzzReadPCRs",
 	"cmd/openskr.parseConfig":              "cmd/openskr.FuzzConfig",
 
