@@ -26,6 +26,9 @@ import (
 // Secret is key material in locked memory.
 type Secret = guest.Secret
 
+// NewSecret makes an empty Secret of n bytes.
+func NewSecret(n int) (*Secret, error) { return guest.NewSecret(n) }
+
 // DefaultTimeout bounds an operation with all its retries.
 const DefaultTimeout = 60 * time.Second
 
@@ -55,8 +58,9 @@ type Agent struct {
 	// hosts limit how often a TEE is asked.
 	turn chan struct{}
 
-	mu   sync.Mutex
-	cert []byte // AK certificate, DER
+	mu     sync.Mutex
+	cert   []byte                // AK certificate, DER
+	tokens map[string]*heldToken // by URL of the vault
 }
 
 // Errors that callers tell apart, besides *[Refused] and *[Invalid];
@@ -114,10 +118,10 @@ func New(ctx context.Context, c Config) (*Agent, error) {
 // Platform is the type of evidence that this machine gives.
 func (a *Agent) Platform() attest.Type { return a.device.Type() }
 
-// Close releases the hardware.
+// Close releases the hardware and the tokens that are held.
 func (a *Agent) Close() error {
 	a.client.CloseIdleConnections()
-	return a.device.Close()
+	return errors.Join(a.dropTokens(), a.device.Close())
 }
 
 // now is the time that certificates are held against. A clock from before this

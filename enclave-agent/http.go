@@ -66,36 +66,46 @@ func (f *failure) Unwrap() error { return f.err }
 // post sends one request and decodes its answer into out. Errors are *failure,
 // *Refused or *Invalid.
 func (a *Agent) post(ctx context.Context, broker, path string, body []byte, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, broker+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	rsp, err := a.client.Do(req)
+	b, err := a.send(req)
 	if err != nil {
-		return unreached(err)
+		return err
+	}
+	if err := strict.Unmarshal(b, maxBody, out); err != nil {
+		return invalid("body", "answer: %w", err)
+	}
+	return nil
+}
+
+// send does one exchange and gives the JSON of a good answer, at most maxBody bytes.
+// Errors are as those of post.
+func (a *Agent) send(req *http.Request) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), attempt)
+	defer cancel()
+	rsp, err := a.client.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, unreached(err)
 	}
 	defer rsp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(rsp.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return unreached(err)
+		return nil, unreached(err)
 	case len(b) > maxBody:
-		return invalid("size", "answer of more than %d bytes", maxBody)
+		return nil, invalid("size", "answer of more than %d bytes", maxBody)
 	case rsp.StatusCode == http.StatusOK:
 		if t, _, err := mime.ParseMediaType(rsp.Header.Get("Content-Type")); err != nil || t != "application/json" {
-			return invalid("media", "answer is not JSON")
+			return nil, invalid("media", "answer is not JSON")
 		}
-		if err := strict.Unmarshal(b, maxBody, out); err != nil {
-			return invalid("body", "answer: %w", err)
-		}
-		return nil
+		return b, nil
 	case rsp.StatusCode >= 300 && rsp.StatusCode < 400:
-		return invalid("redirect", "the broker redirects (%d), which is never followed", rsp.StatusCode)
+		return nil, invalid("redirect", "the broker redirects (%d), which is never followed", rsp.StatusCode)
 	}
-	return refusal(rsp, b)
+	return nil, refusal(rsp, b)
 }
 
 // unreached classes an error of the connection. A server that is not ours, or

@@ -62,6 +62,11 @@ func checkTrust(t *receipt.Trust) error {
 			return fmt.Errorf("broker %q: want https://host[:port]", s)
 		}
 	}
+	for _, s := range t.VaultSuffixes {
+		if !vaultHost.MatchString(s) {
+			return fmt.Errorf("vault suffix %.256q: want NAME or NAME:PORT", s)
+		}
+	}
 	for _, k := range t.Log.VKeys {
 		if _, err := note.NewVerifier(k); err != nil {
 			return fmt.Errorf("log key: %w", err)

@@ -30,6 +30,10 @@ func TestParseTrust(t *testing.T) {
 		"response key junk": {func(t *receipt.Trust) { t.ResponseKeys = [][]byte{{1}} }, false},
 		"no origin":         {func(t *receipt.Trust) { t.Log.Origin = "" }, false},
 		"no log key":        {func(t *receipt.Trust) { t.Log.VKeys = nil }, false},
+		"suffixes":          {func(t *receipt.Trust) { t.VaultSuffixes = []string{"vault.example:8443", "localhost"} }, true},
+		"suffix a url":      {func(t *receipt.Trust) { t.VaultSuffixes = []string{"https://vault.example"} }, false},
+		"suffix with a dot": {func(t *receipt.Trust) { t.VaultSuffixes = []string{".vault.example"} }, false},
+		"suffix any host":   {func(t *receipt.Trust) { t.VaultSuffixes = []string{""} }, false},
 		"log key junk":      {func(t *receipt.Trust) { t.Log.VKeys = []string{"x"} }, false},
 	} {
 		trust := b.Trust

@@ -90,6 +90,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 		Dir: dir, KEKPath: f.kek, Simulation: f.simulation, Hosts: stripScheme(cfg.URLs()), RecoveryRecipients: f.recipients,
 		Principal: newAdministrator, Binary: buildVersion(), Now: time.Now,
 		Finish: func(tmp string, r *deployment.Result) error {
+			r.Trust.VaultSuffixes = cfg.Suffixes()
 			trust, err := json.MarshalIndent(r.Trust, "", "  ")
 			if err != nil {
 				return err

@@ -16,6 +16,7 @@ func (b *broker) publishTrust() error {
 	if err != nil {
 		return err
 	}
+	t.VaultSuffixes = b.cfg.Suffixes()
 	if own := b.settings.Load().cert; own != nil {
 		for _, der := range own.Certificate {
 			t.CA += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))

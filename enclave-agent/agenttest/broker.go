@@ -42,6 +42,7 @@ type Broker struct {
 	Material []byte // what is released
 	Kty      string // of it
 	Tags     map[string]string
+	Secrets  map[string][]string // values by name, in the order of their versions
 
 	// Intercept may answer instead of the broker; it says whether it did.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
@@ -57,6 +58,7 @@ type Broker struct {
 	JWS        func(string) string
 	SignWith   *ecdsa.PrivateKey
 	LogWith    note.Signer
+	Secret     func(answer map[string]any)
 	Enrollment string // status that enrolment gives: "approved", "pending", "denied"
 
 	mu         sync.Mutex
@@ -66,6 +68,9 @@ type Broker struct {
 	Enrolled   int // completed enrolments
 	Challenges int
 	Releases   int
+	Tokens     int    // asked for
+	Reads      int    // of secrets
+	SecretHost string // Host header of the last one
 	responses  *ecdsa.PrivateKey
 	log        note.Signer
 	ca         *authority
@@ -122,6 +127,10 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if b.Intercept != nil && b.Intercept(w, r) {
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, "/secrets/") {
+		b.readSecret(w, r)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -135,6 +144,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/v1/release":
 		out, err = b.release(body, binding.PurposeRelease)
 	case "/v1/token":
+		b.Tokens++
 		out, err = b.release(body, binding.PurposeToken)
 	default:
 		w.WriteHeader(http.StatusNotFound)

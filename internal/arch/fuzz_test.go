@@ -129,6 +129,8 @@ var parsers = map[string]string{
 	"enclave-agent.ParsePCRs":              "- the command line of this program",
 	"enclave-agent.ParseTrust":             "enclave-agent.FuzzParseTrust",
 	"enclave-agent.chain":                  "enclave-agent.FuzzChain",
+	"enclave-agent.parseSecret":            "enclave-agent.FuzzParseSecret",
+	"enclave-agent.ParseSecretRef":         "enclave-agent.FuzzParseSecretRef",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
 	"enclave-agent/cse.Parse":              "enclave-agent/cse.FuzzParse",

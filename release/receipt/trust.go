@@ -9,6 +9,9 @@ type Trust struct {
 	CA           string   `json:"ca"`            // PEM, roots of the brokers' TLS certificates
 	ResponseKeys [][]byte `json:"response_keys"` // SPKI DER, P-256: verify release responses
 	Log          LogTrust `json:"log"`
+	// VaultSuffixes are NAME[:PORT]: https://VAULT.SUFFIX is a vault of this deployment.
+	// The first one is for vaults that are given by name. None: the default vault alone.
+	VaultSuffixes []string `json:"vault_suffixes,omitempty"`
 }
 
 // LogTrust pins a log.

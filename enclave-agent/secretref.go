@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/openskr/openskr/release/receipt"
+)
+
+// SecretRef names a secret of the deployment, and a version of it when it says so.
+type SecretRef struct {
+	vault         string // https://HOST[:PORT]
+	name, version string
+}
+
+// String is the secret's URL.
+func (r SecretRef) String() string { return r.vault + r.path() }
+
+func (r SecretRef) path() string {
+	if r.version == "" {
+		return "/secrets/" + r.name
+	}
+	return "/secrets/" + r.name + "/" + r.version
+}
+
+// defaultVault is the vault under the brokers' own names.
+const defaultVault = "default"
+
+// vaultName is Key Vault's: a label of a host name (docs/vaults.md).
+var vaultName = regexp.MustCompile(`^[a-z][0-9a-z-]{1,22}[0-9a-z]$`)
+
+// vaultHost is what a broker lets a suffix of vaults be called, in lower case.
+var vaultHost = regexp.MustCompile(`^(\[[0-9a-f:]+\]|[0-9a-z][0-9a-z.-]*)(:[0-9]{1,5})?$`)
+
+// ParseSecretRef reads VAULT/SECRET[/VERSION], where VAULT is a vault's name or its
+// host, or the URL of a secret. A vault that is neither under a broker's name nor below
+// one of the suffixes of agent.json is refused: nothing is sent anywhere else. Errors
+// wrap [ErrConfig].
+func ParseSecretRef(t *receipt.Trust, s string) (SecretRef, error) {
+	bad := fmt.Errorf("%w: secret %.256q: want VAULT/SECRET, VAULT/SECRET/VERSION or https://HOST/secrets/SECRET", ErrConfig, s)
+	vault, path, ok := strings.Cut(s, "/")
+	if rest, isURL := strings.CutPrefix(s, "https://"); isURL {
+		vault, path, ok = strings.Cut(rest, "/secrets/")
+		vault = "https://" + vault
+	}
+	name, version, versioned := strings.Cut(path, "/")
+	if !ok || !keyName.MatchString(name) || versioned && !keyVersion.MatchString(version) {
+		return SecretRef{}, bad
+	}
+	base, err := vaultURL(t, vault)
+	if err != nil {
+		return SecretRef{}, err
+	}
+	return SecretRef{vault: base, name: name, version: version}, nil
+}
+
+// vaultURL is the URL of a vault that is given by name, host or URL.
+func vaultURL(t *receipt.Trust, vault string) (string, error) {
+	switch {
+	case vault == defaultVault:
+		return trimSlash(t.URLs[0]), nil
+	case vaultName.MatchString(vault):
+		if len(t.VaultSuffixes) == 0 {
+			return "", fmt.Errorf("%w: vault %s: agent.json names no vault_suffixes; set them in the broker's configuration and give this machine the agent.json that it writes", ErrConfig, vault)
+		}
+		return "https://" + vault + "." + t.VaultSuffixes[0], nil
+	}
+	host := strings.TrimPrefix(vault, "https://")
+	if u, err := url.Parse("https://" + host); err == nil && u.Host == host && ours(t, host) {
+		return "https://" + host, nil
+	}
+	return "", fmt.Errorf("%w: vault %.256q is not one of the brokers that agent.json names: nothing is sent there", ErrConfig, vault)
+}
+
+// ours says whether a host is a broker's, or a vault's below a suffix. The whole host
+// is compared, as bytes: a label before a suffix is one vault's name and no more.
+func ours(t *receipt.Trust, host string) bool {
+	for _, u := range t.URLs {
+		if trimSlash(u) == "https://"+host {
+			return true
+		}
+	}
+	for _, suffix := range t.VaultSuffixes {
+		if label, ok := strings.CutSuffix(host, "."+suffix); ok && vaultName.MatchString(label) {
+			return true
+		}
+	}
+	return false
+}
