@@ -11,9 +11,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/enclave-agent/ageplugin"
 )
 
 func main() { os.Exit(program()) }
@@ -22,6 +24,9 @@ func main() { os.Exit(program()) }
 func program() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer stop()
+	if filepath.Base(os.Args[0]) == ageplugin.Program { // age starts a link to this program
+		return ageplugin.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	}
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 

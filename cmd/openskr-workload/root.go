@@ -66,6 +66,7 @@ func (a *app) root() *cobra.Command {
 // commands, one line each, in the order of the help text.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.ageCmd(),
 		a.versionCmd(),
 	}
 }

@@ -50,7 +50,7 @@ var rules = []rule{
 	{"enclave-agent/file", nil, "the container of encrypted files is used by agent and operator alike"},
 	{"enclave-agent/boot", []string{"enclave-agent", "internal/strict"}, "opening a disk stands on the agent alone: it goes into an initrd"},
 	{"enclave-agent/cse", []string{"release/wrap", "internal/strict"}, "a format knows bytes and a key, not where they come from"},
-	{"enclave-agent/ageplugin", []string{"enclave-agent"}, "a plugin of age is a use of the agent"},
+	{"enclave-agent/ageplugin", []string{"enclave-agent", "internal/strict"}, "a plugin of age is a use of the agent"},
 	{"enclave-agent/blob", nil, "where bytes lie is independent of how they are encrypted"},
 	{"enclave-agent/supervise", []string{"enclave-agent"}, "running a program with its secrets is a use of the agent"},
 	{"enclave-agent/keyprovider", []string{"enclave-agent", "release/wrap", "internal/strict"}, "the key provider protocol is a use of the agent"},

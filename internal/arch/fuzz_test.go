@@ -134,8 +134,14 @@ var parsers = map[string]string{
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
 	"enclave-agent/cse.Parse":              "enclave-agent/cse.FuzzParse",
-	"cmd/openskr.readPCRs":                 "cmd/openskr.FuzzReadPCRs",
-	"cmd/openskr.parseConfig":              "cmd/openskr.FuzzConfig",
+
+	"enclave-agent/ageplugin.ParseRecipient":  "enclave-agent/ageplugin.FuzzParseRecipient",
+	"enclave-agent/ageplugin.ParsePublicKey":  "enclave-agent/ageplugin.FuzzParsePublicKey",
+	"enclave-agent/ageplugin.ParseIdentity":   "enclave-agent/ageplugin.FuzzParseIdentity",
+	"enclave-agent/ageplugin.Identity.Unwrap": "enclave-agent/ageplugin.FuzzStanza",
+
+	"cmd/openskr.readPCRs":    "cmd/openskr.FuzzReadPCRs",
+	"cmd/openskr.parseConfig": "cmd/openskr.FuzzConfig",
 
 	// what authorities publish
 	"internal/endorser.collector.add":  "internal/endorser.FuzzCollateral",
