@@ -133,7 +133,13 @@ var parsers = map[string]string{
 	"enclave-agent.ParseSecretRef":         "enclave-agent.FuzzParseSecretRef",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
-	"enclave-agent/cse.Parse":              "enclave-agent/cse.FuzzParse",
+
+	"enclave-agent/keyprovider.parseWrap":       "enclave-agent/keyprovider.FuzzParseWrap",
+	"enclave-agent/keyprovider.parseUnwrap":     "enclave-agent/keyprovider.FuzzParseUnwrap",
+	"enclave-agent/keyprovider.parseAnnotation": "enclave-agent/keyprovider.FuzzParseAnnotation",
+	"enclave-agent/keyprovider.parsePublic":     "enclave-agent/keyprovider.FuzzParsePublic",
+
+	"enclave-agent/cse.Parse": "enclave-agent/cse.FuzzParse",
 
 	"enclave-agent/ageplugin.ParseRecipient":  "enclave-agent/ageplugin.FuzzParseRecipient",
 	"enclave-agent/ageplugin.ParsePublicKey":  "enclave-agent/ageplugin.FuzzParsePublicKey",

@@ -1,0 +1,74 @@
+package keyprovider
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/openskr/openskr/attest/tpm/guest"
+	agent "github.com/openskr/openskr/enclave-agent"
+)
+
+type never struct{}
+
+func (never) Key(ctx context.Context, _ string) (*agent.Released, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func service(t testing.TB) *Service {
+	t.Helper()
+	s, err := New(Config{Agent: never{}, Keys: []Key{{URL: "https://vault.example/keys/a"}}, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func secret(t testing.TB, b []byte) *agent.Secret {
+	t.Helper()
+	s, err := guest.TakeSecret(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// However many ask, no more than maxCalls are under way, and all end in time.
+func TestCallsAreBounded(t *testing.T) {
+	s := service(t)
+	synctest.Test(t, func(t *testing.T) {
+		s.calls = make(chan struct{}, maxCalls) // one of this bubble
+		const callers = maxCalls + 3
+		begun, errs := make(chan struct{}, callers), make(chan error, callers)
+		start := time.Now()
+		for range callers {
+			go func() {
+				_, err := s.bound(t.Context(), nil, nil, func(ctx context.Context, _ any) (any, error) {
+					begun <- struct{}{}
+					_, err := never{}.Key(ctx, "")
+					return nil, err
+				})
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		if len(begun) != maxCalls {
+			t.Errorf("%d calls under way, want %d", len(begun), maxCalls)
+		}
+		n := map[codes.Code]int{}
+		for range callers {
+			n[status.Code(<-errs)]++
+		}
+		if n[codes.DeadlineExceeded] < maxCalls || n[codes.DeadlineExceeded]+n[codes.ResourceExhausted] != callers {
+			t.Errorf("calls ended with %v", n)
+		}
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("the last call ended after %v", d)
+		}
+	})
+}
