@@ -54,6 +54,8 @@ func (p *program) commands() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"enroll": p.enroll, "key get": p.keyGet, "token": p.token, "decrypt": p.decrypt, "evidence": p.evidence,
 		"platform": p.detect, "version": p.version,
+		"seal-disk": p.sealDisk, "unlock": p.unlock,
+		"crypttab header": p.crypttabHeader, "crypttab serve": p.crypttabServe, "crypttab cap": p.crypttabCap,
 	}
 }
 

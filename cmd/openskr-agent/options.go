@@ -24,6 +24,12 @@ Usage:
                                                decrypt a file made by openskr encrypt; FILE.skr becomes FILE
   openskr-agent token URL [--out FILE]         get an access token for the vault at URL, which reads there for 15
                                                minutes; printed, or into a new file, mode 0600
+  openskr-agent seal-disk DEV --key URL (--recovery-out FILE | --no-recovery)
+                                               make a LUKS2 volume that the key at URL opens
+  openskr-agent seal-disk DEV --key URL --update-header [--recovery-out FILE | --no-recovery]
+                                               record its header again after a change, or change the recovery key
+  openskr-agent unlock --name NAME             open a sealed disk as /dev/mapper/NAME
+  openskr-agent crypttab header|serve|cap      the same for systemd-cryptsetup, in three steps
   openskr-agent evidence [--runtime-data FILE] print evidence of this machine, for openskr evidence verify
   openskr-agent version
 
@@ -37,8 +43,18 @@ Options:
   --state DIR         keep a TPM's AK certificate there, so that not every run enrols
   --recipient KIND    hybrid (ML-KEM-768 + P-256, default), p256 or rsa
   --pcrs LIST         PCRs of a TPM to prove, as 0,1,7 or sha384:0,1,7 (default sha256:0,…,15)
-  --timeout DURATION  give up after this time, retries included (default 1m0s)
+  --timeout DURATION  give up after this time, retries included (default 1m0s; unlock and crypttab: 10m0s)
   --json              print results and errors as JSON
+
+Disks:
+  --erase             of seal-disk: though there is something on the disk
+  --recovery-out FILE new file for the recovery key; without it a terminal shows the key, once
+  --no-recovery       no recovery key: a disk whose key is not released is lost
+  --token FILE        an operator's access token, to record the header with the key at once
+  --disks FILE        which disks there are (default /etc/openskr/disks.json)
+  --device DEV, --key URL, --recovery prompt|off, --cap PCR, --no-cap
+                      of unlock: instead of what disks.json says of the disk
+  --power-off         power the machine off when a volume stays closed
 
 A key is the raw bytes of a symmetric key, or PKCS #8 DER of an RSA or EC key. It is
 never shown on a terminal.
@@ -48,6 +64,7 @@ Exit codes:
   1  failed                        5  no broker reached in time
   2  wrong usage or configuration  6  the broker's answer or receipt does not check out
   3  refused by the broker         7  this machine waits for approval
+                                   8  the disk is not what was sealed
 `
 
 var errHelp = errors.New("help")
@@ -63,13 +80,21 @@ type options struct {
 	json                                 bool
 	recipient                            agent.RecipientKind
 	hardware                             agent.Hardware
+	disk                                 diskOptions
 }
 
 // only says which options belong to which command; the others belong to all.
 var only = map[string][]string{
-	"out": {"key get", "decrypt", "token"}, "fd": {"key get"}, "key": {"decrypt"}, "runtime-data": {"evidence"},
-	"platform": {"enroll", "key get", "decrypt", "token", "evidence"}, "simulator": {"enroll", "key get", "decrypt", "token", "evidence"},
+	"out": {"key get", "decrypt", "token"}, "fd": {"key get"}, "key": {"decrypt", "seal-disk", "unlock"}, "runtime-data": {"evidence"},
+	"platform": proving, "simulator": proving,
+
+	"erase": {"seal-disk"}, "recovery-out": {"seal-disk"}, "no-recovery": {"seal-disk"}, "token": {"seal-disk"}, "update-header": {"seal-disk"},
+	"name": {"unlock"}, "device": {"unlock"}, "recovery": {"unlock"}, "cap": {"unlock"}, "no-cap": {"unlock"},
+	"disks": {"unlock", "crypttab header", "crypttab serve", "crypttab cap"}, "power-off": {"unlock", "crypttab serve"},
 }
+
+// proving are the commands that show evidence.
+var proving = []string{"enroll", "key get", "decrypt", "token", "evidence", "seal-disk", "unlock", "crypttab serve", "crypttab cap"}
 
 // parse reads a command line; options may stand anywhere.
 func parse(args []string) (*options, error) {
@@ -90,6 +115,7 @@ func parse(args []string) (*options, error) {
 	fs.IntVar(&o.fd, "fd", -1, "")
 	fs.StringVar(&o.key, "key", "", "")
 	fs.StringVar(&o.runtimeData, "runtime-data", "", "")
+	o.disk.register(fs)
 	words, err := interspersed(fs, args)
 	if err != nil {
 		return nil, err
@@ -103,6 +129,9 @@ func parse(args []string) (*options, error) {
 		}
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := o.disk.visit(fs, o); err != nil {
 		return nil, err
 	}
 	return o, o.values()
@@ -150,6 +179,8 @@ func (o *options) arguments(words []string) error {
 			return errors.New("usage: decrypt FILE [--out FILE] [--key URL]")
 		}
 		o.file = words[0]
+	case "seal-disk", "unlock", "crypttab":
+		return o.disk.arguments(o, words)
 	default:
 		return fmt.Errorf("unknown command %.64q", o.command)
 	}

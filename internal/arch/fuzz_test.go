@@ -133,6 +133,9 @@ var parsers = map[string]string{
 	"enclave-agent.ParseSecretRef":         "enclave-agent.FuzzParseSecretRef",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
+	"enclave-agent/boot.parseHeader":       "enclave-agent/boot.FuzzHeader",
+	"enclave-agent/boot.ParseDisks":        "enclave-agent/boot.FuzzDisks",
+	"enclave-agent/boot.parseTag":          "enclave-agent/boot.FuzzTag",
 
 	"enclave-agent/keyprovider.parseWrap":       "enclave-agent/keyprovider.FuzzParseWrap",
 	"enclave-agent/keyprovider.parseUnwrap":     "enclave-agent/keyprovider.FuzzParseUnwrap",

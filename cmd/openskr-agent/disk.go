@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/enclave-agent/boot"
+)
+
+// unlocker opens the hardware for each disk anew: what is not there yet may come.
+func (p *program) unlocker() boot.Unlocker {
+	return boot.Unlocker{
+		Keys: func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
+		Cap:  func(ctx context.Context, pcr int) error { return agent.Cap(ctx, p.hardware, pcr) },
+		// What boots a machine speaks to its console.
+		Console: &boot.Console{Err: p.stderr, Kernel: p.disk.powerOff},
+		Timeout: p.timeout,
+	}
+}
+
+func (p *program) unlock(ctx context.Context) error {
+	d, err := p.entry()
+	if err != nil {
+		return p.closed(err)
+	}
+	u := p.unlocker()
+	out, err := u.Unlock(ctx, p.disk.name, d)
+	if err != nil {
+		return p.closed(err)
+	}
+	how := "with key " + out.Key
+	if out.Recovered {
+		how = "with the recovery key"
+	}
+	return p.print(out, "/dev/mapper/%s is %s, opened %s\n", out.Name, out.Device, how)
+}
+
+// closed ends the machine, when that was asked for, because a volume stays closed.
+func (p *program) closed(err error) error {
+	if !p.disk.powerOff {
+		return err
+	}
+	p.report(err)
+	return errors.Join(err, boot.PowerOff())
+}
+
+// entry is the disk that the options and disks.json describe. disks.json is not read when
+// the options say all.
+func (p *program) entry() (boot.Disk, error) {
+	o := &p.disk
+	d := boot.Disk{Device: o.device, Key: p.key, Recovery: boot.Prompt, Cap: agent.DefaultCap}
+	if o.device == "" || !o.key {
+		disks, err := boot.ReadDisks(o.disks)
+		if err != nil {
+			return d, err
+		}
+		var ok bool
+		if d, ok = disks[o.name]; !ok {
+			return d, fmt.Errorf("%w: %s has no disk %q; add it, or give --device and --key", agent.ErrConfig, o.disks, o.name)
+		}
+		if o.device != "" {
+			d.Device = o.device
+		}
+		if o.key {
+			d.Key = p.key
+		}
+	}
+	if o.recoverySet {
+		d.Recovery = boot.Recovery(o.recovery)
+	}
+	switch {
+	case o.capSet:
+		d.Cap = o.cap
+	case o.noCap:
+		d.Cap = boot.NoCap
+	}
+	return d, d.Check(o.name)
+}
+
+func (p *program) crypttabHeader(ctx context.Context) error {
+	d, err := p.entry()
+	if err != nil {
+		return err
+	}
+	u := p.unlocker()
+	digest, err := u.CopyHeader(ctx, p.disk.name, d)
+	if err != nil {
+		return err
+	}
+	file := boot.HeaderFile(p.disk.name)
+	return p.print(struct {
+		Name   string `json:"name"`
+		File   string `json:"file"`
+		Header string `json:"header"`
+	}{p.disk.name, file, digest}, "header of %s is in %s\n", p.disk.name, file)
+}
+
+func (p *program) crypttabCap(ctx context.Context) error {
+	d, err := p.entry()
+	if err != nil {
+		return err
+	}
+	u := p.unlocker()
+	if err := boot.CapAfter(ctx, p.disk.name, d, u.Cap); err != nil {
+		return err
+	}
+	return p.print(struct {
+		PCR int `json:"pcr"`
+	}{d.Cap}, "PCR %d is capped\n", d.Cap)
+}
+
+// idle is how long a key socket is served without a connection.
+const idle = time.Minute
+
+func (p *program) crypttabServe(ctx context.Context) error {
+	disks, err := boot.ReadDisks(p.disk.disks)
+	if err != nil {
+		return p.closed(err)
+	}
+	l, err := activated()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	s := &boot.Server{Unlocker: p.unlocker(), Disks: disks, Idle: idle}
+	s.Closed = func(_ string, err error) {
+		if p.disk.powerOff {
+			_ = p.closed(err) // it has been reported
+		}
+	}
+	return s.Serve(ctx, l)
+}
+
+// activated is the socket that systemd passes (sd_listen_fds(3)).
+func activated() (*net.UnixListener, error) {
+	const first = 3
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || os.Getenv("LISTEN_FDS") != "1" {
+		return nil, fmt.Errorf("%w: crypttab serve is started by systemd with one socket", agent.ErrConfig)
+	}
+	f := os.NewFile(first, "key socket")
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: key socket: %w", agent.ErrConfig, err)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%w: the key socket is no Unix socket", agent.ErrConfig), l.Close())
+	}
+	u.SetUnlinkOnClose(false) // it is systemd's
+	return u, nil
+}
+
+func (p *program) sealDisk(ctx context.Context) error {
+	keep, err := p.recoveryKeeper()
+	if err != nil {
+		return err
+	}
+	token, err := p.operatorToken()
+	if err != nil {
+		return err
+	}
+	return p.with(ctx, func(a *agent.Agent) error {
+		s := &boot.Seal{Device: p.file, Key: p.key, Erase: p.disk.erase, Recovery: keep}
+		out, err := s.Seal(ctx, a)
+		if err != nil {
+			return err
+		}
+		return p.sealed(ctx, a, out, token)
+	})
+}
+
+// sealed records the header with the key, or says what an operator runs to do so.
+func (p *program) sealed(ctx context.Context, a *agent.Agent, s *boot.Sealed, token string) error {
+	out := struct {
+		*boot.Sealed
+		Recorded bool   `json:"recorded"`
+		Command  string `json:"command,omitempty"`
+	}{Sealed: s}
+	if token == "" {
+		out.Command = s.Command()
+		return p.print(out, "%s is sealed to %s; its header is\n  %s\nUntil an operator records that, the disk is not unlocked:\n  %s\n",
+			s.Device, s.Key, s.Header, out.Command)
+	}
+	if err := a.Tag(ctx, s.Key, token, boot.HeaderTag, func(string) string { return s.Header }); err != nil {
+		return fmt.Errorf("the disk is sealed, but its header is not recorded; an operator does that with: %s: %w", s.Command(), err)
+	}
+	out.Recorded = true
+	return p.print(out, "%s is sealed to %s; its header, recorded with the key, is\n  %s\n", s.Device, s.Key, s.Header)
+}
+
+// recoveryKeeper is where the recovery key goes: a new file, a terminal, or nowhere when
+// there is to be none.
+func (p *program) recoveryKeeper() (func([]byte) error, error) {
+	o := &p.disk
+	switch {
+	case o.noRecovery:
+		return nil, nil
+	case o.recoveryOut != "":
+		if err := agent.CheckFile(o.recoveryOut); err != nil {
+			return nil, err
+		}
+		return func(key []byte) error { return agent.WriteFile(o.recoveryOut, key) }, nil
+	}
+	return nil, fmt.Errorf("%w: seal-disk needs --recovery-out FILE, or --no-recovery when nobody is ever to open the disk by hand", agent.ErrConfig)
+}
+
+const maxToken = 64 << 10
+
+// operatorToken reads --token, "" without it.
+func (p *program) operatorToken() (string, error) {
+	if p.disk.token == "" {
+		return "", nil
+	}
+	b, err := agent.ReadBounded(p.disk.token, maxToken)
+	if err != nil {
+		return "", fmt.Errorf("%w: --token: %w", agent.ErrConfig, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

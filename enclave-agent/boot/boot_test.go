@@ -1,0 +1,204 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/release/receipt"
+)
+
+const (
+	testKey     = "https://vault.example/keys/disk"
+	testVersion = "0123456789abcdef0123456789abcdef"
+	testKID     = testKey + "/" + testVersion
+	testDisk    = 8 << 20
+)
+
+// vault releases one key.
+type vault struct {
+	material []byte
+	kid, kty string
+	tags     map[string]string
+	err      error
+	asked    []string
+	open     *agent.Secret // the last one released
+}
+
+func newVault() *vault {
+	return &vault{material: bytes.Repeat([]byte{7, 10, 0, 255}, keySize/4), kid: testKID, kty: "oct", tags: map[string]string{}}
+}
+
+func (v *vault) Close() error { return nil }
+
+func (v *vault) Key(_ context.Context, url string) (*agent.Released, error) {
+	v.asked = append(v.asked, url)
+	if v.err != nil {
+		return nil, v.err
+	}
+	s, err := agent.NewSecret(len(v.material))
+	if err != nil {
+		return nil, err
+	}
+	copy(s.Bytes(), v.material)
+	v.open = s
+	return &agent.Released{Material: s, KID: v.kid, Kty: v.kty, Tags: v.tags, Record: &receipt.Record{}, Receipt: &receipt.Receipt{Index: 5}}, nil
+}
+
+// rig is a sealed disk in a file, and what opens it.
+type rig struct {
+	*Unlocker
+	vault    *vault
+	disk     Disk
+	recovery string
+	said     bytes.Buffer
+	capped   []int
+	capErr   error
+}
+
+func needCryptsetup(t testing.TB) *cryptsetup {
+	t.Helper()
+	tool, err := findCryptsetup()
+	if err != nil {
+		t.Skip(err)
+	}
+	tool.dry = true
+	return tool
+}
+
+// newRig seals a disk with a recovery key and records its header.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{vault: newVault(), disk: Disk{Key: testKey, Recovery: Off, Cap: 15}}
+	r.disk.Device = blank(t)
+	r.seal(t, Seal{})
+	r.Unlocker = &Unlocker{
+		Keys: func(context.Context) (Keys, error) { return r.vault, nil },
+		Cap: func(_ context.Context, pcr int) error {
+			r.capped = append(r.capped, pcr)
+			return r.capErr
+		},
+		Console: &Console{Err: &r.said, Path: filepath.Join(t.TempDir(), "no terminal")},
+		Timeout: 20 * time.Second,
+		tool:    needCryptsetup(t),
+	}
+	return r
+}
+
+func (r *rig) seal(t *testing.T, s Seal) *Sealed {
+	t.Helper()
+	needCryptsetup(t)
+	s.Device, s.Key = r.disk.Device, testKey
+	s.Recovery = func(key []byte) error {
+		r.recovery = string(key)
+		return nil
+	}
+	out, err := s.Seal(t.Context(), r.vault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.vault.tags[HeaderTag] = out.Header
+	return out
+}
+
+// blank is a file of zeros that stands for a disk.
+func blank(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, testDisk); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (r *rig) bytes(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(r.disk.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (r *rig) write(t *testing.T, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(r.disk.Device, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSealAndUnlock(t *testing.T) {
+	r := newRig(t)
+	before := r.bytes(t)
+	out, err := r.Unlock(t.Context(), "root", r.disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Key != testKID || out.Header != r.vault.tags[HeaderTag] || !out.Capped || out.Recovered || out.LogIndex != 5 {
+		t.Errorf("%+v", out)
+	}
+	if len(r.capped) != 1 || r.capped[0] != 15 {
+		t.Errorf("capped %v", r.capped)
+	}
+	if r.vault.open.Bytes() != nil {
+		t.Error("the key is still in memory")
+	}
+	if !bytes.Equal(before, r.bytes(t)) {
+		t.Error("unlocking changed the disk")
+	}
+	if bytes.Contains(r.said.Bytes(), r.vault.material) {
+		t.Error("the key was shown")
+	}
+	if want := testKID; r.vault.asked[len(r.vault.asked)-1] != want {
+		t.Errorf("asked for %s, want the version that the disk was sealed with", r.vault.asked)
+	}
+}
+
+func TestSealRefuses(t *testing.T) {
+	needCryptsetup(t)
+	for name, at := range map[string]int64{"start": 0x438, "end": testDisk - 512} {
+		path := blank(t)
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("something"), at); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		v, before := newVault(), read(t, path)
+		s := Seal{Device: path, Key: testKey}
+		if _, err := s.Seal(t.Context(), v); err == nil {
+			t.Errorf("%s: a disk that is not empty was sealed", name)
+		}
+		if len(v.asked) > 0 || !bytes.Equal(before, read(t, path)) {
+			t.Errorf("%s: a key was asked for, or the disk was changed", name)
+		}
+		s.Erase = true
+		if _, err := s.Seal(t.Context(), v); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	wrong := newVault()
+	wrong.material = wrong.material[:16]
+	if _, err := (&Seal{Device: blank(t), Key: testKey}).Seal(t.Context(), wrong); !errors.Is(err, agent.ErrConfig) {
+		t.Errorf("key of 16 bytes: %v", err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,42 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	agent "github.com/openskr/openskr/enclave-agent"
+)
+
+// maxDigests is how many headers a tag may allow.
+const maxDigests = 3
+
+var tagDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// parseTag reads the value of [HeaderTag].
+func parseTag(s string) ([]string, error) {
+	if s == "" {
+		return nil, errors.New("there is none, so no header is trusted")
+	}
+	digests := strings.Split(s, ",")
+	if len(digests) > maxDigests {
+		return nil, fmt.Errorf("%d digests, want %d at most", len(digests), maxDigests)
+	}
+	for _, d := range digests {
+		if !tagDigest.MatchString(d) {
+			return nil, fmt.Errorf("%.80q is not sha256: and 64 hex digits", d)
+		}
+	}
+	return digests, nil
+}
+
+// tagCommand is what an operator runs to record a header.
+func tagCommand(kid, digest string) string {
+	key, version, err := agent.SplitKeyURL(kid)
+	if err != nil {
+		return "openskr key tag NAME " + HeaderTag + "=" + digest
+	}
+	_, name, _ := strings.Cut(key, "/keys/")
+	return fmt.Sprintf("openskr key tag %s --version %s %s=%s", name, version, HeaderTag, digest)
+}

@@ -1,0 +1,218 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	agent "github.com/openskr/openskr/enclave-agent"
+)
+
+// DefaultTimeout bounds an unlock before recovery: networks come up late and brokers
+// restart.
+const DefaultTimeout = 10 * time.Minute
+
+// Unlocker opens disks.
+type Unlocker struct {
+	// Keys opens the hardware and gives what releases keys; it is asked once for a disk.
+	Keys func(context.Context) (Keys, error)
+	// Cap extends a PCR; see [agent.Cap].
+	Cap     func(ctx context.Context, pcr int) error
+	Console *Console
+	Timeout time.Duration // for everything before recovery, 0: DefaultTimeout
+
+	tool *cryptsetup // nil: what findCryptsetup finds
+}
+
+// Opened says how a volume was opened.
+type Opened struct {
+	Name      string `json:"name"`
+	Device    string `json:"device"`
+	Key       string `json:"key,omitempty"` // URL with version; "" after recovery
+	Header    string `json:"header"`        // digest
+	LogIndex  int64  `json:"log_index,omitempty"`
+	Recovered bool   `json:"recovered,omitempty"` // with the recovery key
+	Capped    bool   `json:"capped"`
+}
+
+// Unlock opens the disk as /dev/mapper/name. When the key is not released, or the disk is
+// not what was sealed, it asks for the recovery key if the disk has that. On an error
+// the volume is closed.
+func (u *Unlocker) Unlock(ctx context.Context, name string, d Disk) (*Opened, error) {
+	if err := d.Check(name); err != nil {
+		return nil, err
+	}
+	if u.tool == nil {
+		tool, err := findCryptsetup()
+		if err != nil {
+			return nil, err
+		}
+		u.tool = tool
+	}
+	if u.Timeout == 0 {
+		u.Timeout = DefaultTimeout
+	}
+	h, err := u.load(ctx, d)
+	if err != nil {
+		u.Console.Fail("%s stays closed: %v", name, err)
+		return nil, err
+	}
+	out, err := u.attested(ctx, name, d, h)
+	if err == nil {
+		u.Console.Say("%s is open", name)
+		return out, nil
+	}
+	u.Console.Fail("%s stays closed: %v", name, err)
+	if d.Recovery == Off || ctx.Err() != nil {
+		return nil, err
+	}
+	out, rerr := u.recover(ctx, name, d, h)
+	if rerr != nil {
+		u.Console.Fail("%s stays closed: %v", name, rerr)
+		return nil, errors.Join(err, rerr)
+	}
+	u.Console.Say("%s is open, with the recovery key", name)
+	return out, nil
+}
+
+// load reads a disk's header, when the disk is there.
+func (u *Unlocker) load(ctx context.Context, d Disk) (*header, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
+	defer cancel()
+	f, err := waitFor(ctx, d.Device)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h, err := readHeader(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Device, err)
+	}
+	return h, nil
+}
+
+// attested opens the disk with a released key.
+func (u *Unlocker) attested(ctx context.Context, name string, d Disk, h *header) (out *Opened, err error) {
+	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
+	defer cancel()
+	if err := h.sealedTo(d.Key); err != nil {
+		return nil, err
+	}
+	u.Console.Say("%s: the header of %s has the right shape; asking for %s", name, d.Device, h.keyURL)
+	r, err := u.released(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Material.Close()) }()
+	if err := u.open(ctx, name, d, h, h.key, r.Material); err != nil {
+		if errors.Is(err, errWrongKey) {
+			err = tampered("slot %s does not open with key %s: the disk was sealed with another key", h.key, r.KID)
+		}
+		return nil, err
+	}
+	capped, err := u.cap(ctx, name, d)
+	if err != nil {
+		return nil, errors.Join(err, u.tool.close(context.WithoutCancel(ctx), name))
+	}
+	return &Opened{Name: name, Device: d.Device, Key: r.KID, Header: h.digest(), LogIndex: r.Receipt.Index, Capped: capped}, nil
+}
+
+// open has cryptsetup open a slot of the very bytes that were checked.
+func (u *Unlocker) open(ctx context.Context, name string, d Disk, h *header, slot string, key *agent.Secret) error {
+	f, err := sealed(h.raw)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return u.tool.open(ctx, f, d.Device, name, slot, key.Bytes())
+}
+
+// sealedTo compares the key that the header names with the configured one. The header
+// chooses no more than the version of that key, whose tag must then name this header.
+func (h *header) sealedTo(keyURL string) error {
+	want, version, err := agent.SplitKeyURL(keyURL)
+	if err != nil {
+		return err
+	}
+	have, sealedWith, err := agent.SplitKeyURL(h.keyURL)
+	if err != nil {
+		return err
+	}
+	if have != want || version != "" && version != sealedWith {
+		return tampered("it was sealed with key %s, but the configuration says %s", h.keyURL, keyURL)
+	}
+	return nil
+}
+
+// released gets the key and compares the header with what the broker says of it.
+func (u *Unlocker) released(ctx context.Context, h *header) (r *agent.Released, err error) {
+	keys, err := u.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := keys.Close(); cerr != nil && err == nil {
+			r, err = nil, errors.Join(cerr, r.Material.Close())
+		}
+	}()
+	if r, err = keys.Key(ctx, h.keyURL); err != nil {
+		return nil, err
+	}
+	if err := matches(h, r); err != nil {
+		return nil, errors.Join(err, r.Material.Close())
+	}
+	return r, nil
+}
+
+// matches compares header and key with the tag, which the broker signed with the key.
+func matches(h *header, r *agent.Released) error {
+	if err := usable(r); err != nil {
+		return err
+	}
+	digests, err := parseTag(r.Tags[HeaderTag])
+	if err != nil {
+		return tampered("tag %s of %s: %w; the header of this disk is %s: if it is yours, an operator records it: %s",
+			HeaderTag, r.KID, err, h.digest(), tagCommand(r.KID, h.digest()))
+	}
+	for _, d := range digests {
+		if d == h.digest() {
+			return nil
+		}
+	}
+	return tampered("its header is %s, recorded for %s is %s. If nobody changed the header on purpose, it was tampered with. "+
+		"If somebody did (another recovery key, for instance), an operator records it: %s",
+		h.digest(), r.KID, strings.Join(digests, ", "), tagCommand(r.KID, h.digest()))
+}
+
+// cap caps the PCR of a disk that was just opened.
+func (u *Unlocker) cap(ctx context.Context, name string, d Disk) (bool, error) {
+	if d.Cap == NoCap {
+		return false, nil
+	}
+	err := u.Cap(ctx, d.Cap)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, agent.ErrNoPCR):
+		u.Console.Say("%s: no PCR was capped (%v): whoever is root later can ask for the key again", name, err)
+		return false, nil
+	}
+	return false, fmt.Errorf("PCR %d could not be capped, so the volume is closed again: %w", d.Cap, err)
+}
+
+// CapAfter caps the PCR of a disk that others opened: it wants the volume to be there.
+func CapAfter(ctx context.Context, name string, d Disk, capPCR func(context.Context, int) error) error {
+	if err := d.Check(name); err != nil {
+		return err
+	}
+	if d.Cap == NoCap {
+		return fmt.Errorf("%w: %s has no cap", agent.ErrConfig, name)
+	}
+	if _, err := os.Stat("/dev/mapper/" + name); err != nil {
+		return fmt.Errorf("%s is not open, and capping now would keep it closed: %w", name, err)
+	}
+	return capPCR(ctx, d.Cap)
+}
