@@ -67,6 +67,7 @@ func (e *errand) keyURL() string {
 func (a *Agent) ask(ctx context.Context, on *errand) (*Released, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
+	defer guest.Collect() // what the recipient key left on the heap
 	a.checkClock()
 	if tpm, ok := a.enrols(); ok {
 		return a.certified(ctx, on, tpm)
@@ -195,7 +196,12 @@ func (a *Agent) attest(ctx context.Context, on *errand, nonce []byte) (r Recipie
 
 // open unwraps the key. The context of the wrap is the runtime data and, as aad,
 // the leaf of the record: a ciphertext of another request or record does not open.
-func open(ctx context.Context, r Recipient, answer *receipt.Response, runtimeData []byte) (*Secret, error) {
+func open(ctx context.Context, r Recipient, answer *receipt.Response, runtimeData []byte) (s *Secret, err error) {
+	guest.Erasing(func() { s, err = unwrap(ctx, r, answer, runtimeData) })
+	return s, err
+}
+
+func unwrap(ctx context.Context, r Recipient, answer *receipt.Response, runtimeData []byte) (*Secret, error) {
 	leaf := receipt.LeafHash(answer.Receipt.Leaf)
 	plain, err := r.Open(ctx, receipt.WrapInfo(runtimeData), leaf[:], answer.Ciphertext)
 	switch {

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("OPENSKR_TEST_HARDEN") != "" {
 		os.Exit(hardened())
 	}
+	if config := os.Getenv("OPENSKR_TEST_CANARY"); config != "" {
+		os.Exit(holder(config))
+	}
 	dir, err := os.MkdirTemp("", "agent")
 	if err != nil {
 		panic(err)

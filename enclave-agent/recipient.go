@@ -30,21 +30,26 @@ type softRecipient struct {
 // newRecipient makes a recipient key for a TEE without a TPM of its own.
 func newRecipient(kind RecipientKind) (Recipient, error) {
 	r := &softRecipient{kind: kind}
-	var private, jwk []byte
 	var err error
-	if kind == RSA {
-		private, jwk, err = newRSA()
-	} else {
-		private, jwk, err = newHPKE(kind)
-	}
+	guest.Erasing(func() { err = r.generate() })
 	if err != nil {
 		return nil, fmt.Errorf("make recipient key: %w", err)
 	}
-	r.jwk = jwk
-	if r.private, err = guest.TakeSecret(private); err != nil {
-		return nil, err
-	}
 	return r, nil
+}
+
+func (r *softRecipient) generate() (err error) {
+	var private []byte
+	if r.kind == RSA {
+		private, r.jwk, err = newRSA()
+	} else {
+		private, r.jwk, err = newHPKE(r.kind)
+	}
+	if err != nil {
+		return err
+	}
+	r.private, err = guest.TakeSecret(private)
+	return err
 }
 
 func kem(kind RecipientKind) (hpke.KEM, error) {

@@ -44,7 +44,8 @@ func (r *Recipient) take(kinds ...Kind) error {
 }
 
 // Private gives the private key of a hybrid or P-256 recipient, once. Its P-256
-// half stays in the TPM; the ML-KEM seed is erased from memory by this call.
+// half stays in the TPM; the ML-KEM seed is erased from memory by this call. What it
+// expands to is on the heap: call it, and use the key, within [Erasing].
 func (r *Recipient) Private(ctx context.Context) (hpke.PrivateKey, error) {
 	if err := r.take(Hybrid, P256); err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func (t *TPM) NewRecipient(ctx context.Context, kind Kind, sel Selection) (*Reci
 		return nil
 	})
 	if err == nil {
-		err = r.describe()
+		Erasing(func() { err = r.describe() })
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
