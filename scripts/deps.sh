@@ -2,7 +2,7 @@
 # Makes sure that what the demo and the tests call is installed: as root through
 # apt, otherwise by printing the one line to run.
 #
-#   scripts/deps.sh          software TPM
+#   scripts/deps.sh          software TPM, age
 #   scripts/deps.sh race     C compiler for the race detector
 #   scripts/deps.sh interop  Python, which Azure's clients are installed with, and the software TPM
 #   scripts/deps.sh ci       all of them, make, and tpm2-tools, systemd-measure and a
@@ -30,7 +30,10 @@ interop() {
 }
 
 case "${1-}" in
-"") tpm ;;
+"")
+	tpm
+	need age age
+	;;
 race) race ;;
 interop) interop ;;
 ci)

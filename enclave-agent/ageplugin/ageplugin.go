@@ -27,7 +27,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	agent "github.com/openskr/openskr/enclave-agent"
@@ -66,14 +65,15 @@ type keyURL struct {
 	version string // 32 hex digits, or ""
 }
 
-var keyPattern = regexp.MustCompile(`^(https://[0-9a-z.:\[\]-]{1,255}/keys/[0-9a-zA-Z-]{1,127})(?:/([0-9a-f]{32}))?$`)
-
 func parseKeyURL(s string) (keyURL, error) {
-	m := keyPattern.FindStringSubmatch(s)
-	if m == nil {
-		return keyURL{}, bad("key %.256q: want https://host/keys/name or https://host/keys/name/version, the host in lower case", s)
+	base, version, err := agent.SplitKeyURL(s)
+	if err != nil {
+		return keyURL{}, err
 	}
-	return keyURL{m[1], m[2]}, nil
+	if host, _, _ := strings.Cut(base, "/keys/"); host != strings.ToLower(host) {
+		return keyURL{}, bad("key %.256q: write the host in lower case: files are found by it", s)
+	}
+	return keyURL{base, version}, nil
 }
 
 func (k keyURL) String() string {
