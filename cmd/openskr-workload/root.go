@@ -67,6 +67,8 @@ func (a *app) root() *cobra.Command {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.ageCmd(),
+		a.keyproviderCmd(),
+		a.runCmd(),
 		a.versionCmd(),
 	}
 }

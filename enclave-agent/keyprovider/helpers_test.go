@@ -120,6 +120,14 @@ func jwk(t testing.TB, name string) []byte {
 	return encode(t, out)
 }
 
+// shown is a key as openskr key show prints it.
+func shown(t testing.TB, name string) []byte {
+	t.Helper()
+	return encode(t, map[string]any{
+		"key": json.RawMessage(jwk(t, name)), "attributes": map[string]bool{"enabled": true}, "release_policy": map[string]string{"data": "AAAA"},
+	})
+}
+
 func encode(t testing.TB, v any) []byte {
 	t.Helper()
 	b, err := json.Marshal(v)

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // Provider is the name under which ocicrypt's configuration must list this service.
@@ -29,9 +30,9 @@ const (
 	// MaxOptions bounds the options of a layer, in bytes: its key, digest and nonce,
 	// some 250 in practice.
 	MaxOptions = 64 << 10
-	// maxMessage bounds a request or answer, in bytes: options or annotation in base64,
-	// and what else the caller's command line held.
-	maxMessage = 256 << 10
+	// MaxRequest bounds a request, in bytes: options or annotation in base64, and what
+	// else the caller's command line held.
+	MaxRequest = 256 << 10
 	// maxCalls are answered at once, of all callers; the hardware proves one at a time.
 	maxCalls = 16
 	// maxKeys of a configuration.
@@ -87,7 +88,7 @@ func New(c Config) (*Service, error) {
 		s.keys = append(s.keys, checked)
 	}
 	s.grpc = grpc.NewServer(
-		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(MaxRequest+16), grpc.MaxSendMsgSize(MaxRequest), // 16: tag and length
 		grpc.MaxConcurrentStreams(maxCalls), grpc.MaxHeaderListSize(8<<10),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: time.Minute}),
@@ -105,7 +106,7 @@ func (s *Service) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 func (s *Service) Stop() { s.grpc.Stop() }
 
 // bound gives a call its turn and its deadline, and its caller a short error.
-func (s *Service) bound(ctx context.Context, req any, _ *grpc.UnaryServerInfo, answer grpc.UnaryHandler) (any, error) {
+func (s *Service) bound(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	select {
@@ -114,36 +115,70 @@ func (s *Service) bound(ctx context.Context, req any, _ *grpc.UnaryServerInfo, a
 	case <-ctx.Done():
 		return nil, s.status(refuse(codes.ResourceExhausted, "%d other calls are under way: try again", maxCalls))
 	}
-	out, err := answer(ctx, req)
+	out, err := handle(ctx, req)
 	if err != nil {
 		return nil, s.status(err)
 	}
 	return out, nil
 }
 
-// WrapKey implements the protocol: options of a layer in, annotation out.
+// WrapKey implements the protocol over gRPC: options of a layer in, annotation out.
 func (s *Service) WrapKey(ctx context.Context, in *ocicrypt.KeyProviderKeyWrapProtocolInput) (*ocicrypt.KeyProviderKeyWrapProtocolOutput, error) {
-	req, err := parseWrap(in.KeyProviderKeyWrapProtocolInput)
-	clear(in.KeyProviderKeyWrapProtocolInput)
+	return answer(in, func(doc *input) ([]byte, error) { return s.wrap(ctx, doc) })
+}
+
+// UnWrapKey implements the protocol over gRPC: annotation in, options of the layer out.
+func (s *Service) UnWrapKey(ctx context.Context, in *ocicrypt.KeyProviderKeyWrapProtocolInput) (*ocicrypt.KeyProviderKeyWrapProtocolOutput, error) {
+	return answer(in, func(doc *input) ([]byte, error) { return s.unwrap(ctx, doc) })
+}
+
+func answer(in *ocicrypt.KeyProviderKeyWrapProtocolInput, do func(*input) ([]byte, error)) (*ocicrypt.KeyProviderKeyWrapProtocolOutput, error) {
+	doc, err := parseInput(in.KeyProviderKeyWrapProtocolInput)
+	clear(in.KeyProviderKeyWrapProtocolInput) // it may hold private keys for other schemes
 	if err != nil {
 		return nil, err
 	}
-	defer clear(req.options)
-	to, err := s.recipient(ctx, req.key)
+	out, err := do(doc)
 	if err != nil {
 		return nil, err
 	}
-	a, err := to.seal(req.options)
+	return &ocicrypt.KeyProviderKeyWrapProtocolOutput{KeyProviderKeyWrapProtocolOutput: out}, nil
+}
+
+// Answer is the protocol as ocicrypt speaks it to a command: one request on its standard
+// input, of at most [MaxRequest] bytes, and the answer on its standard output.
+func (s *Service) Answer(ctx context.Context, request []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	in, err := parseInput(request)
+	if err != nil {
+		return nil, err
+	}
+	if in.Op == opUnwrap {
+		return s.unwrap(ctx, in)
+	}
+	return s.wrap(ctx, in)
+}
+
+func (s *Service) wrap(ctx context.Context, in *input) ([]byte, error) {
+	url, err := in.wraps()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(in.Wrap.Options)
+	to, err := s.recipient(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	a, err := to.seal(in.Wrap.Options)
 	if err := errors.Join(err, to.Close()); err != nil {
 		return nil, err
 	}
-	return wrapped(a)
+	return a.output()
 }
 
-// UnWrapKey implements the protocol: annotation in, options of the layer out.
-func (s *Service) UnWrapKey(ctx context.Context, in *ocicrypt.KeyProviderKeyWrapProtocolInput) (*ocicrypt.KeyProviderKeyWrapProtocolOutput, error) {
-	a, err := parseUnwrap(in.KeyProviderKeyWrapProtocolInput)
-	clear(in.KeyProviderKeyWrapProtocolInput) // it may hold private keys for other schemes
+func (s *Service) unwrap(ctx context.Context, in *input) ([]byte, error) {
+	a, err := in.unwraps()
 	if err != nil {
 		return nil, err
 	}
@@ -159,5 +194,5 @@ func (s *Service) UnWrapKey(ctx context.Context, in *ocicrypt.KeyProviderKeyWrap
 	if err := errors.Join(err, k.Close()); err != nil {
 		return nil, err
 	}
-	return unwrapped(options)
+	return strict.Marshal(output{Unwrap: &unwrapResult{options}})
 }

@@ -36,7 +36,7 @@ func TestRoundTrip(t *testing.T) {
 	r := newReleaser(t)
 	inside := client(t, serve(t, keyprovider.Config{Agent: r, Keys: all("rsa", "ec", "oct")}))
 	builder := client(t, serve(t, keyprovider.Config{Keys: []keyprovider.Key{
-		{URL: base + "rsa", Public: jwk(t, "rsa")}, {URL: base + "ec/" + version, Public: jwk(t, "ec")},
+		{URL: base + "rsa", Public: jwk(t, "rsa")}, {Public: shown(t, "ec")},
 	}}))
 	for name, c := range map[string]struct {
 		key, alg string
@@ -45,6 +45,7 @@ func TestRoundTrip(t *testing.T) {
 		"RSA, public half":   {"rsa", "RSA-OAEP-256+A256GCM", true},
 		"RSA, its version":   {"rsa/" + version, "RSA-OAEP-256+A256GCM", true},
 		"EC, public half":    {"ec/" + version, "HPKE-P256+A256GCM", true},
+		"EC, its latest":     {"ec", "HPKE-P256+A256GCM", true},
 		"RSA, released":      {"rsa", "RSA-OAEP-256+A256GCM", false},
 		"EC, released":       {"ec", "HPKE-P256+A256GCM", false},
 		"oct, released":      {"oct", "A256GCM", false},
@@ -230,6 +231,8 @@ func TestNewRefuses(t *testing.T) {
 		"a path before":        {{URL: "https://vault.example/x/keys/a"}},
 		"a slash after":        {{URL: base + "a/"}},
 		"a short version":      {{URL: base + "a/0123"}},
+		"neither":              {{Public: []byte(`{}`)}},
+		"private, shown":       {{Public: bytes.Replace(shown(t, "rsa"), []byte(`"e":`), []byte(`"d":"AAAA","e":`), 1)}},
 		"empty public half":    {{URL: base + "rsa", Public: []byte{}}},
 		"public half of other": {{URL: base + "ec", Public: jwk(t, "rsa")}},
 		"of another version":   {{URL: base + "rsa/" + strings.Repeat("f", 32), Public: jwk(t, "rsa")}},

@@ -13,10 +13,11 @@ import (
 // Key is one that the service may use.
 type Key struct {
 	// URL is https://HOST/keys/NAME for every version of a key, or ends with one version.
+	// "": that of Public.
 	URL string
-	// Public is the JWK of an RSA or P-256 key as Key Vault gives it, its kid with a
-	// version of URL: layers are wrapped to it without a release. nil: the key is
-	// released for that, too.
+	// Public is what `openskr key show NAME --json` prints of an RSA or P-256 key, or the
+	// JWK in it: layers are wrapped to it without a release. Its kid is a version of URL.
+	// nil: the key is released for that, too.
 	Public []byte
 }
 
@@ -36,19 +37,20 @@ func (k *key) covers(url string) bool {
 	return url == k.url || !versioned(k.url) && strings.HasPrefix(url, k.url+"/")
 }
 
-func newKey(k Key) (key, error) {
+func newKey(k Key) (out key, err error) {
+	if k.Public != nil {
+		if out.public, err = parsePublic(k.Public); err != nil {
+			return key{}, fmt.Errorf("public half: %w", err)
+		}
+		if k.URL == "" {
+			k.URL = out.public.kid
+		}
+	}
 	if !keyURL.MatchString(k.URL) {
 		return key{}, errors.New("want https://HOST/keys/NAME or https://HOST/keys/NAME/VERSION, the host in lower case")
 	}
-	out := key{url: k.URL}
-	if k.Public == nil {
-		return out, nil
-	}
-	var err error
-	if out.public, err = parsePublic(k.Public); err != nil {
-		return key{}, fmt.Errorf("public half: %w", err)
-	}
-	if !out.covers(out.public.kid) {
+	out.url = k.URL
+	if out.public != nil && !out.covers(out.public.kid) {
 		return key{}, fmt.Errorf("public half: its kid is %.256q, another key", out.public.kid)
 	}
 	return out, nil
@@ -67,7 +69,7 @@ func (s *Service) allows(url string) bool {
 // recipient is the key that a caller wants a layer wrapped to.
 func (s *Service) recipient(ctx context.Context, url string) (*recipient, error) {
 	for i := range s.keys {
-		if p := s.keys[i].public; p != nil && (p.kid == url || s.keys[i].url == url) {
+		if p := s.keys[i].public; p != nil && (p.kid == url || !versioned(url) && strings.HasPrefix(p.kid, url+"/")) {
 			return p, nil
 		}
 	}

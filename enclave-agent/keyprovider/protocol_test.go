@@ -25,14 +25,31 @@ func unwrapDoc(annotation string) string {
 
 const goodAnnotation = `{"v":1,"kid":"` + kid + `","alg":"A256GCM","wrapped":"AAAA"}`
 
+func parseWrap(b []byte) (*input, string, error) {
+	in, err := parseInput(b)
+	if err != nil {
+		return nil, "", err
+	}
+	url, err := in.wraps()
+	return in, url, err
+}
+
+func parseUnwrap(b []byte) (*annotation, error) {
+	in, err := parseInput(b)
+	if err != nil {
+		return nil, err
+	}
+	return in.unwraps()
+}
+
 func TestParseWrap(t *testing.T) {
 	good := wrapDoc("https://vault.example/keys/a", std("options"))
-	req, err := parseWrap([]byte(good))
-	if err != nil || req.key != "https://vault.example/keys/a" || string(req.options) != "options" {
-		t.Fatalf("%+v, %v", req, err)
+	in, url, err := parseWrap([]byte(good))
+	if err != nil || url != "https://vault.example/keys/a" || string(in.Wrap.Options) != "options" {
+		t.Fatalf("%q, %v", url, err)
 	}
 	largest := wrapDoc("k", base64.StdEncoding.EncodeToString(make([]byte, MaxOptions)))
-	if _, err := parseWrap([]byte(largest)); err != nil {
+	if _, _, err := parseWrap([]byte(largest)); err != nil {
 		t.Error(err)
 	}
 	for what, in := range map[string]string{
@@ -49,9 +66,9 @@ func TestParseWrap(t *testing.T) {
 		"options too long":  wrapDoc("k", base64.StdEncoding.EncodeToString(make([]byte, MaxOptions+1))),
 		"annotation too":    strings.Replace(good, `"annotation":null`, `"annotation":"AAAA"`, 1),
 		"text after it":     good + "x",
-		"document too long": good + strings.Repeat(" ", maxMessage),
+		"document too long": good + strings.Repeat(" ", MaxRequest),
 	} {
-		if _, err := parseWrap([]byte(in)); err == nil {
+		if _, _, err := parseWrap([]byte(in)); err == nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
@@ -94,24 +111,21 @@ func TestErrorsQuoteNoKey(t *testing.T) {
 	}
 }
 
-func FuzzParseWrap(f *testing.F) {
+func FuzzParseInput(f *testing.F) {
 	f.Add([]byte(wrapDoc("https://vault.example/keys/a", std("options"))))
 	f.Add([]byte(unwrapDoc(goodAnnotation)))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if req, err := parseWrap(b); err == nil && (len(req.options) == 0 || len(req.options) > MaxOptions) {
-			t.Errorf("options of %d bytes", len(req.options))
-		}
-	})
-}
-
-func FuzzParseUnwrap(f *testing.F) {
-	f.Add([]byte(unwrapDoc(goodAnnotation)))
-	f.Add([]byte(wrapDoc("k", "AAAA")))
 	s := service(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := parseUnwrap(b)
-		if err == nil && s.allows(a.KID) && !strings.HasPrefix(a.KID, "https://vault.example/keys/a/") {
+		in, _, err := parseWrap(b)
+		if err == nil && (len(in.Wrap.Options) == 0 || len(in.Wrap.Options) > MaxOptions) {
+			t.Errorf("options of %d bytes", len(in.Wrap.Options))
+		}
+		a, err2 := parseUnwrap(b)
+		if err2 == nil && s.allows(a.KID) && !strings.HasPrefix(a.KID, "https://vault.example/keys/a/") {
 			t.Errorf("%q is allowed", a.KID)
+		}
+		if err == nil && err2 == nil {
+			t.Error("one request to wrap and to unwrap")
 		}
 	})
 }

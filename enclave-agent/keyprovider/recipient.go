@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -32,7 +33,7 @@ func (r *recipient) Close() error { return r.material.Close() }
 // released is the recipient that a released key is.
 func released(rel *agent.Released) (*recipient, error) {
 	r := &recipient{kid: rel.KID, material: rel.Material}
-	if rel.Kty == "oct" {
+	if strings.TrimSuffix(rel.Kty, "-HSM") == "oct" {
 		if n := len(rel.Material.Bytes()); n != aesKey {
 			return nil, fmt.Errorf("an oct key of %d bits, want %d", 8*n, 8*aesKey)
 		}
@@ -58,6 +59,9 @@ func released(rel *agent.Released) (*recipient, error) {
 	return nil, fmt.Errorf("type %.16q is not supported, want oct, RSA or EC on P-256", rel.Kty)
 }
 
+// MaxPublicKey bounds a shown key in bytes; most of it is the release policy.
+const MaxPublicKey = 256 << 10
+
 // publicJWK is every member that Key Vault gives of a public key.
 type publicJWK struct {
 	KID    string         `json:"kid"`
@@ -70,11 +74,25 @@ type publicJWK struct {
 	Y      string         `json:"y"`
 }
 
-// parsePublic reads a public key as Key Vault gives it.
+// shown is every member of a key as Key Vault gives it.
+type shown struct {
+	Key           *publicJWK     `json:"key"`
+	Attributes    jsontext.Value `json:"attributes"`
+	Tags          jsontext.Value `json:"tags"`
+	Managed       jsontext.Value `json:"managed"`
+	ReleasePolicy jsontext.Value `json:"release_policy"`
+	publicJWK
+}
+
+// parsePublic reads what `openskr key show NAME --json` prints, or the JWK in it.
 func parsePublic(b []byte) (r *recipient, err error) {
-	var k publicJWK
-	if err := strict.Unmarshal(b, wrap.MaxJWK, &k); err != nil {
-		return nil, fmt.Errorf("want the public JWK that Key Vault gives: %w", err)
+	var doc shown
+	if err := strict.Unmarshal(b, MaxPublicKey, &doc); err != nil {
+		return nil, errors.New("want what openskr key show NAME --json prints: a private key has no place here")
+	}
+	k := &doc.publicJWK
+	if doc.Key != nil {
+		k = doc.Key
 	}
 	if !keyURL.MatchString(k.KID) || !versioned(k.KID) {
 		return nil, fmt.Errorf("kid %.256q is not the URL of a key with its version", k.KID)

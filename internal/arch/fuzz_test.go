@@ -137,8 +137,7 @@ var parsers = map[string]string{
 	"enclave-agent/boot.ParseDisks":        "enclave-agent/boot.FuzzDisks",
 	"enclave-agent/boot.parseTag":          "enclave-agent/boot.FuzzTag",
 
-	"enclave-agent/keyprovider.parseWrap":       "enclave-agent/keyprovider.FuzzParseWrap",
-	"enclave-agent/keyprovider.parseUnwrap":     "enclave-agent/keyprovider.FuzzParseUnwrap",
+	"enclave-agent/keyprovider.parseInput":      "enclave-agent/keyprovider.FuzzParseInput",
 	"enclave-agent/keyprovider.parseAnnotation": "enclave-agent/keyprovider.FuzzParseAnnotation",
 	"enclave-agent/keyprovider.parsePublic":     "enclave-agent/keyprovider.FuzzParsePublic",
 
