@@ -68,7 +68,6 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.ageCmd(),
 		a.keyproviderCmd(),
-		a.runCmd(),
 		a.versionCmd(),
 	}
 }
