@@ -68,6 +68,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.ageCmd(),
 		a.keyproviderCmd(),
+		a.runCmd(),
 		a.versionCmd(),
 	}
 }
