@@ -132,6 +132,8 @@ var parsers = map[string]string{
 	"enclave-agent.parseSecret":            "enclave-agent.FuzzParseSecret",
 	"enclave-agent.ParseSecretRef":         "enclave-agent.FuzzParseSecretRef",
 	"enclave-agent.openJWS":                "enclave-agent.FuzzOpenJWS",
+	"enclave-agent/local.ParseConfig":      "enclave-agent/local.FuzzParseConfig",
+	"enclave-agent/local.release":          "enclave-agent/local.FuzzRelease",
 	"enclave-agent/file.Open":              "enclave-agent/file.FuzzOpen",
 	"enclave-agent/boot.parseHeader":       "enclave-agent/boot.FuzzHeader",
 	"enclave-agent/boot.ParseDisks":        "enclave-agent/boot.FuzzDisks",
@@ -141,15 +143,13 @@ var parsers = map[string]string{
 	"enclave-agent/keyprovider.parseAnnotation": "enclave-agent/keyprovider.FuzzParseAnnotation",
 	"enclave-agent/keyprovider.parsePublic":     "enclave-agent/keyprovider.FuzzParsePublic",
 
-	"enclave-agent/cse.Parse": "enclave-agent/cse.FuzzParse",
-
 	"enclave-agent/ageplugin.ParseRecipient":  "enclave-agent/ageplugin.FuzzParseRecipient",
 	"enclave-agent/ageplugin.ParsePublicKey":  "enclave-agent/ageplugin.FuzzParsePublicKey",
 	"enclave-agent/ageplugin.ParseIdentity":   "enclave-agent/ageplugin.FuzzParseIdentity",
 	"enclave-agent/ageplugin.Identity.Unwrap": "enclave-agent/ageplugin.FuzzStanza",
-
-	"cmd/openskr.readPCRs":    "cmd/openskr.FuzzReadPCRs",
-	"cmd/openskr.parseConfig": "cmd/openskr.FuzzConfig",
+	"enclave-agent/cse.Parse":                 "enclave-agent/cse.FuzzParse",
+	"cmd/openskr.readPCRs":                    "cmd/openskr.FuzzReadPCRs",
+	"cmd/openskr.parseConfig":                 "cmd/openskr.FuzzConfig",
 
 	// what authorities publish
 	"internal/endorser.collector.add":  "internal/endorser.FuzzCollateral",

@@ -128,7 +128,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, metadata bool) 
 		refuse(w, http.StatusBadRequest, "invalid_resource", "no token can be had for this resource")
 		return
 	case err != nil:
-		refuse(w, http.StatusBadGateway, "temporarily_unavailable", "the broker gives no token; `openskr token serve` said why")
+		refuse(w, http.StatusBadGateway, "temporarily_unavailable", "the broker gives no token; the program that serves this endpoint said why")
 		return
 	}
 	body := map[string]string{
