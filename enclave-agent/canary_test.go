@@ -64,6 +64,11 @@ func hold(config, platform, socket, kind, url string) error {
 	if err := WriteFD(3, r.Material.Bytes()); err != nil {
 		return err
 	}
+	if os.Getenv("OPENSKR_TEST_HOLD") != "" { // and is killed meanwhile
+		fmt.Println("holding")
+		_, err = io.Copy(io.Discard, os.Stdin)
+		return err
+	}
 	if err := r.Material.Close(); err != nil {
 		return err
 	}
