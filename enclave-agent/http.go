@@ -92,6 +92,9 @@ func (a *Agent) send(req *http.Request) ([]byte, error) {
 	}
 	defer rsp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(rsp.Body, maxBody+1))
+	if err == nil {
+		err = ctx.Err() // a server that sees the connection close can still end half an answer in good form
+	}
 	switch {
 	case err != nil:
 		return nil, unreached(err)
