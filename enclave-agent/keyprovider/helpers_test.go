@@ -124,7 +124,7 @@ func jwk(t testing.TB, name string) []byte {
 func shown(t testing.TB, name string) []byte {
 	t.Helper()
 	return encode(t, map[string]any{
-		"key": json.RawMessage(jwk(t, name)), "attributes": map[string]bool{"enabled": true}, "release_policy": map[string]string{"data": "AAAA"},
+		"key": json.RawMessage(jwk(t, name)), "attributes": map[string]bool{"enabled": true}, "release_policy": map[string]string{"data": "AAAA"}, "attested_only": true,
 	})
 }
 

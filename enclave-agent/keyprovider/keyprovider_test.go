@@ -223,6 +223,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for what, keys := range map[string][]keyprovider.Key{
 		"no key":               nil,
+		"public half too long": {{Public: append(shown(t, "rsa"), bytes.Repeat([]byte(" "), keyprovider.MaxPublicKey)...)}},
 		"too many":             make([]keyprovider.Key, 65),
 		"no URL":               {{}},
 		"http":                 {{URL: "http://vault.example/keys/a"}},

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	agent "github.com/openskr/openskr/enclave-agent"
@@ -74,25 +75,21 @@ type publicJWK struct {
 	Y      string         `json:"y"`
 }
 
-// shown is every member of a key as Key Vault gives it.
-type shown struct {
-	Key           *publicJWK     `json:"key"`
-	Attributes    jsontext.Value `json:"attributes"`
-	Tags          jsontext.Value `json:"tags"`
-	Managed       jsontext.Value `json:"managed"`
-	ReleasePolicy jsontext.Value `json:"release_policy"`
-	publicJWK
-}
-
-// parsePublic reads what `openskr key show NAME --json` prints, or the JWK in it.
+// parsePublic reads what `openskr key show NAME --json` prints, or the JWK in it. What
+// stands beside the JWK is not looked at; in it, no member but these is taken.
 func parsePublic(b []byte) (r *recipient, err error) {
-	var doc shown
-	if err := strict.Unmarshal(b, MaxPublicKey, &doc); err != nil {
-		return nil, errors.New("want what openskr key show NAME --json prints: a private key has no place here")
+	var shown struct {
+		Key jsontext.Value `json:"key"`
 	}
-	k := &doc.publicJWK
-	if doc.Key != nil {
-		k = doc.Key
+	if len(b) > MaxPublicKey {
+		return nil, fmt.Errorf("%d bytes, limit %d", len(b), MaxPublicKey)
+	}
+	if err := json.Unmarshal(b, &shown); err == nil && shown.Key != nil {
+		b = shown.Key
+	}
+	var k publicJWK
+	if err := strict.Unmarshal(b, wrap.MaxJWK, &k); err != nil {
+		return nil, errors.New("want what openskr key show NAME --json prints: a private key has no place here")
 	}
 	if !keyURL.MatchString(k.KID) || !versioned(k.KID) {
 		return nil, fmt.Errorf("kid %.256q is not the URL of a key with its version", k.KID)
