@@ -66,6 +66,8 @@ func (a *app) root() *cobra.Command {
 // commands, one line each, in the order of the help text.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.decryptCmd(),
+		a.encryptCmd(),
 		a.ageCmd(),
 		a.keyproviderCmd(),
 		a.runCmd(),

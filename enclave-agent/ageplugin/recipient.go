@@ -143,6 +143,9 @@ func (r *Recipient) String() string { return plugin.EncodeRecipient(name, r.enco
 // Key is the URL of the key with its version.
 func (r *Recipient) Key() string { return r.key.String() }
 
+// RSA is the public half of an RSA key, nil of another.
+func (r *Recipient) RSA() *rsa.PublicKey { return r.rsa }
+
 // Wrap makes the stanza of a file.
 func (r *Recipient) Wrap(key []byte) ([]*age.Stanza, error) {
 	if len(key) != fileKey {
