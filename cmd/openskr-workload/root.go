@@ -71,6 +71,7 @@ func (a *app) commands() []*cobra.Command {
 		a.ageCmd(),
 		a.keyproviderCmd(),
 		a.runCmd(),
+		a.serveCmd(),
 		a.versionCmd(),
 	}
 }

@@ -188,10 +188,11 @@ type boundedListener struct {
 	net.Listener
 	places chan struct{}
 	done   chan struct{}
+	once   sync.Once
 }
 
 func bounded(l net.Listener) net.Listener {
-	return &boundedListener{l, make(chan struct{}, maxConns), make(chan struct{})}
+	return &boundedListener{Listener: l, places: make(chan struct{}, maxConns), done: make(chan struct{})}
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
@@ -208,10 +209,13 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	return &boundedConn{Conn: c, leave: func() { <-l.places }}, nil
 }
 
-// Close may be called once.
-func (l *boundedListener) Close() error {
-	close(l.done)
-	return l.Listener.Close()
+// Close may be called again, as servers do.
+func (l *boundedListener) Close() (err error) {
+	l.once.Do(func() {
+		close(l.done)
+		err = l.Listener.Close()
+	})
+	return err
 }
 
 // boundedConn gives its place back when it is closed.
