@@ -23,7 +23,7 @@ func (a *app) serveCmd() *cobra.Command {
 			"on a Unix socket, or on the loopback with a token; attested access tokens as a managed identity, so\n" +
 			"that Azure's libraries log in without a stored credential; and keys of container images as an\n" +
 			"ocicrypt key provider. It runs until it is stopped. docs/sidecar.md sets it up.",
-		Example: "  curl --unix-socket /run/openskr/workload.sock http://localhost/status",
+		Example: "  curl --unix-socket /run/openskr-workload/api.sock http://localhost/status",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := local.ReadConfig(config)

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -88,7 +90,7 @@ func lookUp(name string, find func(string) (string, error)) (*uint32, error) {
 
 // readToken reads a token, which nobody else may read, and keeps its hash.
 func readToken(file string) (*[sha256.Size]byte, error) {
-	b, err := readOwn(file, maxToken, 0o077)
+	b, err := readOwn(file, maxToken, ownersAlone)
 	defer clear(b)
 	if err != nil {
 		return nil, err
@@ -99,6 +101,12 @@ func readToken(file string) (*[sha256.Size]byte, error) {
 	}
 	sum := sha256.Sum256([]byte(token))
 	return &sum, nil
+}
+
+// ownersAlone says that nobody but its owner and root reads a file. systemd hands credentials
+// over with an access list, whose mask stands where the rights of the group do.
+func ownersAlone(st *unix.Stat_t) bool {
+	return st.Mode&0o077 == 0 || st.Mode&0o077 == 0o040 && st.Uid == 0 && st.Gid == 0
 }
 
 // errStranger says that nobody in the configuration is who asks.

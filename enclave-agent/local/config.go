@@ -94,15 +94,15 @@ const (
 // ReadConfig reads workload.json, which nobody but root or this program's user may be
 // able to change. Errors wrap [agent.ErrConfig].
 func ReadConfig(file string) (*Config, error) {
-	b, err := readOwn(file, maxConfig, 0o022)
+	b, err := readOwn(file, maxConfig, func(st *unix.Stat_t) bool { return st.Mode&0o022 == 0 })
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; --serve-config names another file, docs/sidecar.md says what is in it", agent.ErrConfig, err)
 	}
 	return ParseConfig(b)
 }
 
-// readOwn reads a file of root or of this user, whose mode has none of the bits forbidden.
-func readOwn(file string, limit int64, forbidden os.FileMode) ([]byte, error) {
+// readOwn reads a file of root or of this user, with a mode that is right.
+func readOwn(file string, limit int64, right func(*unix.Stat_t) bool) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -112,11 +112,11 @@ func readOwn(file string, limit int64, forbidden os.FileMode) ([]byte, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s is no regular file", file)
-	case st.Uid != 0 && int(st.Uid) != os.Geteuid() || os.FileMode(st.Mode)&forbidden != 0:
-		return nil, fmt.Errorf("%s has mode %#o and owner %d: it must be root's, without the bits %#o: chown root, chmod g-rwx,o-rwx", file, st.Mode&0o777, st.Uid, uint32(forbidden))
+	}
+	if st.Uid != 0 && int(st.Uid) != os.Geteuid() || !right(&st) {
+		return nil, fmt.Errorf("%s has owner %d and mode %#o, which lets others change it, or read a token: chown root, and chmod go-w, of a token go-rwx", file, st.Uid, st.Mode&0o777)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {

@@ -40,7 +40,7 @@ func TestTCP(t *testing.T) {
 	if s := serve(t, &fake{}, onSocket(me(mayKey))); s.tcp != nil {
 		t.Error("a port that nobody asked for")
 	}
-	f := &fake{kty: "oct"}
+	f := &fake{kty: "oct", key: []byte("0123456789abcdef")}
 	s := serve(t, f, onTCP)
 	for name, c := range map[string]struct {
 		change func(*http.Request)
@@ -74,7 +74,6 @@ func TestTCP(t *testing.T) {
 		"status, rebound":     {func(r *http.Request) { r.Method, r.URL.Path, r.Host = http.MethodGet, "/status", "evil.example" }, http.StatusForbidden},
 		"status, wrong token": {func(r *http.Request) { r.Method, r.URL.Path = http.MethodGet, "/status"; r.SetBasicAuth("a", "b") }, http.StatusUnauthorized},
 	} {
-		f.key = secret(t, []byte("0123456789abcdef"))
 		r := s.tcpRequest(t)
 		c.change(r)
 		if r.Method == http.MethodGet {
@@ -111,7 +110,7 @@ func TestWaysIn(t *testing.T) {
 
 // A key is written past the buffers of net/http, and the connection ends with it.
 func TestAnswerEndsTheConnection(t *testing.T) {
-	s := serve(t, &fake{kty: "oct", key: secret(t, []byte("k"))}, onTCP)
+	s := serve(t, &fake{kty: "oct", key: []byte("k")}, onTCP)
 	resp, err := (&http.Transport{}).RoundTrip(s.tcpRequest(t))
 	if err != nil {
 		t.Fatal(err)

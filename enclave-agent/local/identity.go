@@ -77,15 +77,17 @@ func (i *identity) write(path, text string, gid *uint32) (err error) {
 		return err
 	}
 	f := os.NewFile(uintptr(fd), path)
-	_, err = f.WriteString(text)
-	if err == nil && gid != nil {
-		err = errors.Join(f.Chown(-1, int(*gid)), f.Chmod(0o640))
-	}
 	var st unix.Stat_t
-	if err == nil {
+	if _, err = f.WriteString(text); err == nil {
 		err = unix.Fstat(fd, &st)
 	}
 	i.inode = st.Ino
+	if err == nil && gid != nil && st.Gid != *gid {
+		err = f.Chown(-1, int(*gid))
+	}
+	if err == nil && gid != nil {
+		err = f.Chmod(0o640)
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = unix.Renameat(dir, temporary, dir, i.file)
 	}

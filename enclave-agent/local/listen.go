@@ -110,7 +110,10 @@ func (l *unixListener) bind(gid *uint32) (err error) {
 	st, err := l.stat()
 	l.inode = st.Ino
 	if err == nil && gid != nil {
-		err = errors.Join(unix.Fchownat(int(l.dir.Fd()), l.name, -1, int(*gid), unix.AT_SYMLINK_NOFOLLOW), unix.Fchmodat(int(l.dir.Fd()), l.name, 0o660, 0))
+		if st.Gid != *gid { // else a service goes without the right to give files away
+			err = unix.Fchownat(int(l.dir.Fd()), l.name, -1, int(*gid), unix.AT_SYMLINK_NOFOLLOW)
+		}
+		err = errors.Join(err, unix.Fchmodat(int(l.dir.Fd()), l.name, 0o660, 0))
 	}
 	if err != nil {
 		return errors.Join(err, l.UnixListener.Close())

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -134,9 +135,11 @@ type fake struct {
 	err   error
 	// hold, when not nil, is waited for before a key is given.
 	hold chan struct{}
-	key  *agent.Secret
 	kty  string
-	life string // claims of its tokens
+	key  []byte
+	// given are the materials of what was released, which the server closes.
+	given []*agent.Secret
+	life  string // claims of its tokens
 }
 
 func (f *fake) Key(ctx context.Context, keyURL string) (*agent.Released, error) {
@@ -150,7 +153,15 @@ func (f *fake) Key(ctx context.Context, keyURL string) (*agent.Released, error) 
 			return nil, ctx.Err()
 		}
 	}
-	return &agent.Released{Material: f.key, KID: keyURL, Kty: f.kty}, nil
+	s, err := agent.NewSecret(len(f.key))
+	if err != nil {
+		return nil, err
+	}
+	copy(s.Bytes(), f.key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.given = append(f.given, s)
+	return &agent.Released{Material: s, KID: keyURL, Kty: f.kty}, nil
 }
 
 func (f *fake) Token(_ context.Context, vaultURL string) (*agent.Released, error) {
@@ -268,13 +279,9 @@ func (s *served) post(t testing.TB, path, body string) (int, string) {
 	return r.StatusCode, string(b)
 }
 
-// secret is key material as a release gives it.
-func secret(t testing.TB, b []byte) *agent.Secret {
-	t.Helper()
-	s, err := agent.NewSecret(len(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	copy(s.Bytes(), b)
-	return s
+// closed says that all materials given were cleared.
+func (f *fake) closed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !slices.ContainsFunc(f.given, func(s *agent.Secret) bool { return s.Bytes() != nil })
 }

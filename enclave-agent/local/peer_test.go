@@ -196,6 +196,12 @@ func TestNewCallers(t *testing.T) {
 		}
 		return path
 	}
+	grouped := token("group", testToken, 0o640)
+	if os.Geteuid() == 0 {
+		if err := os.Chown(grouped, -1, other); err != nil {
+			t.Fatal(err)
+		}
+	}
 	good := token("good", testToken+"\n", 0o600)
 	for name, callers := range map[string]string{
 		"no such user":     `{"name":"a","user":"no-such-user"}`,
@@ -203,7 +209,7 @@ func TestNewCallers(t *testing.T) {
 		"number too large": `{"name":"a","user":"4294967296"}`,
 		"no token":         `{"name":"a","token_file":"` + dir + `/none"}`,
 		"token for all":    `{"name":"a","token_file":"` + token("open", testToken, 0o644) + `"}`,
-		"token for some":   `{"name":"a","token_file":"` + token("group", testToken, 0o640) + `"}`,
+		"token for some":   `{"name":"a","token_file":"` + grouped + `"}`,
 		"short token":      `{"name":"a","token_file":"` + token("short", testToken[:31], 0o600) + `"}`,
 		"two lines":        `{"name":"a","token_file":"` + token("lines", testToken+"\n"+testToken, 0o600) + `"}`,
 		"same token":       `{"name":"a","token_file":"` + good + `"},{"name":"b","token_file":"` + token("same", testToken, 0o600) + `"}`,

@@ -32,7 +32,7 @@ func TestAnswers(t *testing.T) {
 		"maa": {"/attest/maa", `{"maa_endpoint":"second.example","runtime_data":"` + runtimeData + `"}`, `{"token":"a.b.c"}`, `maa https://second.example {"keys":[]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &fake{kty: "oct", key: secret(t, key)}
+			f := &fake{kty: "oct", key: key}
 			s := serve(t, f, onSocket(me(mayKey+mayEvidence)))
 			status, answer := s.post(t, c.path, c.body)
 			if status != http.StatusOK || answer != c.answer {
@@ -44,7 +44,7 @@ func TestAnswers(t *testing.T) {
 			if log := s.log.String(); strings.Contains(log, "unused") || strings.Contains(log, "MDEy") || !strings.Contains(log, "caller=me") {
 				t.Errorf("log: %s", log)
 			}
-			if f.key.Bytes() != nil && strings.HasPrefix(c.path, "/key") {
+			if !f.closed() {
 				t.Error("the material is not closed")
 			}
 		})
@@ -137,7 +137,7 @@ func TestRights(t *testing.T) {
 		if strings.Contains(rights, "keyprovider") {
 			config = strings.Replace(config, `"callers"`, `"keyprovider":{"address":"unix:%DIR%/k/p","keys":["`+agenttest.KeyURL+`"]},"callers"`, 1)
 		}
-		f := &fake{kty: "oct", key: secret(t, []byte("k"))}
+		f := &fake{kty: "oct", key: []byte("k")}
 		s := serve(t, f, config)
 		for i, ask := range [][2]string{
 			{"/key/release", keyBody}, {"/attest/raw", `{"runtime_data":"` + runtimeData + `"}`}, {"/attest/maa", `{"maa_endpoint":"second.example","runtime_data":"` + runtimeData + `"}`},
@@ -170,16 +170,16 @@ func TestFailures(t *testing.T) {
 			t.Errorf("log: %s", log)
 		}
 	}
-	f := &fake{kty: "EC", key: secret(t, []byte("canary-canary"))}
+	f := &fake{kty: "EC", key: []byte("canary-canary")}
 	s := serve(t, f, onSocket(me(mayKey)))
-	if status, answer := s.post(t, "/key/release", keyBody); status != http.StatusForbidden || strings.Contains(answer+s.log.String(), "canary") || f.key.Bytes() != nil {
-		t.Errorf("%d %s, material %q", status, answer, f.key.Bytes())
+	if status, answer := s.post(t, "/key/release", keyBody); status != http.StatusForbidden || strings.Contains(answer+s.log.String(), "canary") || !f.closed() {
+		t.Errorf("%d %s, material closed: %v", status, answer, f.closed())
 	}
 }
 
 // AG-14: one caller's requests are bounded, and what is beyond is told to come back.
 func TestBusy(t *testing.T) {
-	f := &fake{hold: make(chan struct{}), err: nil, kty: "oct", key: secret(t, []byte("k"))}
+	f := &fake{hold: make(chan struct{}), kty: "oct", key: []byte("k")}
 	s := serve(t, f, onSocket(me(mayKey)))
 	const n = 200
 	type got struct {
@@ -200,7 +200,7 @@ func TestBusy(t *testing.T) {
 	}
 	close(f.hold)
 	for range maxWaiting {
-		if a := <-answers; a.status == http.StatusTooManyRequests {
+		if a := <-answers; a.status != http.StatusOK {
 			t.Errorf("%d %s", a.status, a.answer)
 		}
 	}
