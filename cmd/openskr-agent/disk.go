@@ -48,7 +48,7 @@ func (p *program) closed(err error) error {
 		return err
 	}
 	p.report(err)
-	return errors.Join(err, boot.PowerOff())
+	return errors.Join(err, p.powerOff())
 }
 
 // entry is the disk that the options and disks.json describe. disks.json is not read when
@@ -159,6 +159,9 @@ func activated() (*net.UnixListener, error) {
 }
 
 func (p *program) sealDisk(ctx context.Context) error {
+	if p.disk.updateHeader {
+		return p.updateHeader(ctx)
+	}
 	keep, err := p.recoveryKeeper()
 	if err != nil {
 		return err
@@ -177,23 +180,56 @@ func (p *program) sealDisk(ctx context.Context) error {
 	})
 }
 
+// updateHeader records a header that was changed. Without --token it asks nobody.
+func (p *program) updateHeader(ctx context.Context) error {
+	u := &boot.Update{Device: p.file, Key: p.key}
+	if p.disk.token == "" {
+		out, err := u.Update(ctx)
+		if err != nil {
+			return err
+		}
+		return p.recorded(out, false)
+	}
+	token, err := p.operatorToken()
+	if err != nil {
+		return err
+	}
+	return p.with(ctx, func(a *agent.Agent) error {
+		u.Record = func(ctx context.Context, keyURL string, change func(string) string) error {
+			return a.Tag(ctx, keyURL, token, boot.HeaderTag, change)
+		}
+		out, err := u.Update(ctx)
+		if err != nil {
+			return err
+		}
+		return p.recorded(out, true)
+	})
+}
+
 // sealed records the header with the key, or says what an operator runs to do so.
 func (p *program) sealed(ctx context.Context, a *agent.Agent, s *boot.Sealed, token string) error {
-	out := struct {
-		*boot.Sealed
-		Recorded bool   `json:"recorded"`
-		Command  string `json:"command,omitempty"`
-	}{Sealed: s}
 	if token == "" {
-		out.Command = s.Command()
-		return p.print(out, "%s is sealed to %s; its header is\n  %s\nUntil an operator records that, the disk is not unlocked:\n  %s\n",
-			s.Device, s.Key, s.Header, out.Command)
+		return p.recorded(s, false)
 	}
 	if err := a.Tag(ctx, s.Key, token, boot.HeaderTag, func(string) string { return s.Header }); err != nil {
 		return fmt.Errorf("the disk is sealed, but its header is not recorded; an operator does that with: %s: %w", s.Command(), err)
 	}
-	out.Recorded = true
-	return p.print(out, "%s is sealed to %s; its header, recorded with the key, is\n  %s\n", s.Device, s.Key, s.Header)
+	return p.recorded(s, true)
+}
+
+// recorded reports on a header that is on the disk.
+func (p *program) recorded(s *boot.Sealed, done bool) error {
+	out := struct {
+		*boot.Sealed
+		Recorded bool   `json:"recorded"`
+		Command  string `json:"command,omitempty"`
+	}{Sealed: s, Recorded: done}
+	if done {
+		return p.print(out, "%s is sealed to %s\nits header is recorded with the key: %s\n", s.Device, s.Key, s.Header)
+	}
+	out.Command = s.Command()
+	return p.print(out, "%s is sealed to %s\nits header is %s\nthe disk is not unlocked until an operator records that:\n  %s\n",
+		s.Device, s.Key, s.Header, out.Command)
 }
 
 // recoveryKeeper is where the recovery key goes: a new file, a terminal, or nowhere when
@@ -209,7 +245,11 @@ func (p *program) recoveryKeeper() (func([]byte) error, error) {
 		}
 		return func(key []byte) error { return agent.WriteFile(o.recoveryOut, key) }, nil
 	}
-	return nil, fmt.Errorf("%w: seal-disk needs --recovery-out FILE, or --no-recovery when nobody is ever to open the disk by hand", agent.ErrConfig)
+	show, err := boot.ShowOnce()
+	if err != nil {
+		return nil, fmt.Errorf("%w: seal-disk needs --recovery-out FILE, or --no-recovery, where there is no terminal to show the recovery key on", agent.ErrConfig)
+	}
+	return show, nil
 }
 
 const maxToken = 64 << 10

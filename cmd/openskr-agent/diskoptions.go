@@ -48,8 +48,8 @@ func (d *diskOptions) visit(fs *flag.FlagSet, o *options) error {
 		return errors.New("seal-disk needs --key URL")
 	case d.noRecovery && d.recoveryOut != "":
 		return errors.New("--no-recovery and --recovery-out exclude each other")
-	case d.updateHeader && d.erase:
-		return errors.New("--update-header and --erase exclude each other")
+	case d.updateHeader && (d.erase || d.noRecovery || d.recoveryOut != ""):
+		return errors.New("--update-header goes with --key and --token alone")
 	case o.command == "unlock" && d.name == "":
 		return errors.New("unlock needs --name NAME")
 	case d.capSet && d.noCap:

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/enclave-agent/boot"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -28,7 +29,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "openskr-agent: %v\nTry: openskr-agent help\n", err)
 		return agent.ExitUsage
 	}
-	p := &program{options: o, stdout: stdout, stderr: stderr}
+	p := &program{options: o, stdout: stdout, stderr: stderr, powerOff: boot.PowerOff}
 	if err := agent.Harden(p.notice); err != nil {
 		p.report(err)
 		return agent.ExitFailed
@@ -45,6 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 type program struct {
 	*options
 	stdout, stderr io.Writer
+	powerOff       func() error // tests do not
 }
 
 func (p *program) notice(text string) { fmt.Fprintf(p.stderr, "openskr-agent: note: %s\n", text) }

@@ -26,8 +26,8 @@ Usage:
                                                minutes; printed, or into a new file, mode 0600
   openskr-agent seal-disk DEV --key URL (--recovery-out FILE | --no-recovery)
                                                make a LUKS2 volume that the key at URL opens
-  openskr-agent seal-disk DEV --key URL --update-header [--recovery-out FILE | --no-recovery]
-                                               record its header again after a change, or change the recovery key
+  openskr-agent seal-disk DEV --key URL --update-header
+                                               record its header again, after its slots were changed
   openskr-agent unlock --name NAME             open a sealed disk as /dev/mapper/NAME
   openskr-agent crypttab header|serve|cap      the same for systemd-cryptsetup, in three steps
   openskr-agent evidence [--runtime-data FILE] print evidence of this machine, for openskr evidence verify

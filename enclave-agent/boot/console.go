@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,8 @@ type Console struct {
 	// Path of the terminal that recovery asks on, "": /dev/console, or the terminal of
 	// standard input.
 	Path string
+
+	asking sync.Mutex // one question at a time
 }
 
 // Levels of the kernel's log, RFC 5424: a failure shows in spite of "quiet".

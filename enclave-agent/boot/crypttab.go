@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var open sync.WaitGroup
+	var active atomic.Int32
 	defer open.Wait()
 	for {
 		if err := l.SetDeadline(time.Now().Add(s.Idle)); err != nil {
@@ -59,12 +61,19 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		}
 		c, err := l.AcceptUnix()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if active.Load() > 0 {
+				continue
+			}
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		open.Go(func() { s.answer(ctx, c) })
+		active.Add(1)
+		open.Go(func() {
+			defer active.Add(-1)
+			s.answer(ctx, c)
+		})
 	}
 }
 
@@ -93,6 +102,10 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn) {
 	name, err := s.serve(ctx, c)
 	if err == nil {
 		s.Console.Say("%s: key handed to systemd-cryptsetup", name)
+		return
+	}
+	if name == "" {
+		s.Console.Fail("a request for a key is refused: %v", err)
 		return
 	}
 	s.Console.Fail("%s stays closed: %v", name, err)
@@ -150,10 +163,9 @@ func (s *Server) keyFor(ctx context.Context, d Disk, h *header) (*agent.Secret, 
 	return r.Material, nil
 }
 
-// peer says which volume a connection is about. Only root asks, and only a
-// systemd-cryptsetup that opens the very header that is checked here.
+// peer says which volume a connection is about, "" for a stranger's. Only root asks, and
+// only a systemd-cryptsetup that opens the very header that is checked here.
 func (s *Server) peer(c *net.UnixConn) (name string, d Disk, err error) {
-	name = "a connection"
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return name, d, err

@@ -24,7 +24,9 @@ func (u *Unlocker) copyHeader(ctx context.Context, dir, name string, d Disk) (di
 	if u.Timeout == 0 {
 		u.Timeout = DefaultTimeout
 	}
-	h, err := u.load(ctx, d)
+	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
+	defer cancel()
+	h, err := load(ctx, d)
 	if err != nil {
 		return "", err
 	}

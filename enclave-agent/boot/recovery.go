@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +48,8 @@ func (u *Unlocker) ask(ctx context.Context, name string, h *header, accept func(
 	if h.recovery == "" {
 		return nil, errors.New("this disk has no recovery key")
 	}
+	u.Console.asking.Lock()
+	defer u.Console.asking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, recoveryLimit)
 	defer cancel()
 	for i := range recoveryTries {
@@ -98,6 +101,25 @@ func (c *Console) askSecret(ctx context.Context, prompt string) (_ *agent.Secret
 		return nil, err
 	}
 	return line, nil
+}
+
+// ShowOnce writes a new recovery key to the terminal of this program. It fails before
+// there is a key when there is none.
+func ShowOnce() (func(key []byte) error, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return func(key []byte) error {
+		_, err := tty.WriteString("Recovery key, shown once; write it down:\n  ")
+		if err == nil {
+			_, err = tty.Write(key)
+		}
+		if err == nil {
+			_, err = tty.WriteString("\n")
+		}
+		return errors.Join(err, tty.Close())
+	}, nil
 }
 
 // terminal opens where a person is asked.

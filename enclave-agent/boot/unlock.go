@@ -55,12 +55,14 @@ func (u *Unlocker) Unlock(ctx context.Context, name string, d Disk) (*Opened, er
 	if u.Timeout == 0 {
 		u.Timeout = DefaultTimeout
 	}
-	h, err := u.load(ctx, d)
+	bounded, cancel := context.WithTimeout(ctx, u.Timeout)
+	defer cancel()
+	h, err := load(bounded, d)
 	if err != nil {
 		u.Console.Fail("%s stays closed: %v", name, err)
 		return nil, err
 	}
-	out, err := u.attested(ctx, name, d, h)
+	out, err := u.attested(bounded, name, d, h)
 	if err == nil {
 		u.Console.Say("%s is open", name)
 		return out, nil
@@ -79,9 +81,7 @@ func (u *Unlocker) Unlock(ctx context.Context, name string, d Disk) (*Opened, er
 }
 
 // load reads a disk's header, when the disk is there.
-func (u *Unlocker) load(ctx context.Context, d Disk) (*header, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
-	defer cancel()
+func load(ctx context.Context, d Disk) (*header, error) {
 	f, err := waitFor(ctx, d.Device)
 	if err != nil {
 		return nil, err
@@ -96,8 +96,6 @@ func (u *Unlocker) load(ctx context.Context, d Disk) (*header, error) {
 
 // attested opens the disk with a released key.
 func (u *Unlocker) attested(ctx context.Context, name string, d Disk, h *header) (out *Opened, err error) {
-	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
-	defer cancel()
 	if err := h.sealedTo(d.Key); err != nil {
 		return nil, err
 	}
