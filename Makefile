@@ -6,12 +6,14 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 BIN     := bin
 BUILD   := $(GO) build -trimpath -ldflags "-s -w"
 FUZZTIME ?= 10s
+# Makers of initrds look below /usr, so that is where the programs are.
+prefix  ?= /usr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop bench build fmt lint policy-test fuzz race golden
+.PHONY: help demo test interop e2e-boot bench build install install-agent fmt lint policy-test fuzz race golden
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a key released to a TPM, refused to a tampered one, checked by an auditor; TEE=snp, tdx, azure, nitro: simulated
 	@start=$$(date +%s); $(MAKE) --no-print-directory deps build && echo "set up and built in $$(($$(date +%s) - start)) s" && $(BIN)/openskr demo $(if $(TEE),--tee $(TEE))
@@ -23,12 +25,33 @@ interop: ## Azure's own clients, unchanged, against a broker: Go, JavaScript, Py
 	@scripts/deps.sh interop
 	cd interop && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./... && $(GO) test -count 1 -timeout 20m ./...
 
+e2e-boot: ## whole machines in qemu: a Debian on LUKS2 that boots unattended, and those that are refused; needs root
+	@scripts/deps.sh e2e
+	$(BUILD) -o $(BIN)/ ./cmd/openskr ./cmd/openskr-agent
+	OPENSKR_E2E=boot OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -timeout 20m -v ./internal/e2e/boot
+
 bench: build ## measure a release against the cryptography it cannot do without
 	OPENSKR_BENCH=1 $(GO) test -count 1 -v -timeout 20m -run '^TestReport$$' ./cmd/openskr
 	$(GO) test -run '^$$' -bench Verify -benchtime 1s ./attest/snp ./attest/tdx
 
 build: ## the two programs, static, into bin/
 	$(BUILD) -o $(BIN)/ ./cmd/...
+
+install: install-agent ## what `make build` made, below DESTDIR
+	install -m 755 $(BIN)/openskr $(BIN)/openskr-workload $(DESTDIR)$(prefix)/bin/
+	ln -sf openskr-workload $(DESTDIR)$(prefix)/bin/age-plugin-openskr
+
+install-agent: ## openskr-agent and its boot files alone: what a machine's image needs (deploy/README.md)
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr \
+		$(DESTDIR)$(prefix)/lib/systemd/system/systemd-cryptsetup@.service.d \
+		$(DESTDIR)$(prefix)/share/initramfs-tools/hooks $(DESTDIR)$(prefix)/share/initramfs-tools/scripts/local-top
+	install -m 755 $(BIN)/openskr-agent $(DESTDIR)$(prefix)/bin/
+	install -m 644 deploy/systemd/*.socket deploy/systemd/*.service $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -m 644 deploy/systemd/systemd-cryptsetup@.service.d/openskr.conf $(DESTDIR)$(prefix)/lib/systemd/system/systemd-cryptsetup@.service.d/
+	install -m 755 deploy/dracut/90openskr/module-setup.sh $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr/
+	install -m 644 deploy/dracut/90openskr/dhcp.network $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr/
+	install -m 755 deploy/initramfs-tools/hooks/openskr $(DESTDIR)$(prefix)/share/initramfs-tools/hooks/
+	install -m 755 deploy/initramfs-tools/scripts/local-top/openskr $(DESTDIR)$(prefix)/share/initramfs-tools/scripts/local-top/
 
 fmt: ## format the code
 	$(TOOL) gofumpt -l -w .

@@ -5,6 +5,7 @@
 #   scripts/deps.sh          software TPM, age
 #   scripts/deps.sh race     C compiler for the race detector
 #   scripts/deps.sh interop  Python, which Azure's clients are installed with, and the software TPM
+#   scripts/deps.sh e2e      qemu with firmware, and what an image of Debian is made with
 #   scripts/deps.sh ci       all of them, make, and tpm2-tools, systemd-measure and a
 #                            systemd-stub to compare with
 set -eu
@@ -28,6 +29,21 @@ interop() {
 	need python3 python3
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 }
+e2e() {
+	tpm
+	need qemu-system-x86_64 qemu-system-x86
+	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || missing="$missing ovmf"
+	stub
+	need objcopy binutils
+	need mmdebstrap mmdebstrap debian-archive-keyring
+	need cryptsetup cryptsetup-bin
+	need mke2fs e2fsprogs
+	need mformat mtools
+	need unshare util-linux
+	need systemctl systemd
+	need make make
+}
+stub() { ls /usr/lib/systemd/boot/efi/*.efi.stub >/dev/null 2>&1 || missing="$missing systemd-boot-efi"; }
 
 case "${1-}" in
 "")
@@ -36,19 +52,18 @@ case "${1-}" in
 	;;
 race) race ;;
 interop) interop ;;
+e2e) e2e ;;
 ci)
 	race
 	interop
-	need make make
+	e2e
 	need tpm2_quote tpm2-tools
-	need objcopy binutils
 	need osslsigncode osslsigncode
 	# what unified kernel images are compared with
 	[ -x /usr/lib/systemd/systemd-measure ] || missing="$missing systemd"
-	ls /usr/lib/systemd/boot/efi/*.efi.stub >/dev/null 2>&1 || missing="$missing systemd-boot-efi"
 	;;
 *)
-	echo "usage: scripts/deps.sh [race|interop|ci]" >&2
+	echo "usage: scripts/deps.sh [race|interop|e2e|ci]" >&2
 	exit 2
 	;;
 esac

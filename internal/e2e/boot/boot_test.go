@@ -1,0 +1,137 @@
+package boot
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// Command lines of the images. That of dracut needs no rd.shell=0: the module has it.
+const (
+	withDracut    = "root=/dev/mapper/root rootfstype=ext4 rw console=ttyS0"
+	withInitramfs = "root=/dev/mapper/root rootfstype=ext4 rw console=ttyS0 panic=1 ip=10.0.2.15::10.0.2.2:255.255.255.0::enp0s2:off"
+	changed       = " systemd.debug-shell=1"
+)
+
+// TestBoot is the table of docs/disks.md: which machine gets the key of its disk, and of
+// each that does not, what its console and the broker's log say.
+func TestBoot(t *testing.T) {
+	require(t)
+	l := newLab(t)
+	var whole, small, other, asking uki
+	step(t, "four images", func() (err error) {
+		for _, i := range []struct {
+			to         *uki
+			name, kind string
+			setup      setup
+			cmdline    string
+			known      bool
+		}{
+			{to: &whole, name: "dracut", kind: "dracut", setup: l.setup(l.debian, "off"), cmdline: withDracut, known: true},
+			{to: &small, name: "initramfs", kind: "initramfs-tools", setup: l.setup(l.small, "off"), cmdline: withInitramfs, known: true},
+			{to: &other, name: "other", kind: "dracut", setup: l.setup(l.debian, "off"), cmdline: withDracut + changed},
+			{to: &asking, name: "asking", kind: "initramfs-tools", setup: l.setup(l.small, "prompt"), cmdline: withInitramfs + changed},
+		} {
+			if *i.to, err = l.uki(i.name, i.kind, i.setup, i.cmdline); err != nil {
+				return err
+			}
+			if i.known {
+				if _, err := l.openskr("reference", "from-uki", i.to.file, "--set", "boot", "--label", "image "+i.name); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	// The first boot of a new kind of machine is refused, and the value of PCR 7 for it
+	// is taken from the record.
+	t.Run("refused", func(t *testing.T) {
+		l.each(t, "changed command line", func(t *testing.T, m *machine) { l.changedCommandLine(t, m, other) })
+		l.each(t, "another TPM", func(t *testing.T, _ *machine) { l.anotherTPM(t, l.stranger, small) })
+		l.each(t, "swapped header", func(t *testing.T, m *machine) { l.swappedHeader(t, m, small) })
+	})
+	t.Run("known", func(t *testing.T) {
+		l.each(t, "dracut", func(t *testing.T, m *machine) { l.opens(t, m, start{image: whole, disk: l.debian}) })
+		l.each(t, "initramfs-tools", func(t *testing.T, m *machine) { l.opens(t, m, start{image: small, disk: l.small}) })
+		l.each(t, "options beside the image", func(t *testing.T, m *machine) { l.optionsBeside(t, m, small) })
+		l.each(t, "recovery", func(t *testing.T, m *machine) { l.recovers(t, m, asking) })
+	})
+}
+
+// changedCommandLine boots an image that is known but for one word in it.
+func (l *lab) changedCommandLine(t *testing.T, m *machine, image uki) {
+	v := l.visit(t, m, start{image: image, disk: l.debian})
+	v.off(t, "policy_denied")
+	d := v.denied(t, "PCR 4 has no known value", "PCR 11 has no known value")
+	if _, err := l.openskr("reference", "add", "boot", "--kind", "pcr7", "--value", d.pcrs["7"], "--label", "OVMF, no secure boot"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// anotherTPM boots the known image and the right disk where nobody approved the TPM.
+func (l *lab) anotherTPM(t *testing.T, m *machine, image uki) {
+	v := l.visit(t, m, start{image: image, disk: l.small})
+	v.off(t, "approve")
+	v.asked(t)
+	pending, err := l.machines("pending")
+	if err != nil || len(pending) != 1 {
+		t.Errorf("want one machine that waits for approval, got %v, %v", pending, err)
+	}
+}
+
+// swappedHeader boots the known image with a disk to which the host added a passphrase:
+// no key is asked for.
+func (l *lab) swappedHeader(t *testing.T, m *machine, image uki) {
+	evil, err := l.small.withExtraSlot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := l.visit(t, m, start{image: image, disk: evil})
+	v.off(t, "the disk is not what was sealed: key slots")
+	v.asked(t)
+}
+
+// opens boots a known image. Once up, the machine asks for the key again and does not
+// get it: PCR 15 was capped.
+func (l *lab) opens(t *testing.T, m *machine, s start) {
+	v := l.visit(t, m, s)
+	v.on(t, s.disk)
+	if v.console.line(inGuest+"again: exit 3, key false") == "" {
+		t.Error("the running system was not refused the key of its disk")
+	}
+	v.asked(t, "allow", "deny policy_denied")
+	d := v.denied(t, "PCR 15 is not zero")
+	if d.pcrs["15"] == zero {
+		t.Error("PCR 15 was zero")
+	}
+}
+
+// optionsBeside gives the known image another command line from outside. PCR 11 says
+// nothing of it.
+func (l *lab) optionsBeside(t *testing.T, m *machine, image uki) {
+	v := l.visit(t, m, start{image: image, disk: l.small, options: withInitramfs + changed})
+	v.off(t, "policy_denied")
+	d := v.denied(t, "PCR 12 is not zero")
+	if want := l.known(t, "pcr11"); !want[d.pcrs["11"]] {
+		t.Errorf("PCR 11 is %s, not one of the known image: %v", d.pcrs["11"], want)
+	}
+}
+
+// recovers boots an image that is not known, with recovery by prompt.
+func (l *lab) recovers(t *testing.T, m *machine, image uki) {
+	v := l.visit(t, m, start{image: image, disk: l.small, question: "Recovery key of root", answer: l.small.recoveryKey(t)})
+	v.denied(t, "PCR 11 has no known value")
+	v.on(t, l.small)
+}
+
+// each runs one boot of the table as a test of its own, when a machine is free.
+func (l *lab) each(t *testing.T, name string, boot func(*testing.T, *machine)) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		m := <-l.free
+		defer func() { l.free <- m }()
+		boot(t, m)
+	})
+}
+
+// logName is where the console of a test's machine is kept.
+func logName(t *testing.T) string { return filepath.Base(t.Name()) }

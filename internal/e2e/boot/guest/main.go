@@ -1,0 +1,74 @@
+// Command guest is what a test machine runs once its root is there: alone as
+// /sbin/init of a small root, or as a service of a whole Debian. It says on the
+// console how the machine came up, asks for the key of its disk a second time, and
+// powers off.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lines that the test looks for begin with it.
+const prefix = "e2e: "
+
+// patience bounds the second request: the network may just be coming up.
+const patience = "60s"
+
+func main() {
+	if os.Getpid() == 1 {
+		mountAll()
+	}
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err != nil {
+		console = os.Stdout
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(console, prefix+format+"\n", args...) }
+	secret, err := os.ReadFile("/etc/openskr/secret")
+	say("root is open: %s %v", strings.TrimSpace(string(secret)), err)
+	pcr, err := os.ReadFile("/sys/class/tpm/tpm0/pcr-sha256/15")
+	say("pcr15 %s %v", strings.TrimSpace(string(pcr)), err)
+	if disk, err := os.ReadFile("/etc/openskr/key"); err == nil {
+		again(say, strings.TrimSpace(string(disk)))
+	}
+	say("off")
+	syscall.Sync()
+	_ = unix.IoctlSetInt(int(console.Fd()), unix.TCSBRK, 1) // tcdrain: the console is slower than power
+	_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+	select {}
+}
+
+// again asks for the key of the disk as whoever took over the running system would.
+func again(say func(string, ...any), url string) {
+	out, err := exec.Command("/usr/bin/openskr-agent", "key", "get", url, "--out", "/run/again", "--timeout", patience).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		say("again: %s", strings.TrimSpace(line))
+	}
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		say("again: %v", err)
+		code = -1
+	}
+	_, err = os.Stat("/run/again")
+	say("again: exit %d, key %t", code, err == nil)
+}
+
+// mountAll makes what an init makes first; what is there already stays.
+func mountAll() {
+	for _, m := range []struct{ kind, at string }{
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"securityfs", "/sys/kernel/security"},
+	} {
+		if err := syscall.Mount(m.kind, m.at, m.kind, 0, ""); err != nil && !errors.Is(err, syscall.EBUSY) {
+			fmt.Println(prefix+"mount", m.at, err)
+		}
+	}
+}
