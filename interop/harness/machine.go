@@ -64,6 +64,9 @@ func (b *Broker) simulate(ctx context.Context, args ...string) (*Machine, error)
 	}
 }
 
+// Socket is where the agent's programs find the hardware (--simulator).
+func (m *Machine) Socket() string { return m.socket }
+
 // Stop turns the machine off.
 func (m *Machine) Stop() error {
 	if err := m.child.Process.Signal(syscall.SIGTERM); err != nil {
