@@ -223,13 +223,14 @@ func (a *asking) read(w any) *problem {
 }
 
 // send writes an answer straight to the connection: the buffers of net/http are used
-// again uncleared, and this may be a key.
+// again uncleared, and this may be a key. When the connection ends, the answer is cleared.
 func send(w http.ResponseWriter, body []byte) error {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	defer clear(body)
 	if buffered.Reader.Buffered() > 0 {
 		return errors.New("a second request came before the first was answered")
 	}
