@@ -25,19 +25,20 @@ import (
 // demo is one run of the main job with real programs: hardware, a broker, an agent, an
 // operator and an auditor.
 type demo struct {
-	out     io.Writer
-	json    bool
-	colour  bool
-	dir     string
-	self    string // this program
-	agent   string // openskr-agent beside it
-	url     string
-	tee     *demoTEE // nil: the machine has a TPM and nothing else
-	tpm     *swtpm.TPM
-	machine *exec.Cmd // that plays the hardware of tee
-	serve   *exec.Cmd
-	start   time.Time
-	step    int
+	out      io.Writer
+	json     bool
+	colour   bool
+	dir      string
+	self     string // this program
+	agent    string // openskr-agent beside it
+	workload string // openskr-workload, the same
+	url      string
+	tee      *demoTEE // nil: the machine has a TPM and nothing else
+	tpm      *swtpm.TPM
+	machine  *exec.Cmd // that plays the hardware of tee
+	serve    *exec.Cmd
+	start    time.Time
+	step     int
 }
 
 // demoStep is one thing that happens, and what to show of it.
@@ -66,9 +67,11 @@ func runDemo(ctx context.Context, out io.Writer, asJSON, colour bool, tee *demoT
 	if d.self, err = os.Executable(); err != nil {
 		return err
 	}
-	d.agent = filepath.Join(filepath.Dir(d.self), "openskr-agent")
-	if _, err := os.Stat(d.agent); err != nil {
-		return fmt.Errorf("%w: build it with `make build`", err)
+	d.agent, d.workload = filepath.Join(filepath.Dir(d.self), "openskr-agent"), filepath.Join(filepath.Dir(d.self), "openskr-workload")
+	for _, program := range []string{d.agent, d.workload} {
+		if _, err := os.Stat(program); err != nil {
+			return fmt.Errorf("%w: build it with `make build`", err)
+		}
 	}
 	if d.dir, err = os.MkdirTemp("", "openskr-demo-"); err != nil {
 		return err

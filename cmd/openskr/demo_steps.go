@@ -33,6 +33,7 @@ func (d *demo) tpmSteps() []demoStep {
 func (d *demo) releaseSteps(wrong demoStep) []demoStep {
 	return []demoStep{
 		{"The machine proves what it booted, gets the key, decrypts the file", d.decrypt},
+		{"Somebody encrypts a blob as Azure's storage SDKs do, with the public half of a key; the machine decrypts it", d.blob},
 		{"An auditor verifies the log entry offline, with the pinned log key alone", d.audit},
 		wrong,
 		{"The operator sees why", d.explain},

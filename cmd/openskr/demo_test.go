@@ -19,7 +19,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(filepath.Dir(self), "openskr-agent"), "../openskr-agent")
+	build := exec.Command("go", "build", "-o", filepath.Dir(self), "../openskr-agent", "../openskr-workload")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -28,7 +28,7 @@ func TestDemo(t *testing.T) {
 		t.Parallel()
 		watchDemo(t, self, swtpm.Available(), nil, []string{
 			"replayed into a software TPM", "Deployment skr-", "is pending", "is approved", "opens with key https://",
-			"combination is 18-33-7", "verified: entry", "policy_denied", `input.claims.tpm.pcrs.sha256["9"] ==`, "the log does not verify",
+			"combination is 18-33-7", "plain text, format cse", "verified: entry", "policy_denied", `input.claims.tpm.pcrs.sha256["9"] ==`, "the log does not verify",
 		})
 	})
 	for tee, why := range map[string]string{
@@ -48,7 +48,7 @@ func TestDemo(t *testing.T) {
 			}
 			watchDemo(t, self, needs, []string{"--tee", tee}, []string{
 				"A SIMULATION, for ever", "simulated-" + tee, "known-good", "opens with key https://", "combination is 18-33-7",
-				"simulation     true", "policy_denied", why, "the log does not verify",
+				"plain text, format cse", "simulation     true", "policy_denied", why, "the log does not verify",
 			})
 		})
 	}
