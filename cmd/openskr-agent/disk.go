@@ -17,12 +17,15 @@ import (
 // unlocker opens the hardware for each disk anew: what is not there yet may come.
 func (p *program) unlocker() boot.Unlocker {
 	return boot.Unlocker{
-		Keys: func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
-		Cap:  func(ctx context.Context, pcr int) error { return agent.Cap(ctx, p.hardware, pcr) },
-		// What boots a machine speaks to its console.
-		Console: &boot.Console{Err: p.stderr, Kernel: p.disk.powerOff},
-		Timeout: p.timeout,
+		Keys:    func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
+		Cap:     func(ctx context.Context, pcr int) error { return agent.Cap(ctx, p.hardware, pcr) },
+		Console: p.console(), Timeout: p.timeout,
 	}
+}
+
+// console is standard error; what boots a machine also speaks to the kernel's log.
+func (p *program) console() *boot.Console {
+	return &boot.Console{Err: p.stderr, Kernel: p.disk.powerOff}
 }
 
 func (p *program) unlock(ctx context.Context) error {
@@ -47,7 +50,7 @@ func (p *program) closed(err error) error {
 	if !p.disk.powerOff {
 		return err
 	}
-	p.report(err)
+	p.console().Fail("%v", err)
 	return errors.Join(err, p.powerOff())
 }
 
@@ -77,6 +80,9 @@ func (p *program) entry() (boot.Disk, error) {
 	}
 	switch {
 	case o.capSet:
+		if err := agent.CheckCap(o.cap); err != nil {
+			return d, err
+		}
 		d.Cap = o.cap
 	case o.noCap:
 		d.Cap = boot.NoCap
@@ -130,9 +136,11 @@ func (p *program) crypttabServe(ctx context.Context) error {
 	}
 	defer l.Close()
 	s := &boot.Server{Unlocker: p.unlocker(), Disks: disks, Idle: idle}
-	s.Closed = func(_ string, err error) {
+	s.Closed = func() {
 		if p.disk.powerOff {
-			_ = p.closed(err) // it has been reported
+			if err := p.powerOff(); err != nil {
+				p.report(err)
+			}
 		}
 	}
 	return s.Serve(ctx, l)

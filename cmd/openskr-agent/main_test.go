@@ -44,7 +44,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata",
 		Setup: func(env *testscript.Env) error { return setup(env, tpm) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "broker": tell, "encrypt": encrypt, "mode": mode,
+			"exits": exits, "broker": tell, "encrypt": encrypt, "mode": mode, "disk": disk, "disks": disks,
 		},
 	})
 }
@@ -58,6 +58,7 @@ func setup(env *testscript.Env, tpm *swtpm.TPM) error {
 		return errors.New("not under go test")
 	}
 	b := agenttest.Start(t)
+	b.Intercept = keyDoor(b)
 	env.Values[brokerKey{}] = b
 	env.Setenv("TPM", tpm.Socket)
 	hardware, err := play(t, "snp")
@@ -129,7 +130,7 @@ func tell(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func answer(ts *testscript.TestScript, b *agenttest.Broker, word string) {
-	b.Enrollment, b.JWS, b.Intercept = "approved", nil, nil
+	b.Enrollment, b.JWS, b.Intercept = "approved", nil, keyDoor(b)
 	refuse := func(status int, reason string) {
 		b.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != "/v1/release" {

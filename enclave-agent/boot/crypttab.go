@@ -33,8 +33,8 @@ type Server struct {
 	Disks map[string]Disk
 	// Idle ends Serve after this time without a connection: the socket starts it again.
 	Idle time.Duration
-	// Closed is called for a volume that stays closed.
-	Closed func(name string, err error)
+	// Closed is called when a volume stays closed, after that was said.
+	Closed func()
 
 	dir string // for RunDir, in tests
 	uid uint32 // of peers, 0 but in tests
@@ -108,9 +108,9 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn) {
 		s.Console.Fail("a request for a key is refused: %v", err)
 		return
 	}
-	s.Console.Fail("%s stays closed: %v", name, err)
+	s.Console.Fail("%v", closed(name, err))
 	if s.Closed != nil {
-		s.Closed(name, err)
+		s.Closed()
 	}
 }
 
@@ -137,7 +137,7 @@ func (s *Server) keyOf(ctx context.Context, name string, d Disk, h *header) (*ag
 	if err == nil || d.Recovery == Off || ctx.Err() != nil {
 		return key, err
 	}
-	s.Console.Fail("%s stays closed: %v", name, err)
+	s.Console.Fail("%v", closed(name, err))
 	f, serr := sealed(h.raw)
 	if serr != nil {
 		return nil, errors.Join(err, serr)

@@ -75,6 +75,9 @@ func ParseDisks(b []byte) (map[string]Disk, error) {
 		case e.Cap != nil && e.NoCap:
 			return nil, fmt.Errorf("%w: disks.json: %s: cap and no_cap exclude each other", agent.ErrConfig, name)
 		case e.Cap != nil:
+			if err := agent.CheckCap(*e.Cap); err != nil {
+				return nil, fmt.Errorf("disks.json: %s: %w", name, err)
+			}
 			d.Cap = *e.Cap
 		case e.NoCap:
 			d.Cap = NoCap

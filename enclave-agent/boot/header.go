@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -58,27 +59,40 @@ func readHeader(disk io.ReaderAt) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := make([]byte, size)
-	if _, err := disk.ReadAt(raw, 0); err != nil {
-		return nil, fmt.Errorf("read %d bytes of LUKS2 header: %w", size, err)
+	raw, err := beginning(disk, size)
+	if err != nil {
+		return nil, err
 	}
 	return parseHeader(raw)
+}
+
+// beginning is the first n bytes of a disk.
+func beginning(disk io.ReaderAt, n int) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := disk.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		return nil, tampered("there is no LUKS2 header: the disk ends within %d bytes", n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %d bytes of LUKS2 header: %w", n, err)
+	}
+	return b, nil
 }
 
 // dataOffset is where the disk says its data starts. It only says how much to read:
 // what is read is checked as a whole.
 func dataOffset(disk io.ReaderAt) (int, error) {
-	var first [binarySize]byte
-	if _, err := disk.ReadAt(first[:], 0); err != nil {
-		return 0, fmt.Errorf("read the first sector: %w", err)
-	}
-	n, err := copySize(first[:], magicFirst)
+	first, err := beginning(disk, binarySize)
 	if err != nil {
 		return 0, err
 	}
-	b := make([]byte, n)
-	if _, err := disk.ReadAt(b, 0); err != nil {
-		return 0, fmt.Errorf("read %d bytes of LUKS2 header: %w", n, err)
+	n, err := copySize(first, magicFirst)
+	if err != nil {
+		return 0, err
+	}
+	b, err := beginning(disk, n)
+	if err != nil {
+		return 0, err
 	}
 	c, err := parseCopy(b, magicFirst, 0)
 	if err != nil {

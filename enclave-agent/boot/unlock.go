@@ -59,26 +59,26 @@ func (u *Unlocker) Unlock(ctx context.Context, name string, d Disk) (*Opened, er
 	defer cancel()
 	h, err := load(bounded, d)
 	if err != nil {
-		u.Console.Fail("%s stays closed: %v", name, err)
-		return nil, err
+		return nil, closed(name, err)
 	}
 	out, err := u.attested(bounded, name, d, h)
 	if err == nil {
 		u.Console.Say("%s is open", name)
 		return out, nil
 	}
-	u.Console.Fail("%s stays closed: %v", name, err)
 	if d.Recovery == Off || ctx.Err() != nil {
-		return nil, err
+		return nil, closed(name, err)
 	}
+	u.Console.Fail("%v", closed(name, err))
 	out, rerr := u.recover(ctx, name, d, h)
 	if rerr != nil {
-		u.Console.Fail("%s stays closed: %v", name, rerr)
-		return nil, errors.Join(err, rerr)
+		return nil, closed(name, errors.Join(err, rerr))
 	}
 	u.Console.Say("%s is open, with the recovery key", name)
 	return out, nil
 }
+
+func closed(name string, err error) error { return fmt.Errorf("%s stays closed: %w", name, err) }
 
 // load reads a disk's header, when the disk is there.
 func load(ctx context.Context, d Disk) (*header, error) {

@@ -79,8 +79,8 @@ func (u *Update) retoken(ctx context.Context, disk io.ReaderAt) (_ *header, err 
 	if err != nil {
 		return nil, err
 	}
-	raw := make([]byte, size+headerAlign)
-	if _, err := disk.ReadAt(raw[:size], 0); err != nil {
+	raw, err := beginning(disk, size)
+	if err != nil {
 		return nil, err
 	}
 	n, err := copySize(raw[:binarySize], magicFirst)
@@ -103,7 +103,7 @@ func (u *Update) retoken(ctx context.Context, disk io.ReaderAt) (_ *header, err 
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDraft(tool, raw)
+	d, err := newDraft(tool, append(raw, make([]byte, headerAlign)...))
 	if err != nil {
 		return nil, err
 	}
