@@ -18,12 +18,8 @@ type object map[string]jsontext.Value
 // parse reads one JSON object of bounded size and depth, without duplicate members at
 // any depth.
 func parse(b []byte, limit int) (object, error) {
-	var v jsontext.Value
-	if err := strict.Unmarshal(b, limit, &v); err != nil {
-		return nil, err
-	}
 	var o object
-	if err := strict.Unmarshal(v, limit, &o); err != nil {
+	if err := strict.Unmarshal(b, limit, &o); err != nil {
 		return nil, err
 	}
 	if o == nil { // null

@@ -42,11 +42,23 @@ func (p *prepared) QueryContext(ctx context.Context, query string, args ...any) 
 // QueryRowContext implements querier; an error of preparing is met again by the
 // plain query, whose Row carries it.
 func (p *prepared) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	ctx = p.uncancelled(ctx)
 	st, err := p.stmt(ctx, query)
 	if err != nil {
 		return p.db.QueryRowContext(ctx, query, args...)
 	}
 	return st.QueryRowContext(ctx, args...)
+}
+
+// uncancelled is the context of a read of one row. To watch one that can end,
+// database/sql and the driver start a goroutine each, which costs as much as to find a
+// row by its key, and the row is there before they could act. Whoever has to wait for a
+// connection first waits no longer than the caller said.
+func (p *prepared) uncancelled(ctx context.Context) context.Context {
+	if st := p.db.Stats(); ctx.Err() != nil || st.InUse >= st.MaxOpenConnections {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // close closes the statements; the pool closes after them.

@@ -131,26 +131,32 @@ func (s *Store) Object(ctx context.Context, kind, name string) (*ObjectRow, erro
 	return s.at(ctx).object(kind, name)
 }
 
+// object reads the row and the generation kept apart from it at once: most that are
+// asked for were never made, and that is told apart from one that is gone.
 func (q queries) object(kind, name string) (*ObjectRow, error) {
-	o, err := scanCurrentObject(q.row(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
-		FROM objects o WHERE kind = ? AND name = ?`, kind, name))
-	if errors.Is(err, ErrNotFound) {
-		return nil, q.neverWas(kind, name)
-	}
-	return o, err
-}
-
-// neverWas is ErrNotFound, unless there was such an object: none is ever taken away.
-func (q queries) neverWas(kind, name string) error {
-	var n int64
-	err := q.row(`SELECT generation FROM generations WHERE id = ?`, "object/"+kind+"/"+name).Scan(&n)
+	var (
+		o                 ObjectRow
+		foundKind, found  sql.NullString
+		generation, index sql.NullInt64
+		want              sql.NullInt64
+	)
+	err := q.row(`SELECT o.kind, o.name, o.generation, o.idx, o.value, o.mac, g.generation
+		FROM (SELECT CAST(? AS TEXT) AS kind, CAST(? AS TEXT) AS name) q
+		LEFT JOIN objects o ON o.kind = q.kind AND o.name = q.name
+		LEFT JOIN generations g ON g.id = 'object/' || q.kind || '/' || q.name`, kind, name).
+		Scan(&foundKind, &found, &generation, &index, &o.Value, &o.MAC, &want)
+	o.Kind, o.Name, o.Generation, o.Index = foundKind.String, found.String, generation.Int64, index.Int64
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return ErrNotFound
 	case err != nil:
-		return err
+		return nil, err
+	case !found.Valid && !want.Valid:
+		return nil, ErrNotFound
+	case !found.Valid: // none is ever taken away
+		return nil, release.Refuse(release.ReasonIntegrity, "the row of %s %s is gone, the store made it generation %d; restore a backup", kind, name, want.Int64)
+	case want.Int64 != o.Generation:
+		return nil, stale(o.Kind+" "+o.Name, o.Generation, want)
 	}
-	return release.Refuse(release.ReasonIntegrity, "the row of %s %s is gone, the store made it generation %d; restore a backup", kind, name, n)
+	return &o, nil
 }
 
 // objectGeneration is the generation kept apart from the row of objects o.

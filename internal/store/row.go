@@ -69,10 +69,19 @@ func scanKey(s scanner) (*keyvault.Row, error) {
 	if copy(r.Policy.Digest[:], digest) != len(digest) || len(digest) != len(r.Policy.Digest) {
 		return nil, fmt.Errorf("key %s/%s: policy digest of %d bytes", r.Vault, r.Name, len(digest))
 	}
-	if err := errors.Join(json.Unmarshal(ops, &r.KeyOps), json.Unmarshal(tags, &r.Tags)); err != nil {
+	if err := errors.Join(unmarshal(ops, &r.KeyOps), unmarshal(tags, &r.Tags)); err != nil {
 		return nil, fmt.Errorf("key %s/%s: %w", r.Vault, r.Name, err)
 	}
 	return &r, nil
+}
+
+// unmarshal spares most rows, which have neither tags nor a list of operations, a
+// parser.
+func unmarshal(b []byte, v any) error {
+	if string(b) == "null" {
+		return nil
+	}
+	return json.Unmarshal(b, v)
 }
 
 func keyArgs(r *keyvault.Row) ([]any, error) {
