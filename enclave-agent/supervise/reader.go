@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,8 +39,9 @@ func (e *NotRun) ExitCode() int {
 // reader is a process that has the secrets.
 type reader struct {
 	*Config
-	values []*agent.SecretValue
-	folder *folder // nil without files
+	supervisor int // its process id
+	values     []*agent.SecretValue
+	folder     *folder // nil without files
 }
 
 // Read is a reader, from its start to its end or until it has become the program: it
@@ -51,7 +53,7 @@ func Read(ctx context.Context, c *Config, read func(ctx context.Context, i int) 
 		return fmt.Errorf("%w: %w", agent.ErrConfig, err)
 	}
 	defer control.Close()
-	r := &reader{Config: c}
+	r := &reader{Config: c, supervisor: unix.Getppid()}
 	if c.has(File) {
 		unix.CloseOnExec(folderFD)
 		r.folder = &folder{fd: folderFD, path: c.Dir}
@@ -123,7 +125,23 @@ func (r *reader) become(ctx context.Context, o order) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := r.bind(); err != nil {
+		return err
+	}
 	return &NotRun{&os.PathError{Op: "exec", Path: path, Err: syscall.Exec(path, r.Command, env)}}
+}
+
+// bind has the program get SIGTERM when its supervisor ends, whatever ends that. The
+// kernel keeps this for the thread that executes the program, not for its process.
+func (r *reader) bind() error {
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+		return fmt.Errorf("bind the program to its supervisor: %w", err)
+	}
+	if unix.Getppid() != r.supervisor {
+		return errors.New("the supervisor has ended")
+	}
+	return nil
 }
 
 // environment is base, without the variables that are secrets now, and these.
