@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -33,8 +32,12 @@ func TestReport(b *testing.T) {
 	if os.Getenv("OPENSKR_BENCH") == "" {
 		b.Skip("a measurement, not a test: make bench")
 	}
-	if os.Getenv("OPENSKR_BENCH") == "keyvault" { // that door alone
+	switch os.Getenv("OPENSKR_BENCH") {
+	case "keyvault": // that door alone
 		reportKeyVault(b)
+		return
+	case "agent":
+		reportAgent(b)
 		return
 	}
 	m := reportM(b)
@@ -240,24 +243,4 @@ func reportGrowth(b testing.TB, empty measured) {
 	fmt.Printf("P7 %d keys add %.0f MB resident idle (goal 25)\n", keys, loaded-small.resident())
 	fmt.Printf("P8 exec to ready: %d ms empty (goal 150), %d ms with %d records (goal 1.5 x)\n", time.Since(started).Milliseconds(), ready.Milliseconds(), keys)
 	small.end()
-}
-
-// reportAgent measures the agent that `make build` left in bin/.
-func reportAgent(b testing.TB) {
-	path := filepath.Join("..", "..", "bin", "openskr-agent")
-	info, err := os.Stat(path)
-	if err != nil {
-		b.Fatalf("%v: make build", err)
-	}
-	var best time.Duration
-	for range 20 {
-		t := time.Now()
-		if err := exec.Command(path, "version").Run(); err != nil {
-			b.Fatal(err)
-		}
-		if d := time.Since(t); best == 0 || d < best {
-			best = d
-		}
-	}
-	fmt.Printf("\nP9 agent: %.1f MB (goal 9), exec to exit %.1f ms (goal 10)\n", float64(info.Size())/1e6, float64(best.Microseconds())/1000)
 }
