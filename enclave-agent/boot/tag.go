@@ -17,7 +17,7 @@ var tagDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 // parseTag reads the value of [HeaderTag].
 func parseTag(s string) ([]string, error) {
 	if s == "" {
-		return nil, errors.New("there is none, so no header is trusted")
+		return nil, errors.New("there is none")
 	}
 	digests := strings.Split(s, ",")
 	if len(digests) > maxDigests {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,17 +173,14 @@ func matches(h *header, r *agent.Released) error {
 	}
 	digests, err := parseTag(r.Tags[HeaderTag])
 	if err != nil {
-		return tampered("tag %s of %s: %w; the header of this disk is %s: if it is yours, an operator records it: %s",
-			HeaderTag, r.KID, err, h.digest(), tagCommand(r.KID, h.digest()))
+		return tampered("no header is recorded with %s (tag %s: %w), so none is trusted; for this one an operator runs: %s",
+			r.KID, HeaderTag, err, tagCommand(r.KID, h.digest()))
 	}
-	for _, d := range digests {
-		if d == h.digest() {
-			return nil
-		}
+	if !slices.Contains(digests, h.digest()) {
+		return tampered("its header is %s, but recorded with %s is %s: somebody tampered with it, unless it was changed on purpose, another recovery key for instance; then an operator runs: %s",
+			h.digest(), r.KID, strings.Join(digests, ", "), tagCommand(r.KID, h.digest()))
 	}
-	return tampered("its header is %s, recorded for %s is %s. If nobody changed the header on purpose, it was tampered with. "+
-		"If somebody did (another recovery key, for instance), an operator records it: %s",
-		h.digest(), r.KID, strings.Join(digests, ", "), tagCommand(r.KID, h.digest()))
+	return nil
 }
 
 // cap caps the PCR of a disk that was just opened.
