@@ -72,7 +72,6 @@ func (s *Server) handler(identify who) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		log := s.opts.Log.With("endpoint", fmt.Sprintf("%.64s", r.URL.Path), "from", from(r))
 		body, err := s.answer(r, all, identify, log)
-		defer clear(body)
 		if err == nil {
 			err = send(w, body)
 			if err != nil {
@@ -227,6 +226,7 @@ func (a *asking) read(w any) *problem {
 func send(w http.ResponseWriter, body []byte) error {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
+		clear(body)
 		return err
 	}
 	defer conn.Close()

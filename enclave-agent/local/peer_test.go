@@ -4,12 +4,16 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/enclave-agent/agenttest"
 )
 
 // pair is the two ends of a connection on a socket.
@@ -184,6 +188,56 @@ func TestPeerIsGone(t *testing.T) {
 	defer c.Close()
 	if p, err := peerOf(c); err == nil {
 		t.Errorf("a process that ended is %v", p)
+	}
+}
+
+// The key provider's protocol knows no callers: strangers are hung up on.
+func TestGuarded(t *testing.T) {
+	for rights, want := range map[string]bool{`,"keyprovider":true`: true, "": false, mayKey: false} {
+		config := strings.Replace(onSocket(me(rights)), `"callers"`, `"keyprovider":{"address":"unix:%DIR%/k/p","keys":["`+agenttest.KeyURL+`"]},"callers"`, 1)
+		s := serve(t, &fake{}, config)
+		l := s.Provider()
+		accepted := make(chan bool, 1)
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				c.Close()
+			}
+			accepted <- err == nil
+		}()
+		c, err := net.Dial("unix", filepath.Join(s.dir, "k", "p"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("%q: read %d, %v", rights, n, err)
+		}
+		if err := errors.Join(c.Close(), l.Close()); err != nil {
+			t.Error(err)
+		}
+		if got := <-accepted; got != want || strings.Contains(s.log.String(), "refused") == want {
+			t.Errorf("%q: accepted %v, log %s", rights, got, s.log.String())
+		}
+	}
+}
+
+func TestExited(t *testing.T) {
+	c := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(c.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if gone, err := exited(fd); err != nil || gone {
+		t.Errorf("a process that runs: %v, %v", gone, err)
+	}
+	_ = c.Process.Kill()
+	_ = c.Wait()
+	if gone, err := exited(fd); err != nil || !gone {
+		t.Errorf("a process that ended: %v, %v", gone, err)
 	}
 }
 
