@@ -5,12 +5,14 @@ GO      ?= go
 TOOL    := $(GO) tool -modfile=tools/go.mod
 BIN     := bin
 BUILD   := $(GO) build -trimpath -ldflags "-s -w"
+# What handles released keys erases what it leaves on stack and heap (docs/agent.md).
+ERASING := GOEXPERIMENT=runtimesecret $(BUILD)
 FUZZTIME ?= 10s
 # Makers of initrds look below /usr, so that is where the programs are.
 prefix  ?= /usr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test interop e2e-boot bench build install install-agent fmt lint policy-test fuzz race golden
+.PHONY: help demo test interop e2e-boot bench build install install-agent canary fmt lint policy-test fuzz race golden
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,15 +29,21 @@ interop: ## Azure's own clients, unchanged, against a broker: Go, JavaScript, Py
 
 e2e-boot: ## whole machines in qemu: a Debian on LUKS2 that boots unattended, and those that are refused; needs root
 	@scripts/deps.sh e2e
-	$(BUILD) -o $(BIN)/ ./cmd/openskr ./cmd/openskr-agent
+	$(BUILD) -o $(BIN)/ ./cmd/openskr
+	$(ERASING) -o $(BIN)/ ./cmd/openskr-agent
 	OPENSKR_E2E=boot OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -timeout 20m -v ./internal/e2e/boot
+
+canary: build ## scan the memory of programs that had a key, in every mode; needs root
+	OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -run '^TestMode' ./internal/canary
+	GOEXPERIMENT=runtimesecret $(GO) test -count 1 -run '^TestCanary' ./enclave-agent
 
 bench: build ## measure a release against the cryptography it cannot do without
 	OPENSKR_BENCH=1 $(GO) test -count 1 -v -timeout 20m -run '^TestReport$$' ./cmd/openskr
 	$(GO) test -run '^$$' -bench Verify -benchtime 1s ./attest/snp ./attest/tdx
 
-build: ## the two programs, static, into bin/
-	$(BUILD) -o $(BIN)/ ./cmd/...
+build: ## the three programs, static, into bin/
+	$(BUILD) -o $(BIN)/ ./cmd/openskr
+	$(ERASING) -o $(BIN)/ ./cmd/openskr-agent ./cmd/openskr-workload
 
 install: install-agent ## what `make build` made, below DESTDIR
 	install -m 755 $(BIN)/openskr $(BIN)/openskr-workload $(DESTDIR)$(prefix)/bin/

@@ -104,7 +104,7 @@ func (a *app) contentKey(ctx context.Context, o *blobOptions) (data *cse.Encrypt
 	if err = errors.Join(err, keys.close()); err != nil {
 		return nil, nil, nil, err
 	}
-	data, key, err = wrapReleased(rel)
+	agent.Erasing(func() { data, key, err = wrapReleased(rel) })
 	return data, key, rel, errors.Join(err, rel.Material.Close())
 }
 

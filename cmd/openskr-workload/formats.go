@@ -86,7 +86,8 @@ func openCSE(ctx context.Context, src *blob.Source, in io.Reader, o *blobOptions
 		if err != nil {
 			return 0, err
 		}
-		key, err := e.Unwrap(rel.Material.Bytes())
+		var key *cse.ContentKey
+		agent.Erasing(func() { key, err = e.Unwrap(rel.Material.Bytes()) })
 		if err := errors.Join(err, rel.Material.Close()); err != nil {
 			return 0, err
 		}

@@ -121,11 +121,12 @@ func (i *Identity) unwrap(w wrapped) (key []byte, err error) {
 	if rel.Kty != w.kty {
 		return nil, fmt.Errorf("it is of kind %.16q, the file was encrypted to %s", rel.Kty, w.kty)
 	}
-	return open(w, rel.Material.Bytes())
+	agent.Erasing(func() { key, err = open(w, rel.Material.Bytes()) })
+	return key, err
 }
 
 // open unwraps with the private key in pkcs8. What standard library types copy of it
-// is the collector's: it cannot be cleared here.
+// cannot be cleared here.
 func open(w wrapped, pkcs8 []byte) ([]byte, error) {
 	private, err := x509.ParsePKCS8PrivateKey(pkcs8)
 	if err != nil {

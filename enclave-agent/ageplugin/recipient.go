@@ -83,7 +83,12 @@ func NewRecipient(kid string, public crypto.PublicKey) (*Recipient, error) {
 
 // RecipientOf is for the version of a key that was released to this machine. Errors wrap
 // [agent.ErrConfig].
-func RecipientOf(rel *agent.Released) (*Recipient, error) {
+func RecipientOf(rel *agent.Released) (r *Recipient, err error) {
+	agent.Erasing(func() { r, err = recipientOf(rel) })
+	return r, err
+}
+
+func recipientOf(rel *agent.Released) (*Recipient, error) {
 	private, err := x509.ParsePKCS8PrivateKey(rel.Material.Bytes())
 	if err != nil {
 		return nil, bad("key %s is of kind %.16q: want RSA, or EC on P-256", rel.KID, rel.Kty)

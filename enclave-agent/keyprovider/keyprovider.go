@@ -170,7 +170,8 @@ func (s *Service) wrap(ctx context.Context, in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := to.seal(in.Wrap.Options)
+	var a *annotation
+	agent.Erasing(func() { a, err = to.seal(in.Wrap.Options) })
 	if err := errors.Join(err, to.Close()); err != nil {
 		return nil, err
 	}
@@ -189,7 +190,8 @@ func (s *Service) unwrap(ctx context.Context, in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := k.open(a)
+	var options []byte
+	agent.Erasing(func() { options, err = k.open(a) })
 	defer clear(options)
 	if err := errors.Join(err, k.Close()); err != nil {
 		return nil, err

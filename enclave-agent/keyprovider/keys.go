@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+
+	agent "github.com/openskr/openskr/enclave-agent"
 )
 
 // Key is one that the service may use.
@@ -88,7 +90,8 @@ func (s *Service) release(ctx context.Context, url string) (*recipient, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := released(rel)
+	var r *recipient
+	agent.Erasing(func() { r, err = released(rel) })
 	if err != nil {
 		return nil, errors.Join(refuse(codes.FailedPrecondition, "key %s: %w", rel.KID, err), rel.Material.Close())
 	}
