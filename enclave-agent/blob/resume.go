@@ -39,13 +39,19 @@ type resumed struct {
 
 // Read implements [io.Reader].
 func (r *resumed) Read(p []byte) (int, error) {
+	if r.size >= 0 {
+		if r.offset >= r.size {
+			return 0, io.EOF
+		}
+		p = p[:min(int64(len(p)), r.size-r.offset)] // whatever a later answer adds
+	}
 	for {
 		n, err := r.attempt(p)
 		if n > 0 {
 			r.failed, r.offset = 0, r.offset+int64(n)
 			return n, nil // an error comes back on the next call
 		}
-		if err == nil || errors.Is(err, io.EOF) && (r.size < 0 || r.offset == r.size) {
+		if err == nil || errors.Is(err, io.EOF) && r.size < 0 {
 			return 0, err
 		}
 		if errors.Is(err, io.EOF) {
