@@ -100,12 +100,12 @@ func TestDecryptRefuses(t *testing.T) {
 		"cut in the header": good[:header-30], "cut in a chunk": good[:body+100], "cut between chunks": good[:body+chunk],
 		"cut before the last chunk": good[:body+2*chunk], "one byte less": good[:len(good)-1],
 		"one byte more": append(bytes.Clone(good), 0), "a file behind it": append(bytes.Clone(good), good...),
-		"chunks exchanged":   append(append(append(bytes.Clone(good[:body]), good[body+chunk:body+2*chunk]...), good[body:body+chunk]...), good[body+2*chunk:]...),
-		"header of another":  append(bytes.Clone(encrypted(t, plain, r)[:header]), good[header:]...),
-		"text behind armor":  append(armoredFile(t, good), "more"...),
-		"cut armor":          armoredFile(t, good)[:4000],
-		"no age file":        []byte("hello"),
-		"empty":              nil,
+		"chunks exchanged":  append(append(append(bytes.Clone(good[:body]), good[body+chunk:body+2*chunk]...), good[body:body+chunk]...), good[body+2*chunk:]...),
+		"header of another": append(bytes.Clone(encrypted(t, plain, r)[:header]), good[header:]...),
+		"text behind armor": append(armoredFile(t, good), "more"...),
+		"cut armor":         armoredFile(t, good)[:4000],
+		"no age file":       []byte("hello"),
+		"empty":             nil,
 	} {
 		if got, err := open(file); err == nil {
 			t.Errorf("%s: %d bytes", name, len(got))
