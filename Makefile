@@ -35,11 +35,12 @@ e2e-boot: ## whole machines in qemu: a Debian on LUKS2 that boots unattended, an
 
 canary: build ## scan the memory of programs that had a key, in every mode; needs root
 	OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -run '^TestMode' ./internal/canary
-	GOEXPERIMENT=runtimesecret $(GO) test -count 1 -run '^TestCanary' ./enclave-agent
+	GOEXPERIMENT=runtimesecret $(GO) test -count 1 -run '^TestCanary' ./enclave-agent ./attest/tpm/guest
 
 bench: build ## measure a release against the cryptography it cannot do without
 	OPENSKR_BENCH=1 $(GO) test -count 1 -v -timeout 20m -run '^TestReport$$' ./cmd/openskr
 	$(GO) test -run '^$$' -bench Verify -benchtime 1s ./attest/snp ./attest/tdx
+	OPENSKR_BENCH=1 $(GO) test -count 1 -v -run '^TestRatios$$' ./enclave-agent/cse
 
 build: ## the three programs, static, into bin/
 	$(BUILD) -o $(BIN)/ ./cmd/openskr
