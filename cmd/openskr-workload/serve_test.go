@@ -254,3 +254,64 @@ func TestServeConfig(t *testing.T) {
 		t.Errorf("no file: exit %d: %s", code, &errs)
 	}
 }
+
+// systemd listens, and hands the socket over as descriptor 3.
+func TestServeActivated(t *testing.T) {
+	m := newBed(t)
+	dir, err := os.MkdirTemp("", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "run", "api")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	handed, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handed.Close()
+	config := filepath.Join(dir, "workload.json")
+	text := strings.Replace(mine(`,"keys":["`+agenttest.KeyURL+`"]`), `"path":"%DIR%/run/api"`, ``, 1)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// exec keeps the process number, which the variable must name.
+	args := append([]string{"-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec openskr-workload "$@"`, "sh", "serve", "--serve-config", config}, m.common...)
+	s := &serving{bed: m, dir: dir, cmd: exec.Command("sh", args...)}
+	s.cmd.ExtraFiles = []*os.File{handed}
+	errs, err := s.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.log = bufio.NewReader(errs)
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if s.cmd.ProcessState == nil {
+			_ = s.cmd.Process.Kill()
+			_ = s.cmd.Wait()
+		}
+	})
+	if answer := s.release(); !strings.HasPrefix(answer, "HTTP/1.1 200 OK\r\n") { // before it listens: systemd does
+		t.Errorf("%s", answer)
+	}
+	if err := s.cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rest, _ := io.ReadAll(s.log)
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, rest)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("systemd's socket is gone: %v", err)
+	}
+}
