@@ -12,19 +12,42 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // azblob://
-	_ "gocloud.dev/blob/gcsblob"   // gs://
-	_ "gocloud.dev/blob/s3blob"    // s3://
+	"gocloud.dev/blob/gcsblob"
+	_ "gocloud.dev/blob/s3blob" // s3://
 	"gocloud.dev/gcerrors"
+	"gocloud.dev/gcp"
 )
 
 // bucket opens the container or bucket of a URL; the key is the rest of its path.
 func bucket(ctx context.Context, u *url.URL) (*blob.Bucket, string, error) {
 	at := url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery}
-	b, err := blob.OpenBucket(ctx, at.String())
+	open := blob.OpenBucket
+	if u.Scheme == "gs" {
+		open = openGoogle
+	}
+	b, err := open(ctx, at.String())
 	if err != nil {
 		return nil, "", failed(u, err)
 	}
 	return b, strings.TrimPrefix(u.Path, "/"), nil
+}
+
+// openGoogle is what gocloud.dev does by itself, which prints warnings to standard output:
+// plain text goes there.
+func openGoogle(ctx context.Context, name string) (*blob.Bucket, error) {
+	at, err := url.Parse(name)
+	if err != nil {
+		return nil, err
+	}
+	creds, err := gcp.DefaultCredentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := gcp.NewHTTPClient(gcp.DefaultTransport(), creds.TokenSource)
+	if err != nil {
+		return nil, err
+	}
+	return (&gcsblob.URLOpener{Client: client}).OpenBucketURL(ctx, at)
 }
 
 func (s *Store) openCloud(ctx context.Context, u *url.URL) (*Source, error) {
