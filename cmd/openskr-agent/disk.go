@@ -113,13 +113,23 @@ func (p *program) crypttabCap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A unit runs this for every volume, and powers the machine off when it fails.
+	out := struct {
+		PCR    int  `json:"pcr,omitempty"`
+		Capped bool `json:"capped"`
+	}{}
+	if d.Cap == boot.NoCap {
+		return p.print(out, "%s has no cap\n", p.disk.name)
+	}
 	u := p.unlocker()
-	if err := boot.CapAfter(ctx, p.disk.name, d, u.Cap); err != nil {
+	switch err := boot.CapAfter(ctx, p.disk.name, d, u.Cap); {
+	case errors.Is(err, agent.ErrNoPCR):
+		return p.print(out, "no PCR was capped (%v): whoever is root later can ask for the key again\n", err)
+	case err != nil:
 		return err
 	}
-	return p.print(struct {
-		PCR int `json:"pcr"`
-	}{d.Cap}, "PCR %d is capped\n", d.Cap)
+	out.PCR, out.Capped = d.Cap, true
+	return p.print(out, "PCR %d is capped\n", d.Cap)
 }
 
 // idle is how long a key socket is served without a connection.

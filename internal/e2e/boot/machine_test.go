@@ -42,10 +42,12 @@ type console struct {
 	seconds float64
 }
 
-// terminal takes the console apart while it grows, to answer a question.
+// terminal notes when each line of a console began, and sees a question.
 type terminal struct {
+	began    time.Time
 	mu       sync.Mutex
 	text     bytes.Buffer
+	partial  bool // the last line has no end yet
 	question string
 	asked    chan struct{}
 }
@@ -53,7 +55,13 @@ type terminal struct {
 func (c *terminal) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.text.Write(b)
+	for line := range bytes.Lines(b) {
+		if !c.partial {
+			fmt.Fprintf(&c.text, "%6.1f ", time.Since(c.began).Seconds())
+		}
+		c.text.Write(line)
+		c.partial = !bytes.HasSuffix(line, []byte("\n"))
+	}
 	if c.question != "" && bytes.Contains(c.text.Bytes(), []byte(c.question)) {
 		c.question = ""
 		close(c.asked)
@@ -86,13 +94,12 @@ func (l *lab) boot(ctx context.Context, name string, m *machine, s start) (*cons
 	vm := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	vm.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	vm.Env = append(os.Environ(), forwardTo+"=127.0.0.1:"+l.broker.port)
-	out := &terminal{question: s.question, asked: make(chan struct{})}
+	out := &terminal{began: time.Now(), question: s.question, asked: make(chan struct{})}
 	vm.Stdout, vm.Stderr = out, out
 	stdin, err := vm.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
 	if err := vm.Start(); err != nil {
 		return nil, err
 	}
@@ -104,7 +111,7 @@ func (l *lab) boot(ctx context.Context, name string, m *machine, s start) (*cons
 		err = errors.Join(err, <-off)
 	case err = <-off:
 	}
-	c := &console{text: plain(out.text.String()), seconds: time.Since(began).Seconds()}
+	c := &console{text: plain(out.text.String()), seconds: time.Since(out.began).Seconds()}
 	err = errors.Join(err, ctx.Err(), os.WriteFile(filepath.Join(l.logs, name+".log"), []byte(c.text), 0o644))
 	if err != nil {
 		return c, fmt.Errorf("%s: %w; the end of its console:\n%s", name, err, tail([]byte(c.text)))
