@@ -146,6 +146,18 @@ func from(r *http.Request) string {
 	if s, ok := r.Context().Value(peerKey{}).(seen); ok && s.err == nil {
 		return s.peer.String()
 	}
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if err != nil || !ok {
+		return r.RemoteAddr
+	}
+	to, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if uid, ok := owner(remote, to); ok {
+		return fmt.Sprintf("uid %d, %s", uid, remote)
+	}
 	return r.RemoteAddr
 }
 

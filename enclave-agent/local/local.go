@@ -156,7 +156,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	for _, srv := range servers {
-		err = errors.Join(err, srv.Shutdown(last))
+		if srv.Shutdown(last) != nil { // a request that does not end is ended
+			err = errors.Join(err, srv.Close())
+		}
 	}
 	for _, i := range s.identities {
 		err = errors.Join(err, i.forget())
