@@ -49,8 +49,9 @@ install() {
 	$SYSTEMCTL -q --root "$initdir" add-wants sockets.target openskr-agent.socket
 
 	# What goes wrong ends in power-off, never in a shell: the console belongs to the host.
+	# The agent gives up after ten minutes, dracut would after three.
 	mkdir -p "$initdir/etc/cmdline.d"
-	echo "rd.shell=0 rd.emergency=poweroff" > "$initdir/etc/cmdline.d/90openskr.conf"
+	echo "rd.shell=0 rd.emergency=poweroff rd.retry=660" > "$initdir/etc/cmdline.d/90openskr.conf"
 
 	inst_multiple -o /etc/hosts
 	install_network
