@@ -130,7 +130,7 @@ func scan(t *testing.T, b *broker, secrets func(private []byte) [][]byte, args .
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found, err = k.Process(cmd.Process.Pid); err != nil {
+	if found, err = k.Left(cmd.Process.Pid); err != nil {
 		t.Error(err)
 	}
 	in.Close()

@@ -107,6 +107,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// AG-15: what may get better is asked again, with growing pauses; the rest is not.
 func TestRetries(t *testing.T) {
 	b := agenttest.Start(t)
 	a := newAgent(t, b, nil)
@@ -252,6 +253,7 @@ func run(t *testing.T, s *httptest.Server) *httptest.Server {
 	return s
 }
 
+// AG-17: see also TestEnvironmentIsIgnored.
 func TestNoProxy(t *testing.T) {
 	for _, v := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY"} {
 		t.Setenv(v, "http://127.0.0.1:1")

@@ -67,7 +67,7 @@ func (e *errand) keyURL() string {
 func (a *Agent) ask(ctx context.Context, on *errand) (*Released, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	defer guest.Collect() // what the recipient key left on the heap
+	defer func() { go guest.Collect() }() // what the recipient key left on the heap; nobody waits for it
 	a.checkClock()
 	if tpm, ok := a.enrols(); ok {
 		return a.certified(ctx, on, tpm)

@@ -138,6 +138,7 @@ func TestCertificateIsKept(t *testing.T) {
 	}
 }
 
+// AG-19: a clock from before this program is not believed, and that is said.
 func TestClockBeforeBuild(t *testing.T) {
 	b := agenttest.Start(t)
 	var notes []string
@@ -187,6 +188,7 @@ func TestParallel(t *testing.T) {
 	}
 }
 
+// AG-16: no hardware is an exit code of its own.
 func TestNoTPM(t *testing.T) {
 	b := agenttest.Start(t)
 	for _, platform := range []attest.Type{"", attest.TypeTPM} {

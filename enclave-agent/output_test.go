@@ -16,6 +16,7 @@ import (
 
 var material = []byte("not for everybody")
 
+// AG-10: no link is followed, nothing is overwritten, no folder of everybody is used.
 func TestWriteFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "key")

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // word is how many bytes of a key are looked for: few enough to find a register, many
@@ -76,6 +77,17 @@ func (k *Keys) In(b []byte) (found []string) {
 		}
 	}
 	return found
+}
+
+// Left scans a process until nothing is found, for a second at most: the time that a
+// program has to clear what it has handed over.
+func (k *Keys) Left(pid int) (found []string, err error) {
+	for end := time.Now().Add(time.Second); ; {
+		last := time.Now().After(end)
+		if found, err = k.Process(pid); err != nil || found == nil || last {
+			return found, err
+		}
+	}
 }
 
 // Process scans all that the kernel shows of a process: each readable part of its

@@ -111,16 +111,9 @@ func (m *machine) clean(pid int, secrets ...[]byte) {
 	if err != nil {
 		m.Fatal(err)
 	}
-	end := time.Now().Add(time.Second)
-	var found []string
-	for {
-		last := time.Now().After(end)
-		if found, err = k.Process(pid); err != nil {
-			m.Fatal(err)
-		}
-		if found == nil || last {
-			break
-		}
+	found, err := k.Left(pid)
+	if err != nil {
+		m.Fatal(err)
 	}
 	files, err := k.Files(m.dir)
 	if err != nil {

@@ -245,7 +245,7 @@ func TestReportIsChecked(t *testing.T) {
 	}
 }
 
-// TestInterference: another program that writes to the entry between the reads.
+// TestInterference (AG-21): another program that writes to the entry between the reads.
 func TestInterference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, times := newKernel(t), 0
