@@ -69,7 +69,14 @@ func TestBlobs(t *testing.T) {
 				}
 			}
 			ours := b.encrypt(t, c.container, kek)
+			// Plain text that turns out to be wrong at its end is not committed.
+			if _, stderr, code := b.run(t, "decrypt", b.name(c.container, "sdk-40000000"), b.name(c.container, "never"), "--size", "5"); code != 1 {
+				t.Errorf("another size: exit %d: %s", code, stderr)
+			}
 			for name, got := range b.sdk(t, "get", c.container, c.algorithm, kek) {
+				if name == "never" {
+					t.Error("an aborted upload is there")
+				}
 				if want, ok := ours[name]; ok && got.hash != want {
 					t.Errorf("%s: the SDK reads something else", name)
 				}
