@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -54,6 +55,9 @@ func require(t *testing.T) {
 	t.Helper()
 	if os.Getenv("OPENSKR_E2E") != "boot" {
 		t.Skip("whole machines are booted by `make e2e-boot`")
+	}
+	if runtime.GOARCH != "amd64" {
+		t.Fatal("the machines are x86-64, and so are the programs in them")
 	}
 	if os.Geteuid() != 0 {
 		t.Fatal("the image is made with mmdebstrap and chroot, which need root: run `make e2e-boot` as root")
