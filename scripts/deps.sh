@@ -49,6 +49,7 @@ case "${1-}" in
 "")
 	tpm
 	need age age
+	[ -x /usr/sbin/cryptsetup ] || missing="$missing cryptsetup-bin"
 	;;
 race) race ;;
 interop) interop ;;

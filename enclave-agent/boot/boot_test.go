@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,12 +72,25 @@ func needCryptsetup(t testing.TB) *cryptsetup {
 	return tool
 }
 
-// newRig seals a disk with a recovery key and records its header.
+// original is the disk that every rig has a copy of: sealing takes its time.
+var original struct { //nolint:gochecknoglobals // made once
+	sync.Once
+	disk             []byte
+	recovery, header string
+}
+
+// newRig has a sealed disk with a recovery key, whose header is recorded.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{vault: newVault(), disk: Disk{Key: testKey, Recovery: Off, Cap: 15}}
 	r.disk.Device = blank(t)
-	r.seal(t, Seal{})
+	needCryptsetup(t)
+	original.Do(func() {
+		original.header = r.seal(t, Seal{}).Header
+		original.disk, original.recovery = r.bytes(t), r.recovery
+	})
+	r.write(t, original.disk)
+	r.recovery, r.vault.tags[HeaderTag] = original.recovery, original.header
 	r.Unlocker = &Unlocker{
 		Keys: func(context.Context) (Keys, error) { return r.vault, nil },
 		Cap: func(_ context.Context, pcr int) error {

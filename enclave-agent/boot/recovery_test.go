@@ -119,7 +119,7 @@ func TestBU11Recovery(t *testing.T) {
 	t.Run("off", func(t *testing.T) {
 		r := newRig(t)
 		r.vault.err = refused
-		r.Console.Path = "/dev/ptmx" // asking would wait
+		terminal(t, r.Console, r.recovery+"\n")
 		if _, err := r.Unlock(t.Context(), "root", r.disk); !errors.Is(err, refused) {
 			t.Errorf("%v", err)
 		}
@@ -131,7 +131,7 @@ func TestBU11Recovery(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.vault.err, r.disk.Recovery = refused, Prompt
-		r.Console.Path = "/dev/ptmx"
+		terminal(t, r.Console, r.recovery+"\n")
 		if _, err := r.Unlock(t.Context(), "root", r.disk); !errors.Is(err, refused) || !strings.Contains(err.Error(), "no recovery key") {
 			t.Errorf("%v", err)
 		}
@@ -141,7 +141,8 @@ func TestBU11Recovery(t *testing.T) {
 		b := r.bytes(t)
 		copy(b, mutate(t, b[:sealedHeader], set("segments/0", "encryption", "cipher_null-ecb")))
 		r.write(t, b)
-		r.disk.Recovery, r.Console.Path = Prompt, "/dev/ptmx"
+		r.disk.Recovery = Prompt
+		terminal(t, r.Console, r.recovery+"\n")
 		if _, err := r.Unlock(t.Context(), "root", r.disk); !errors.Is(err, agent.ErrDisk) {
 			t.Errorf("%v", err)
 		}
