@@ -1,10 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -97,6 +97,9 @@ func bearer(values []string) (string, error) {
 	return token, nil
 }
 
+// readAhead bounds the memory that a body is given before it came.
+const readAhead = 16 << 10
+
 // readBody reads what the route accepts, after the caller was let through. No
 // content encoding is ever undone: a bomb is refused by its header.
 func (f *funnel) readBody(w http.ResponseWriter, req *http.Request, r *route.Route, c *route.Call) error {
@@ -118,7 +121,10 @@ func (f *funnel) readBody(w http.ResponseWriter, req *http.Request, r *route.Rou
 	if req.ContentLength > int64(r.Limit) {
 		return release.Refuse(release.ReasonTooLarge, "body of %d bytes, limit %d", req.ContentLength, r.Limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, int64(r.Limit)))
+	var buf bytes.Buffer
+	buf.Grow(int(min(max(req.ContentLength, 0), readAhead)) + bytes.MinRead)
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, req.Body, int64(r.Limit)))
+	body := buf.Bytes()
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
