@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"time"
 )
 
@@ -62,9 +61,8 @@ func (r *resumed) Read(p []byte) (int, error) {
 		if r.failed++; errors.As(err, &final) || r.failed >= attempts || r.ctx.Err() != nil {
 			return 0, fmt.Errorf("%s: at byte %d: %w", r.name, r.offset, err)
 		}
-		// 0.2 s, doubled each time, and jitter of as much again.
-		pause := 100 * time.Millisecond << r.failed
-		if err := r.wait(r.ctx, pause+rand.N(pause)); err != nil {
+		// 0.2 s, doubled each time.
+		if err := r.wait(r.ctx, 100*time.Millisecond<<r.failed); err != nil {
 			return 0, err
 		}
 	}
