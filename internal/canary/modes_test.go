@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -139,40 +140,38 @@ func (m *machine) present(pid int, secret []byte) {
 // TestModeRun: the program has its secret by design; its supervisor has nothing, neither
 // of the secret nor of the token that it was read with.
 func TestModeRun(t *testing.T) {
-	m := newMachine(t)
-	secret := text()
-	m.broker.Material = []byte(text()) // the token
-	m.broker.Secrets = map[string][]string{"s": {secret}}
-	m.broker.Trust.VaultSuffixes = []string{"vault.example"}
-	args := append([]string{"run"}, m.options...)
-	cmd, out := m.start("openskr-workload", append(args, "--secret", "SECRET=default/s", "--", "sh", "-c", "echo $$; cat")...)
-	var child int
-	if _, err := fmt.Fscan(out, &child); err != nil {
-		t.Fatal(err, m.said.String())
+	for option, found := range map[string]string{"--secret": "$SECRET", "--secret-file": "$(cat $SECRET_FILE)", "--secret-fd": "$(cat $SECRET_FILE)"} {
+		m := newMachine(t)
+		secret := text()
+		m.broker.Material = []byte(text()) // the token
+		m.broker.Secrets = map[string][]string{"s": {secret}}
+		args := append([]string{"run"}, m.options...)
+		cmd, out := m.start("openskr-workload", append(args, option, "SECRET=default/s", "--", "sh", "-c", `V="`+found+`"; echo $$ $V; cat`)...)
+		var child int
+		var got string
+		if _, err := fmt.Fscan(out, &child, &got); err != nil || got != secret {
+			t.Fatal(option, err, m.said.String())
+		}
+		m.present(child, []byte(secret))
+		m.clean(cmd.Process.Pid, []byte(secret), m.broker.Material)
 	}
-	m.present(child, []byte(secret))
-	m.clean(cmd.Process.Pid, []byte(secret), m.broker.Material)
 }
 
 // TestModeServe: a key that the local API has given to a program is gone from the server.
 func TestModeServe(t *testing.T) {
-	for _, kty := range []string{"oct"} {
-		m := newMachine(t)
-		m.broker.Kty = kty
-		socket := filepath.Join(t.TempDir(), "api")
-		config := filepath.Join(t.TempDir(), "workload.json")
-		js := fmt.Sprintf(`{"v":1,"socket":{"path":%q},"callers":[{"name":"test","user":"0","keys":[%q]}]}`, socket, agenttest.KeyURL)
-		if err := os.WriteFile(config, []byte(js), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		args := append([]string{"serve", "--serve-config", config}, m.options...)
-		cmd, _ := m.start("openskr-workload", args...)
-		got := m.keyRelease(socket)
-		if !strings.Contains(got, `"key"`) {
-			t.Fatalf("%s: %s", got, m.said.String())
-		}
-		m.clean(cmd.Process.Pid, m.broker.Material)
+	m := newMachine(t)
+	socket := filepath.Join(t.TempDir(), "api")
+	config := filepath.Join(t.TempDir(), "workload.json")
+	js := fmt.Sprintf(`{"v":1,"socket":{"path":%q},"callers":[{"name":"test","user":"0","keys":[%q]}]}`, socket, agenttest.KeyURL)
+	if err := os.WriteFile(config, []byte(js), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	cmd, _ := m.start("openskr-workload", append([]string{"serve", "--serve-config", config}, m.options...)...)
+	got := m.keyRelease(socket)
+	if !strings.Contains(got, base64.RawURLEncoding.EncodeToString(m.broker.Material)) {
+		t.Fatalf("the key was not handed over: %s", m.said.String())
+	}
+	m.clean(cmd.Process.Pid, m.broker.Material)
 }
 
 // keyRelease asks the local API for the key, once it listens.
