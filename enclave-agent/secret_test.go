@@ -115,6 +115,29 @@ func TestTokenIsHeld(t *testing.T) {
 	}
 }
 
+// AG-14: readers at once never use a token that another has given back.
+func TestReadSecretsAtOnce(t *testing.T) {
+	b, newAgent := secretBroker(t)
+	a := newAgent(nil)
+	of := ref(t, &b.Trust, "default/db")
+	got := make(chan error)
+	const n = 8
+	for range n {
+		go func() {
+			v, err := a.ReadSecret(t.Context(), of)
+			if err == nil {
+				err = v.Value.Close()
+			}
+			got <- err
+		}()
+	}
+	for range n {
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestSecretLies: what answers is the secret that was asked for, or nothing; an error
 // does not repeat it.
 func TestSecretLies(t *testing.T) {
