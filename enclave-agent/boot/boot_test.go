@@ -23,6 +23,7 @@ const (
 
 // vault releases one key.
 type vault struct {
+	mu       sync.Mutex
 	material []byte
 	kid, kty string
 	tags     map[string]string
@@ -38,6 +39,8 @@ func newVault() *vault {
 func (v *vault) Close() error { return nil }
 
 func (v *vault) Key(_ context.Context, url string) (*agent.Released, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.asked = append(v.asked, url)
 	if v.err != nil {
 		return nil, v.err

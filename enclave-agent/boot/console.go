@@ -22,7 +22,8 @@ type Console struct {
 	// standard input.
 	Path string
 
-	asking sync.Mutex // one question at a time
+	saying sync.Mutex // one line
+	asking sync.Mutex // one question
 }
 
 // Levels of the kernel's log, RFC 5424: a failure shows in spite of "quiet".
@@ -43,6 +44,8 @@ func (c *Console) Fail(format string, args ...any) {
 const maxLine = 900
 
 func (c *Console) line(level int, text string) {
+	c.saying.Lock()
+	defer c.saying.Unlock()
 	text = strings.Join(strings.Fields(text), " ")
 	fmt.Fprintf(c.Err, "openskr-agent: %s\n", text)
 	if !c.Kernel {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 )
@@ -50,6 +51,9 @@ type call struct {
 // descriptor is the path of the n-th of files and secrets in the child.
 func descriptor(n int) string { return "/proc/self/fd/" + strconv.Itoa(3+n) }
 
+// waitDelay is how long a killed program may still hold our pipes.
+const waitDelay = 5 * time.Second
+
 // maxMessage bounds what is repeated of cryptsetup's own words.
 const maxMessage = 1 << 10
 
@@ -57,6 +61,7 @@ func (c *cryptsetup) run(ctx context.Context, k call) (err error) {
 	cmd := exec.CommandContext(ctx, c.path, k.args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Dir = "/"
+	cmd.WaitDelay = waitDelay
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = nil, &said
 	cmd.ExtraFiles = append(cmd.ExtraFiles, k.files...)

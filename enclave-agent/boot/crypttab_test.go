@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type serving struct {
 	*Server
 	socket string
 	closed chan struct{}
+	stop   func() // what it did may be looked at afterwards
 }
 
 // serve copies the header and serves the disk as volume root until the test ends.
@@ -48,12 +50,13 @@ func serve(t *testing.T, r *rig, change func(*Server)) *serving {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := errors.Join(<-done, l.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(s.stop)
 	return s
 }
 
@@ -86,6 +89,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%d bytes", len(got))
 		}
 	}
+	s.stop()
 	if r.vault.open.Bytes() != nil {
 		t.Error("the key is still in memory")
 	}

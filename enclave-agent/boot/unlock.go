@@ -126,7 +126,11 @@ func (u *Unlocker) open(ctx context.Context, name string, d Disk, h *header, slo
 		return err
 	}
 	defer f.Close()
-	return u.tool.open(ctx, f, d.Device, name, slot, key.Bytes())
+	err = u.tool.open(ctx, f, d.Device, name, slot, key.Bytes())
+	if err != nil && ctx.Err() != nil { // it was killed, and may have come far
+		return errors.Join(err, u.tool.close(context.WithoutCancel(ctx), name))
+	}
+	return err
 }
 
 // sealedTo compares the key that the header names with the configured one. The header

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"golang.org/x/sys/unix"
+
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -199,6 +201,36 @@ func TestBU14Cap(t *testing.T) {
 	r.disk.Cap = NoCap
 	if out, err := r.Unlock(t.Context(), "root", r.disk); err != nil || out.Capped {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// A cryptsetup that is killed while it opens the disk may have opened it.
+func TestKilledWhileOpening(t *testing.T) {
+	r := newRig(t)
+	dir := t.TempDir()
+	begun := filepath.Join(dir, "begun")
+	if err := unix.Mkfifo(begun, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.tool = &cryptsetup{path: script(t, fmt.Sprintf("echo $1 >>%[1]s/log; [ $1 != open ] || exec cat %[1]s/begun", dir))}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	opened := make(chan error)
+	go func() {
+		_, err := r.Unlock(ctx, "root", r.disk)
+		opened <- err
+	}()
+	f, err := os.OpenFile(begun, os.O_WRONLY, 0) // waits for the script to read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() // only then would the script end by itself
+	cancel()
+	if err := <-opened; err == nil {
+		t.Error("opened")
+	}
+	if got := string(read(t, filepath.Join(dir, "log"))); got != "open\nclose\n" {
+		t.Errorf("cryptsetup was run for %q", got)
 	}
 }
 
