@@ -78,7 +78,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 
 race: ## the tests with the race detector, without load tests; needs gcc
 	@scripts/deps.sh race
-	CGO_ENABLED=1 $(GO) test -race -short ./...
+	@scripts/race.sh
 
 golden: ## write the golden files again; read the diff before you commit it
 	$(GO) test ./cmd/openskr ./attest/tpm ./policies -update
