@@ -19,7 +19,7 @@ import (
 )
 
 // bootLimit bounds one machine, from power on to power off, on a busy host.
-const bootLimit = 6 * time.Minute
+const bootLimit = 8 * time.Minute
 
 // machine is what stays the same from boot to boot: a TPM, known to the broker by id.
 type machine struct {
