@@ -20,8 +20,8 @@ import (
 
 // Errors of reports for other programs.
 var (
-	// ErrPurpose says that runtime data belongs to the protocol between this agent and
-	// its broker: over it, no evidence is made for anybody else.
+	// ErrPurpose says that runtime data belongs to the protocol between a machine and its
+	// broker: over it, no evidence is made for anybody else.
 	ErrPurpose = errors.New("runtime data of the broker's own protocol")
 	// ErrNoReport says that the evidence of this platform is not one signed report.
 	ErrNoReport = errors.New("this platform has no report for others")
@@ -73,11 +73,19 @@ func foreign(runtimeData []byte) error {
 	if strict.Unmarshal(runtimeData, binding.MaxSize, &doc) != nil {
 		return nil // a broker does not read it either
 	}
-	if _, ok := doc["purpose"]; ok { // any: a later version of the protocol may have more
-		return ErrPurpose
+	for _, member := range reserved() {
+		if _, ok := doc[member]; ok { // whatever it says: a later version of the protocol may have more
+			return fmt.Errorf("%w: member %s", ErrPurpose, member)
+		}
 	}
 	return nil
 }
+
+// reserved are the members by which a broker knows runtime data of its own protocol, and
+// the JSON in which an Azure paravisor names the key of its vTPM. A report over the latter
+// with a program's own key would make that program an Azure machine of this measurement,
+// which quotes what it likes.
+func reserved() []string { return []string{"purpose", "vm-configuration"} }
 
 func newReport(ev *attest.Evidence) (*HardwareReport, error) {
 	r := &HardwareReport{Platform: ev.Type}

@@ -145,6 +145,7 @@ func TestPurposeIsTheAgents(t *testing.T) {
 	for _, data := range []string{
 		`{"keys":[{}],"nonce":"AAAA","audience":"` + agenttest.Deployment + `","purpose":"release","key":"` + agenttest.KeyURL + `","enc":"x"}`,
 		`{"purpose":"token","vault":"` + agenttest.VaultURL + `"}`,
+		`{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":"AQAB"}],"vm-configuration":{}}`, // a vTPM of the caller's own
 	} {
 		encoded := encode(data)
 		for path, body := range map[string]string{

@@ -192,7 +192,7 @@ func failed(err error) *problem {
 	status, text := http.StatusForbidden, err.Error()
 	switch {
 	case errors.Is(err, agent.ErrPurpose):
-		text = "runtime_data has a member purpose, which is how this machine proves itself to the broker: nobody else gets evidence over that"
+		text = "runtime_data has a member purpose or vm-configuration, which is how machines prove themselves to the broker: nobody else gets evidence over that"
 	case errors.Is(err, errMaterial):
 		text = errMaterial.Error()
 	}
