@@ -35,7 +35,7 @@ e2e-boot: ## whole machines in qemu: a Debian on LUKS2 that boots unattended, an
 
 canary: build ## scan the memory of programs that had a key, in every mode; needs root
 	OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -run '^TestMode' ./internal/canary
-	GOEXPERIMENT=runtimesecret $(GO) test -count 1 -run '^TestCanary' ./enclave-agent ./attest/tpm/guest
+	GOEXPERIMENT=runtimesecret $(GO) test -count 1 -run '^TestCanary|^TestServeHoldsNothing$$' ./enclave-agent ./attest/tpm/guest ./cmd/openskr-workload
 
 bench: build ## measure a release against the cryptography it cannot do without
 	OPENSKR_BENCH=1 $(GO) test -count 1 -v -timeout 20m -run '^TestReport$$' ./cmd/openskr

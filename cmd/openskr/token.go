@@ -19,9 +19,29 @@ import (
 )
 
 func newTokenCmd(a *app) *cobra.Command {
-	c := parent(&cobra.Command{Use: "token", Short: "Give your tokens to Azure's libraries on this machine"})
-	c.AddCommand(newTokenServeCmd(a), newTokenIDCmd(a))
+	c := parent(&cobra.Command{Use: "token", Short: "Give your tokens to other programs on this machine"})
+	c.AddCommand(newTokenGetCmd(a), newTokenServeCmd(a), newTokenIDCmd(a))
 	return c
+}
+
+func newTokenGetCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "get", Short: "Print an access token of yours", Args: exactArgs(),
+		Long: `Prints an access token of --credential, or of the session of ` + "`openskr login`" + `, for a program that takes
+one: whoever has it may do what you may until it ends. Keep it in a file of your own:`,
+		Example: "  (umask 077; openskr token get > token)\n  openskr-agent seal-disk /dev/vdb --key https://vault.example:8443/keys/disk --token token",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.stdout, map[string]string{"access_token": c.token})
+			}
+			_, err = fmt.Fprintln(a.stdout, c.token)
+			return err
+		},
+	}
 }
 
 func newTokenServeCmd(a *app) *cobra.Command {
