@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
+	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/tpm/guest"
 )
 
-// CapEvent is what [Cap] extends a PCR with: each bank takes its hash of these bytes.
-const CapEvent = "openskr cap v1"
+// What [Cap] extends a PCR with: each bank takes its hash of these bytes. A machine that
+// was opened by a person at its console has another value than one that got its key.
+const (
+	CapEvent      = "openskr cap v1"
+	RecoveryEvent = "openskr recovery v1"
+)
 
 // DefaultCap is the PCR that [Cap] is for where nothing else is said.
 const DefaultCap = 15
@@ -17,10 +23,11 @@ const DefaultCap = 15
 // ErrNoPCR says that this machine has no TPM, and so no PCR to cap.
 var ErrNoPCR = errors.New("no TPM on this machine")
 
-// Cap extends PCR n, 8 to 15, of this machine's TPM with [CapEvent], so that a policy
-// that wants the value from before releases nothing more until the next boot. Errors
-// wrap [ErrNoPCR] where there is no TPM, and [ErrConfig] for another PCR.
-func Cap(ctx context.Context, h Hardware, n int) error {
+// Cap extends PCR n, 8 to 15, of this machine's TPM with event, so that a policy that
+// wants the value from before releases nothing more until the next boot. Errors wrap
+// [ErrNoPCR] where there is no device of a TPM, but not where one does not open, and
+// [ErrConfig] for another PCR.
+func Cap(ctx context.Context, h Hardware, n int, event string) error {
 	if err := CheckCap(n); err != nil {
 		return err
 	}
@@ -28,10 +35,26 @@ func Cap(ctx context.Context, h Hardware, n int) error {
 		h.Root = "/"
 	}
 	t, err := guest.Open(h.tpm())
-	if err != nil {
+	if h.TPM == "" && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrNoPCR, err)
 	}
-	return errors.Join(t.Extend(ctx, n, []byte(CapEvent)), t.Close())
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Extend(ctx, n, []byte(event)), t.Close())
+}
+
+// OfTPM says that the key was released for evidence that a TPM signed, so that this
+// machine has one, whatever its devices look like now.
+func (r *Released) OfTPM() bool {
+	if r.Record == nil || r.Record.Evidence == nil {
+		return true
+	}
+	t := attest.Type(r.Record.Evidence.Type)
+	if base, ok := t.Base(); ok {
+		t = base
+	}
+	return t != attest.TypeSNP && t != attest.TypeTDX && t != attest.TypeNitro
 }
 
 // CheckCap refuses a PCR that [Cap] does not take: those of the firmware, and those

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/tpm/guest"
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 )
 
@@ -96,18 +99,28 @@ func TestCap(t *testing.T) {
 		return inner.PCRs["sha256"]["14"]
 	}
 	before := read()
-	if err := Cap(t.Context(), Hardware{TPM: shared.Socket}, 14); err != nil {
+	if err := Cap(t.Context(), Hardware{TPM: shared.Socket}, 14, CapEvent); err != nil {
 		t.Fatal(err)
 	}
 	if after := read(); before == "" || after == before {
 		t.Errorf("PCR 14: %q, then %q", before, after)
 	}
 	for _, n := range []int{-1, 0, 7, 16, 23} {
-		if err := Cap(t.Context(), Hardware{TPM: shared.Socket}, n); !errors.Is(err, ErrConfig) {
+		if err := Cap(t.Context(), Hardware{TPM: shared.Socket}, n, CapEvent); !errors.Is(err, ErrConfig) {
 			t.Errorf("PCR %d: %v", n, err)
 		}
 	}
-	if err := Cap(t.Context(), Hardware{Root: t.TempDir()}, 15); !errors.Is(err, ErrNoPCR) {
+	if err := Cap(t.Context(), Hardware{Root: t.TempDir()}, 15, CapEvent); !errors.Is(err, ErrNoPCR) {
 		t.Errorf("no TPM: %v", err)
+	}
+	// One that is there and does not open is no machine without a TPM.
+	broken := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(broken, guest.DefaultDevice), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]Hardware{"does not open": {Root: broken}, "named, and not there": {TPM: filepath.Join(broken, "tpm")}} {
+		if err := Cap(t.Context(), h, 15, CapEvent); err == nil || errors.Is(err, ErrNoPCR) {
+			t.Errorf("a TPM that is %s: %v", name, err)
+		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 func (p *program) unlocker() boot.Unlocker {
 	return boot.Unlocker{
 		Keys:    func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
-		Cap:     func(ctx context.Context, pcr int) error { return agent.Cap(ctx, p.hardware, pcr) },
+		Cap:     func(ctx context.Context, pcr int, event string) error { return agent.Cap(ctx, p.hardware, pcr, event) },
 		Console: p.console(), Timeout: p.timeout,
 	}
 }
@@ -109,20 +109,24 @@ func (p *program) crypttabHeader(ctx context.Context) error {
 }
 
 func (p *program) crypttabCap(ctx context.Context) error {
-	d, err := p.entry()
+	// A unit runs this for every volume, and powers the machine off when it fails.
+	disks, err := boot.ReadDisks(p.disk.disks)
 	if err != nil {
 		return err
 	}
-	// A unit runs this for every volume, and powers the machine off when it fails.
 	out := struct {
 		PCR    int  `json:"pcr,omitempty"`
 		Capped bool `json:"capped"`
 	}{}
+	d, ok := disks[p.disk.name]
+	if !ok {
+		return p.print(out, "%s has no disk %q: nothing is capped\n", p.disk.disks, p.disk.name)
+	}
 	if d.Cap == boot.NoCap {
 		return p.print(out, "%s has no cap\n", p.disk.name)
 	}
 	u := p.unlocker()
-	switch err := boot.CapAfter(ctx, p.disk.name, d, u.Cap); {
+	switch err := u.CapAfter(ctx, p.disk.name, d); {
 	case errors.Is(err, agent.ErrNoPCR):
 		return p.print(out, "no PCR was capped (%v): whoever is root later can ask for the key again\n", err)
 	case err != nil:

@@ -27,6 +27,7 @@ type vault struct {
 	material []byte
 	kid, kty string
 	tags     map[string]string
+	evidence string // its type, "": not said
 	err      error
 	asked    []string
 	open     *agent.Secret // the last one released
@@ -51,7 +52,11 @@ func (v *vault) Key(_ context.Context, url string) (*agent.Released, error) {
 	}
 	copy(s.Bytes(), v.material)
 	v.open = s
-	return &agent.Released{Material: s, KID: v.kid, Kty: v.kty, Tags: v.tags, Record: &receipt.Record{}, Receipt: &receipt.Receipt{Index: 5}}, nil
+	record := &receipt.Record{}
+	if v.evidence != "" {
+		record.Evidence = &receipt.Evidence{Type: v.evidence}
+	}
+	return &agent.Released{Material: s, KID: v.kid, Kty: v.kty, Tags: v.tags, Record: record, Receipt: &receipt.Receipt{Index: 5}}, nil
 }
 
 // rig is a sealed disk in a file, and what opens it.
@@ -62,6 +67,7 @@ type rig struct {
 	recovery string
 	said     bytes.Buffer
 	capped   []int
+	events   []string
 	capErr   error
 }
 
@@ -96,8 +102,8 @@ func newRig(t *testing.T) *rig {
 	r.recovery, r.vault.tags[HeaderTag] = original.recovery, original.header
 	r.Unlocker = &Unlocker{
 		Keys: func(context.Context) (Keys, error) { return r.vault, nil },
-		Cap: func(_ context.Context, pcr int) error {
-			r.capped = append(r.capped, pcr)
+		Cap: func(_ context.Context, pcr int, event string) error {
+			r.capped, r.events = append(r.capped, pcr), append(r.events, event)
 			return r.capErr
 		},
 		Console: &Console{Err: &r.said, Path: filepath.Join(t.TempDir(), "no terminal")},
@@ -162,8 +168,8 @@ func TestSealAndUnlock(t *testing.T) {
 	if out.Key != testKID || out.Header != r.vault.tags[HeaderTag] || !out.Capped || out.Recovered || out.LogIndex != 5 {
 		t.Errorf("%+v", out)
 	}
-	if len(r.capped) != 1 || r.capped[0] != 15 {
-		t.Errorf("capped %v", r.capped)
+	if len(r.capped) != 1 || r.capped[0] != 15 || r.events[0] != agent.CapEvent {
+		t.Errorf("capped %v with %q", r.capped, r.events)
 	}
 	if r.vault.open.Bytes() != nil {
 		t.Error("the key is still in memory")

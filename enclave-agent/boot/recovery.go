@@ -24,8 +24,8 @@ const (
 var errNothing = errors.New("nothing was typed")
 
 // recover opens the disk with what a person types on the console. The shape of the header
-// holds; its digest is not known, so this is as good as the recovery key is secret: a
-// header with another slot does not open with it.
+// holds; its digest is not known: who has the disk and the console may bring a disk and a
+// key of his own. So nothing is opened without [Unlocker.mark].
 func (u *Unlocker) recover(ctx context.Context, name string, d Disk, h *header) (*Opened, error) {
 	key, err := u.ask(ctx, name, h, func(key *agent.Secret) error {
 		return u.open(ctx, name, d, h, h.recovery, key)
@@ -37,10 +37,24 @@ func (u *Unlocker) recover(ctx context.Context, name string, d Disk, h *header) 
 		return nil, err
 	}
 	out := &Opened{Name: name, Device: d.Device, Header: h.digest(), Recovered: true}
-	if out.Capped, err = u.cap(ctx, name, d); err != nil {
+	if err := u.mark(ctx, d); err != nil {
 		return nil, errors.Join(err, u.tool.close(context.WithoutCancel(ctx), name))
 	}
+	out.Capped = true
 	return out, nil
+}
+
+// mark caps the PCR of a disk whatever its configuration says, so that the system on it,
+// which may be anybody's, cannot ask for keys as the one that was measured.
+func (u *Unlocker) mark(ctx context.Context, d Disk) error {
+	pcr := d.Cap
+	if pcr == NoCap {
+		pcr = agent.DefaultCap
+	}
+	if err := u.Cap(ctx, pcr, agent.RecoveryEvent); err != nil {
+		return fmt.Errorf("PCR %d does not take that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", pcr, err)
+	}
+	return nil
 }
 
 // ask reads the recovery key until accept takes it. The caller closes the result.

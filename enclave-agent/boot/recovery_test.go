@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -176,5 +177,40 @@ func TestNobodyAnswers(t *testing.T) {
 	defer unix.Close(fd)
 	if s, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil || s.Lflag&unix.ECHO == 0 {
 		t.Errorf("echo is off: %v", err)
+	}
+}
+
+// Whoever has disk and console brings a disk with a key of his own: what starts from it
+// must not get this machine's keys. So a PCR says that it was opened by hand, also where
+// the configuration caps none, and where there is no PCR nothing opens.
+func TestRecoveryIsMarked(t *testing.T) {
+	refused := &agent.Refused{Status: 403, Code: "Forbidden", Reason: "policy_denied"}
+	for _, d := range []struct{ given, want int }{{15, 15}, {14, 14}, {NoCap, agent.DefaultCap}} {
+		for _, capErr := range []error{nil, agent.ErrNoPCR, errors.New("TPM broken")} {
+			t.Run(fmt.Sprint(d.given, capErr), func(t *testing.T) {
+				r := newRig(t)
+				r.vault.err, r.disk.Recovery, r.disk.Cap, r.capErr = refused, Prompt, d.given, capErr
+				log := filepath.Join(t.TempDir(), "log")
+				r.tool = &cryptsetup{path: script(t, "echo $1 >>"+log)}
+				terminal(t, r.Console, r.recovery+"\n", r.recovery+"\n")
+				_, err := r.Unlock(t.Context(), "root", r.disk)
+				if !errors.Is(err, capErr) || (err == nil) != (capErr == nil) {
+					t.Errorf("%v", err)
+				}
+				if got := string(read(t, log)); got != map[bool]string{true: "open\n", false: "open\nclose\n"}[capErr == nil] {
+					t.Errorf("cryptsetup was run for %q", got)
+				}
+				s := serve(t, r, nil)
+				if got := s.ask(t, peer("root")); (string(got) == r.recovery) != (capErr == nil) {
+					t.Errorf("the key socket gave %d bytes", len(got))
+				}
+				s.stop()
+				for i := range 2 {
+					if len(r.capped) != 2 || r.capped[i] != d.want || r.events[i] != agent.RecoveryEvent {
+						t.Fatalf("extended %v with %q", r.capped, r.events)
+					}
+				}
+			})
+		}
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +20,8 @@ const DefaultTimeout = 10 * time.Minute
 type Unlocker struct {
 	// Keys opens the hardware and gives what releases keys; it is asked once for a disk.
 	Keys func(context.Context) (Keys, error)
-	// Cap extends a PCR; see [agent.Cap].
-	Cap     func(ctx context.Context, pcr int) error
+	// Cap extends a PCR with an event; see [agent.Cap].
+	Cap     func(ctx context.Context, pcr int, event string) error
 	Console *Console
 	Timeout time.Duration // for everything before recovery, 0: DefaultTimeout
 
@@ -112,7 +112,7 @@ func (u *Unlocker) attested(ctx context.Context, name string, d Disk, h *header)
 		}
 		return nil, err
 	}
-	capped, err := u.cap(ctx, name, d)
+	capped, err := u.cap(ctx, name, d, r)
 	if err != nil {
 		return nil, errors.Join(err, u.tool.close(context.WithoutCancel(ctx), name))
 	}
@@ -187,32 +187,62 @@ func matches(h *header, r *agent.Released) error {
 	return nil
 }
 
-// cap caps the PCR of a disk that was just opened.
-func (u *Unlocker) cap(ctx context.Context, name string, d Disk) (bool, error) {
+// cap caps the PCR of a disk that was just opened. There may be none only where the key
+// was released for other evidence than a TPM's.
+func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Released) (bool, error) {
 	if d.Cap == NoCap {
 		return false, nil
 	}
-	err := u.Cap(ctx, d.Cap)
+	err := u.Cap(ctx, d.Cap, agent.CapEvent)
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, agent.ErrNoPCR):
+	case errors.Is(err, agent.ErrNoPCR) && !r.OfTPM():
 		u.Console.Say("%s: no PCR was capped (%v): whoever is root later can ask for the key again", name, err)
 		return false, nil
 	}
 	return false, fmt.Errorf("PCR %d could not be capped, so the volume is closed again: %w", d.Cap, err)
 }
 
-// CapAfter caps the PCR of a disk that others opened: it wants the volume to be there.
-func CapAfter(ctx context.Context, name string, d Disk, capPCR func(context.Context, int) error) error {
+// CapAfter caps the PCR of a disk that others opened: it wants the volume to be there,
+// and to be an encrypted one. systemd-cryptsetup takes whatever has its name for opened,
+// and the host's disks may hold an LVM volume of that name.
+func (u *Unlocker) CapAfter(ctx context.Context, name string, d Disk) error {
+	return u.capAfter(ctx, "/sys", name, d)
+}
+
+func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) error {
 	if err := d.Check(name); err != nil {
 		return err
 	}
 	if d.Cap == NoCap {
 		return fmt.Errorf("%w: %s has no cap", agent.ErrConfig, name)
 	}
-	if _, err := os.Stat("/dev/mapper/" + name); err != nil {
-		return fmt.Errorf("%s is not open, and capping now would keep it closed: %w", name, err)
+	uuid, err := mapped(sys, name)
+	if err != nil {
+		return err
 	}
-	return capPCR(ctx, d.Cap)
+	if !strings.HasPrefix(uuid, "CRYPT-LUKS2-") || !strings.HasSuffix(uuid, "-"+name) {
+		return tampered("/dev/mapper/%s is no encrypted volume (its identity is %.80q): a disk holds something else of that name", name, uuid)
+	}
+	return u.Cap(ctx, d.Cap, agent.CapEvent)
 }
+
+// mapped is what device-mapper knows a volume by: "CRYPT-LUKS2-UUID-NAME" from
+// cryptsetup, "LVM-…" from LVM.
+func mapped(sys, name string) (uuid string, err error) {
+	found, err := filepath.Glob(filepath.Join(sys, "block/dm-*/dm/name"))
+	if err != nil {
+		return "", err
+	}
+	for _, f := range found {
+		if b, err := agent.ReadBounded(f, maxMapped); err != nil || strings.TrimSpace(string(b)) != name {
+			continue // it may just have gone
+		}
+		b, err := agent.ReadBounded(filepath.Join(filepath.Dir(f), "uuid"), maxMapped)
+		return strings.TrimSpace(string(b)), err
+	}
+	return "", fmt.Errorf("%s is not open, and capping now would keep it closed", name)
+}
+
+const maxMapped = 4 << 10

@@ -181,7 +181,7 @@ func TestBU14Cap(t *testing.T) {
 	r := newRig(t)
 	log := filepath.Join(t.TempDir(), "log")
 	r.tool = &cryptsetup{path: script(t, "echo $1 >>"+log)}
-	r.Cap = func(context.Context, int) error {
+	r.Cap = func(context.Context, int, string) error {
 		if got := string(read(t, log)); got != "open\n" {
 			t.Errorf("capped after %q", got)
 		}
@@ -193,11 +193,18 @@ func TestBU14Cap(t *testing.T) {
 	if got := string(read(t, log)); got != "open\nclose\n" {
 		t.Errorf("cryptsetup was run for %q", got)
 	}
-	r.Cap = func(context.Context, int) error { return fmt.Errorf("%w: none", agent.ErrNoPCR) }
+	r.Cap = func(context.Context, int, string) error { return fmt.Errorf("%w: none", agent.ErrNoPCR) }
+	for _, kind := range []string{"", "tpm", "azure-cvm", "gce", "simulated-azure-cvm", "unheard of"} {
+		r.vault.evidence = kind
+		if _, err := r.Unlock(t.Context(), "root", r.disk); !errors.Is(err, agent.ErrNoPCR) {
+			t.Errorf("a TPM that was there for evidence of type %q is gone for the cap: %v", kind, err)
+		}
+	}
+	r.vault.evidence = "snp"
 	if out, err := r.Unlock(t.Context(), "root", r.disk); err != nil || out.Capped || !strings.Contains(r.said.String(), "no PCR was capped") {
 		t.Errorf("%+v, %v: %s", out, err, r.said.String())
 	}
-	r.Cap = func(context.Context, int) error { panic("capped in spite of no_cap") }
+	r.Cap = func(context.Context, int, string) error { panic("capped in spite of no_cap") }
 	r.disk.Cap = NoCap
 	if out, err := r.Unlock(t.Context(), "root", r.disk); err != nil || out.Capped {
 		t.Errorf("%+v, %v", out, err)
@@ -343,6 +350,35 @@ func TestWaitsForDevice(t *testing.T) {
 	for _, no := range []string{"/dev/null", t.TempDir()} {
 		if _, err := waitFor(t.Context(), no); err == nil {
 			t.Errorf("%s was taken for a disk", no)
+		}
+	}
+}
+
+// The cap of a volume that systemd opened wants an encrypted one: what else may have its
+// name comes from the host's disks.
+func TestCapAfter(t *testing.T) {
+	const uuid = "CRYPT-LUKS2-6616da58da9b480ab2904ece45e3564b-"
+	for name, c := range map[string]struct {
+		name, uuid string
+		want       error
+	}{
+		"ours":            {"vg-root", uuid + "vg-root", nil},
+		"LVM":             {"vg-root", "LVM-Ukz2yQpnnJ8aDPQmEzGkMzSTQG9Mv0zv", agent.ErrDisk},
+		"plain":           {"vg-root", "CRYPT-PLAIN-vg-root", agent.ErrDisk},
+		"of another name": {"vg-root", uuid + "root", agent.ErrDisk},
+		"no identity":     {"vg-root", "", agent.ErrDisk},
+		"not there":       {"swap", uuid + "swap", nil},
+	} {
+		r, sys := newRig(t), t.TempDir()
+		dir := filepath.Join(sys, "block/dm-3/dm")
+		err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "name"), []byte(c.name+"\n"), 0o600),
+			os.WriteFile(filepath.Join(dir, "uuid"), []byte(c.uuid+"\n"), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.capAfter(t.Context(), sys, "vg-root", r.disk)
+		if open := name == "ours"; (err == nil) != open || c.want != nil && !errors.Is(err, c.want) || (len(r.capped) == 1) != open {
+			t.Errorf("%s: %v, capped %v", name, err, r.capped)
 		}
 	}
 }
