@@ -50,8 +50,11 @@ install() {
 
 	# What goes wrong ends in power-off, never in a shell: the console belongs to the host.
 	# The agent gives up after ten minutes, dracut would after three.
+	# noresume: no memory from a swap that the host wrote. The rest is for systemd and the
+	# kernel, which read it only where "dracut --uefi" makes it the command line.
 	mkdir -p "$initdir/etc/cmdline.d"
-	echo "rd.shell=0 rd.emergency=poweroff rd.retry=660" > "$initdir/etc/cmdline.d/90openskr.conf"
+	echo "rd.shell=0 rd.emergency=poweroff rd.retry=660 noresume nohibernate" \
+		"systemd.import_credentials=no systemd.gpt_auto=no efi=noruntime" > "$initdir/etc/cmdline.d/90openskr.conf"
 
 	inst_multiple -o /etc/hosts
 	install_network

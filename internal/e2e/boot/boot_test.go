@@ -17,8 +17,8 @@ const (
 func TestBoot(t *testing.T) {
 	require(t)
 	l := newLab(t)
-	var whole, small, other, asking uki
-	step(t, "four images", func() (err error) {
+	var whole, small, other, asking, askingSystemd uki
+	step(t, "five images", func() (err error) {
 		for _, i := range []struct {
 			to         *uki
 			name, kind string
@@ -30,6 +30,7 @@ func TestBoot(t *testing.T) {
 			{to: &small, name: "initramfs", kind: "initramfs-tools", setup: l.setup(l.small, "off"), cmdline: withInitramfs, known: true},
 			{to: &other, name: "other", kind: "dracut", setup: l.setup(l.debian, "off"), cmdline: withDracut + changed},
 			{to: &asking, name: "asking", kind: "initramfs-tools", setup: l.setup(l.small, "prompt"), cmdline: withInitramfs + changed},
+			{to: &askingSystemd, name: "asking-systemd", kind: "dracut", setup: l.setup(l.small, "prompt"), cmdline: withDracut + changed},
 		} {
 			if *i.to, err = l.uki(i.name, i.kind, i.setup, i.cmdline); err != nil {
 				return err
@@ -54,6 +55,7 @@ func TestBoot(t *testing.T) {
 		l.each(t, "initramfs-tools", func(t *testing.T, m *machine) { l.opens(t, m, start{image: small, disk: l.small}) })
 		l.each(t, "options beside the image", func(t *testing.T, m *machine) { l.optionsBeside(t, m, small) })
 		l.each(t, "recovery", func(t *testing.T, m *machine) { l.recovers(t, m, asking) })
+		l.each(t, "recovery with dracut", func(t *testing.T, m *machine) { l.recovers(t, m, askingSystemd) })
 	})
 }
 

@@ -150,13 +150,14 @@ func (l *lab) disks() (err error) {
 		return err
 	}
 	small := filepath.Join(l.dir, "small")
-	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "sbin", "usr/bin"} {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "etc", "sbin", "usr/bin"} {
 		if err := os.MkdirAll(filepath.Join(small, dir), 0o755); err != nil {
 			return err
 		}
 	}
 	for to, from := range map[string]string{
 		"sbin/init": filepath.Join(l.tree, "usr/local/sbin/e2e-guest"), "usr/bin/openskr-agent": filepath.Join(l.bin, "openskr-agent"),
+		"etc/os-release": filepath.Join(l.tree, "usr/lib/os-release"), // else systemd does not switch to it
 	} {
 		if _, err := run("", "cp", from, filepath.Join(small, to)); err != nil {
 			return err
