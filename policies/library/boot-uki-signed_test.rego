@@ -108,6 +108,15 @@ test_unexplained if {
 	why == {"PCR 9 has a value that the event log does not explain"}
 }
 
+test_initrd_counts_once_listed if {
+	ours := {"99": {"label": "image 1", "until": 0}}
+	release.allow with input as good with data.references.boot as boot with data.references.boot.pcr9 as ours
+	other := {"ee": {"label": "image 0", "until": 0}}
+	why := release.deny with input as good with data.references.boot as boot with data.references.boot.pcr9 as other
+	why == {"PCR 9 has no known value: the kernel got another initrd or command line"}
+	not release.allow with input as good with data.references.boot as boot with data.references.boot.pcr9 as other
+}
+
 test_without_references if not release.allow with input as good with data.references as {}
 
 test_until_is_over if {

@@ -17,8 +17,8 @@ default allow := false
 
 zero := "0000000000000000000000000000000000000000000000000000000000000000"
 
-# PCR 9 is the kernel's own account of command line and initrd. It follows from the others,
-# and need only be in the quote, so that the log's account of it is judged below.
+# PCR 9 is the kernel's own account of command line and initrd. It must be in the quote, so
+# that the log's account of it is judged below; its value is where the set has some.
 allow if {
 	input.evidence.freshness == "nonce"
 	machine_is_ours
@@ -30,6 +30,7 @@ allow if {
 	}
 	is_string(input.claims.tpm.pcrs.sha256["9"])
 	is_array(input.claims.tpm.eventlog.unexplained)
+	initrd_is_ours
 }
 
 machine_is_ours if {
@@ -78,6 +79,19 @@ silent := {10, 11, 15}
 deny contains sprintf("PCR %d has a value that the event log does not explain", [index]) if {
 	some index in input.claims.tpm.eventlog.unexplained
 	not index in silent
+}
+
+# PCR 9 is judged by value once the set has values of it (openskr reference from-evidence
+# --kinds pcr9). It needs them with systemd-stub from version 258 on, which adds an initrd
+# that whoever starts the machine hands it, measured by the kernel alone, here.
+initrd_is_ours if not data.references.boot.pcr9
+
+initrd_is_ours if known("pcr9", input.claims.tpm.pcrs.sha256["9"])
+
+deny contains "PCR 9 has no known value: the kernel got another initrd or command line" if {
+	value := input.claims.tpm.pcrs.sha256["9"]
+	data.references.boot.pcr9
+	not known("pcr9", value)
 }
 
 # A value is known when the set lists it and its time has not run out.

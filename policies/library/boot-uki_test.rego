@@ -82,6 +82,15 @@ test_log_was_not_read if {
 	not release.allow with input as good with input.claims.tpm.eventlog as {} with data.references.boot as boot
 }
 
+test_initrd_counts_once_listed if {
+	ours := {"bb": {"label": "image 1", "until": 0}}
+	release.allow with input as good with data.references.boot as boot with data.references.boot.pcr9 as ours
+	other := {"ee": {"label": "image 0", "until": 0}}
+	why := release.deny with input as good with data.references.boot as boot with data.references.boot.pcr9 as other
+	why == {"PCR 9 has no known value: the kernel got another initrd or command line"}
+	not release.allow with input as good with data.references.boot as boot with data.references.boot.pcr9 as other
+}
+
 test_without_references if not release.allow with input as good with data.references as {}
 
 test_until_is_over if {
