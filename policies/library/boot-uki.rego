@@ -82,8 +82,8 @@ deny contains sprintf("PCR %d has a value that the event log does not explain", 
 }
 
 # PCR 9 is judged by value once the set has values of it (openskr reference from-evidence
-# --kinds pcr9). It needs them with systemd-stub from version 258 on, which adds an initrd
-# that whoever starts the machine hands it, measured by the kernel alone, here.
+# --kinds pcr9). It needs them with a systemd-stub of April 2026 or later, which adds an
+# initrd that whoever starts the machine hands it, measured by the kernel alone, here.
 initrd_is_ours if not data.references.boot.pcr9
 
 initrd_is_ours if known("pcr9", input.claims.tpm.pcrs.sha256["9"])
