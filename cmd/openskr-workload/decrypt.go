@@ -79,14 +79,14 @@ func target(args []string, name func(src string) string) (string, error) {
 
 func (a *app) decrypt(ctx context.Context, from, to string, o *blobOptions) (err error) {
 	store := blob.New(a.stdin, a.stdout)
-	src, err := store.Open(ctx, from)
+	src, err := interruptible(ctx, func() (*blob.Source, error) { return store.Open(ctx, from) })
 	if err != nil {
 		return asConfig(err)
 	}
 	defer src.Close() //nolint:errcheck // nothing was written to it
 	p := a.watch(src, src.Size)
 	defer p.end()
-	in, err := detect(ctx, src, p, o)
+	in, err := interruptible(ctx, func() (*encrypted, error) { return detect(ctx, src, p, o) })
 	if err != nil {
 		return err
 	}
@@ -133,21 +133,22 @@ func (k *keys) get(ctx context.Context, url string) (*agent.Released, error) {
 func (k *keys) close() error { return k.agent.Close() }
 
 // interruptible gives up what reads from something that gives nothing when ctx ends.
-func interruptible(ctx context.Context, do func() (int64, error)) (int64, error) {
+func interruptible[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	type result struct {
-		n   int64
+		v   T
 		err error
 	}
 	done := make(chan result, 1)
 	go func() {
-		n, err := do()
-		done <- result{n, err}
+		v, err := do()
+		done <- result{v, err}
 	}()
 	select {
 	case r := <-done:
-		return r.n, r.err
+		return r.v, r.err
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		var none T
+		return none, context.Cause(ctx)
 	}
 }
 

@@ -50,7 +50,7 @@ the key released to this machine, RSA or symmetric. Without DST it is SRC.cse.
 
 func (a *app) encrypt(ctx context.Context, from, to string, o *blobOptions) (err error) {
 	store := blob.New(a.stdin, a.stdout)
-	src, err := store.Open(ctx, from)
+	src, err := interruptible(ctx, func() (*blob.Source, error) { return store.Open(ctx, from) })
 	if err != nil {
 		return asConfig(err)
 	}

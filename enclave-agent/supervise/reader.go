@@ -121,7 +121,7 @@ func (r *reader) become(ctx context.Context, o order) error {
 		return &NotRun{err}
 	}
 	// A signal that comes from here on ends this process, or the program.
-	signal.Reset(unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
+	signal.Reset(unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
