@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -71,7 +72,10 @@ func foreign(runtimeData []byte) error {
 	}
 	var doc map[string]jsontext.Value
 	if strict.Unmarshal(runtimeData, binding.MaxSize, &doc) != nil {
-		return nil // a broker does not read it either
+		if bytes.HasPrefix(bytes.TrimLeft(runtimeData, " \t\r\n"), []byte("{")) { // another parser may read it
+			return fmt.Errorf("%w: an object that is not sound JSON", ErrPurpose)
+		}
+		return nil // a broker does not read it
 	}
 	for _, member := range reserved() {
 		if _, ok := doc[member]; ok { // whatever it says: a later version of the protocol may have more

@@ -49,11 +49,13 @@ func TestHardwareReport(t *testing.T) {
 				t.Errorf("certificates: %s", r.Chain)
 			}
 			for name, data := range map[string]string{
-				"of a release":       `{"keys":[{}],"nonce":"AAAA","audience":"d","purpose":"release","key":"https://h/keys/k","enc":"x"}`,
-				"of a token":         ` {"purpose":"token"}`,
-				"escaped":            `{"purp\u006fse":"release"}`,
-				"of a vTPM":          `{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":"AQAB"}],"vm-configuration":{}}`,
-				"of a vTPM, escaped": `{"keys":[],"vm\u002dconfiguration":{}}`,
+				"of a release":          `{"keys":[{}],"nonce":"AAAA","audience":"d","purpose":"release","key":"https://h/keys/k","enc":"x"}`,
+				"of a token":            ` {"purpose":"token"}`,
+				"hidden behind another": `{"purpose":"release","x":1,"x":2}`,
+				"not JSON to the end":   ` {"purpose":"release"}{}`,
+				"escaped":               `{"purp\u006fse":"release"}`,
+				"of a vTPM":             `{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":"AQAB"}],"vm-configuration":{}}`,
+				"of a vTPM, escaped":    `{"keys":[],"vm\u002dconfiguration":{}}`,
 			} {
 				if _, err := a.HardwareReport(t.Context(), []byte(data)); !errors.Is(err, ErrPurpose) {
 					t.Errorf("%s: %v", name, err)

@@ -192,7 +192,7 @@ func failed(err error) *problem {
 	status, text := http.StatusForbidden, err.Error()
 	switch {
 	case errors.Is(err, agent.ErrPurpose):
-		text = "runtime_data has a member purpose or vm-configuration, which is how machines prove themselves to the broker: nobody else gets evidence over that"
+		text = "runtime_data has a member purpose or vm-configuration, or is unsound JSON that may hide one: that is how machines prove themselves to the broker, and nobody else gets evidence over it"
 	case errors.Is(err, errMaterial):
 		text = errMaterial.Error()
 	}
