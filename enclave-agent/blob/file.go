@@ -96,7 +96,9 @@ func (t *fileTarget) Commit() (err error) {
 		if err != nil {
 			break
 		}
-		err = unix.Renameat2(unix.AT_FDCWD, p.file.Name(), unix.AT_FDCWD, p.path, unix.RENAME_NOREPLACE)
+		if err = unix.Renameat2(unix.AT_FDCWD, p.file.Name(), unix.AT_FDCWD, p.path, unix.RENAME_NOREPLACE); errors.Is(err, unix.EINVAL) {
+			err = relink(p.file.Name(), p.path)
+		}
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("%s %w", p.path, ErrExists)
 		}
@@ -109,6 +111,17 @@ func (t *fileTarget) Commit() (err error) {
 	}
 	if err != nil {
 		return errors.Join(err, t.remove())
+	}
+	return nil
+}
+
+// relink renames where the file system has no rename that replaces nothing (NFS).
+func relink(from, to string) error {
+	if err := os.Link(from, to); err != nil {
+		return err
+	}
+	if err := os.Remove(from); err != nil {
+		return errors.Join(err, os.Remove(to))
 	}
 	return nil
 }

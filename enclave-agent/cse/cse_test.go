@@ -116,6 +116,17 @@ func TestWrappings(t *testing.T) {
 			}
 		}
 	}
+	// Metadata does not make a key one of another algorithm, even where it would open.
+	e, _, err := New(keyURL, aesWrapper(t, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, algorithm := range []string{"A192KW", "A128KW"} {
+		e.Algorithm = algorithm
+		if _, err := e.Unwrap(bytes.Repeat([]byte{9}, 32)); !errors.Is(err, ErrKey) {
+			t.Errorf("A256KW as %s: %v", algorithm, err)
+		}
+	}
 	if _, err := NewAESWrapper(kek[:20]); err == nil {
 		t.Error("a key of 20 bytes wraps")
 	}
