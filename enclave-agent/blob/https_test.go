@@ -2,8 +2,10 @@ package blob
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -71,13 +73,25 @@ func (f *flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// trusting is the transport as it is, but for whose certificates it trusts.
+func trusting(t *testing.T, server *httptest.Server) http.RoundTripper {
+	t.Helper()
+	tr, ok := newTransport().(*http.Transport)
+	if !ok {
+		t.Fatal("another transport")
+	}
+	tr.TLSClientConfig.RootCAs = x509.NewCertPool()
+	tr.TLSClientConfig.RootCAs.AddCert(server.Certificate())
+	return tr
+}
+
 // read serves h and reads the blob from it.
 func read(t *testing.T, h http.Handler) (got []byte, pauses int, err error) {
 	t.Helper()
 	server := httptest.NewTLSServer(h)
 	defer server.Close()
 	s := New(nil, nil)
-	s.transport = server.Client().Transport
+	s.transport = trusting(t, server)
 	if f, ok := h.(*flaky); ok && f.hang {
 		s.stall = 300 * time.Millisecond
 	}
@@ -219,6 +233,25 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
+// TestNotDecompressed: what comes is what is stored, so that a server makes no more of it.
+func TestNotDecompressed(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(make([]byte, 1<<20)); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	got, _, err := read(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if offered := r.Header.Get("Accept-Encoding"); offered != "" {
+			t.Errorf("it takes %s", offered)
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(packed.Bytes())
+	}))
+	if err != nil || !bytes.Equal(got, packed.Bytes()) {
+		t.Errorf("%d bytes of %d, %v", len(got), packed.Len(), err)
+	}
+}
+
 func TestMetadataOfHTTPS(t *testing.T) {
 	for name, c := range map[string]struct {
 		header, beside string
@@ -249,7 +282,7 @@ func TestMetadataOfHTTPS(t *testing.T) {
 			_, _ = io.WriteString(w, c.beside)
 		}))
 		s := New(nil, nil)
-		s.transport = server.Client().Transport
+		s.transport = trusting(t, server)
 		src, err := s.Open(t.Context(), server.URL+"/dir/blob?sig=S")
 		if err != nil {
 			t.Fatal(err)
