@@ -85,9 +85,21 @@ func ParseDisks(b []byte) (map[string]Disk, error) {
 		if err := d.Check(name); err != nil {
 			return nil, fmt.Errorf("disks.json: %w", err)
 		}
+		for other, o := range out {
+			if shares(d, o) {
+				return nil, fmt.Errorf("%w: disks.json: %s and %s have the same key, so that the host could exchange them: want a key, or a version of it, for each", agent.ErrConfig, name, other)
+			}
+		}
 		out[name] = d
 	}
 	return out, nil
+}
+
+// shares says whether a header of one disk could be taken for one of the other.
+func shares(a, b Disk) bool {
+	ka, va, _ := agent.SplitKeyURL(a.Key) // Check was content with both
+	kb, vb, _ := agent.SplitKeyURL(b.Key)
+	return ka == kb && (va == "" || vb == "" || va == vb)
 }
 
 // Check refuses a disk that is not wholly described. Errors wrap [agent.ErrConfig].

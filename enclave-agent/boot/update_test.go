@@ -146,6 +146,7 @@ func TestAlsoAllow(t *testing.T) {
 
 func TestDisks(t *testing.T) {
 	const entry = `"device":"/dev/vda","key":"https://vault.example/keys/disk"`
+	const otherVersion = "ffffffffffffffffffffffffffffffff"
 	for in, want := range map[string]*Disk{
 		`{"v":1,"disks":{"root":{` + entry + `}}}`:                               {"/dev/vda", testKey, Prompt, 15},
 		`{"v":1,"disks":{"root":{` + entry + `,"recovery":"off","cap":8}}}`:      {"/dev/vda", testKey, Off, 8},
@@ -161,6 +162,12 @@ func TestDisks(t *testing.T) {
 		`{"v":1,"disks":{"root":{"device":"/dev/vda","key":"http://h/keys/d"}}}`: nil,
 		`{"v":2,"disks":{"root":{` + entry + `}}}`:                               nil,
 		`{"v":1,"disks":{}}`: nil,
+		// A header must not open two disks.
+		`{"v":1,"disks":{"root":{` + entry + `},"data":{` + entry + `,"no_cap":true}}}`:                                                                    nil,
+		`{"v":1,"disks":{"root":{` + entry + `},"data":{"device":"/dev/vdb","key":"` + testKID + `"}}}`:                                                    nil,
+		`{"v":1,"disks":{"root":{"device":"/dev/vda","key":"` + testKID + `"},"data":{"device":"/dev/vdb","key":"` + testKID + `"}}}`:                      nil,
+		`{"v":1,"disks":{"root":{` + entry + `},"data":{"device":"/dev/vdb","key":"` + testKey + `2"}}}`:                                                   {"/dev/vda", testKey, Prompt, 15},
+		`{"v":1,"disks":{"root":{"device":"/dev/vda","key":"` + testKID + `"},"data":{"device":"/dev/vdb","key":"` + testKey + `/` + otherVersion + `"}}}`: {"/dev/vda", testKID, Prompt, 15},
 	} {
 		got, err := ParseDisks([]byte(in))
 		switch {
