@@ -3,6 +3,9 @@ package ageplugin
 import (
 	"bytes"
 	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -74,6 +77,11 @@ func TestUnwrapRefuses(t *testing.T) {
 		f(s)
 		return s
 	}
+	to := newRecipient(t, url+"2/"+version, rs)
+	short, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, to.RSA(), sixteen[:15], to.key.info())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		url    string
 		stanza *age.Stanza
@@ -90,6 +98,7 @@ func TestUnwrapRefuses(t *testing.T) {
 		"of another version":   {url, relabel(wrapTo(t, newRecipient(t, url+"/"+otherVersion, ec)), version), ErrFile, true},
 		"of another key":       {url, change(wrapTo(t, newRecipient(t, url+"3/"+version, ec)), func(s *age.Stanza) { s.Args[1] = good.Args[1] }), ErrFile, true},
 		"RSA of another name":  {url + "2", change(wrapTo(t, newRecipient(t, url+"3/"+version, rs)), func(s *age.Stanza) { s.Args[1] = rsaOne.Args[1] }), ErrFile, true},
+		"RSA of a short key":   {url + "2", change(rsaOne, func(s *age.Stanza) { s.Body = short }), ErrFile, true},
 		"cut":                  {url, change(good, func(s *age.Stanza) { s.Body = s.Body[:96] }), ErrFile, false},
 		"longer":               {url, change(good, func(s *age.Stanza) { s.Body = append(s.Body, 0) }), ErrFile, false},
 		"RSA too small":        {url, change(rsaOne, func(s *age.Stanza) { s.Body = s.Body[:128] }), ErrFile, false},

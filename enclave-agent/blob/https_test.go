@@ -233,6 +233,26 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
+// TestLongerPart: a later answer adds nothing to a blob of a known size.
+func TestLongerPart(t *testing.T) {
+	got, _, err := read(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		if r.Header.Get("Range") != "" {
+			w.Header().Set("Content-Range", "bytes 4-99/100")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(make([]byte, 96))
+			return
+		}
+		w.Header().Set("Content-Length", "10")
+		_, _ = w.Write(make([]byte, 4))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	if err != nil || len(got) != 10 {
+		t.Errorf("%d bytes, want 10: %v", len(got), err)
+	}
+}
+
 // TestNotDecompressed: what comes is what is stored, so that a server makes no more of it.
 func TestNotDecompressed(t *testing.T) {
 	var packed bytes.Buffer

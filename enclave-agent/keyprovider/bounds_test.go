@@ -2,10 +2,12 @@ package keyprovider
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	ocicrypt "github.com/containers/ocicrypt/utils/keyprovider"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -71,4 +73,15 @@ func TestCallsAreBounded(t *testing.T) {
 			t.Errorf("the last call ended after %v", d)
 		}
 	})
+}
+
+// A request may hold private keys for other schemes: nothing of it stays, whatever comes of it.
+func TestRequestsAreCleared(t *testing.T) {
+	s := service(t)
+	for _, call := range []func(context.Context, *ocicrypt.KeyProviderKeyWrapProtocolInput) (*ocicrypt.KeyProviderKeyWrapProtocolOutput, error){s.WrapKey, s.UnWrapKey} {
+		in := &ocicrypt.KeyProviderKeyWrapProtocolInput{KeyProviderKeyWrapProtocolInput: []byte(`{"op":"other","keyunwrapparams":{"dc":{"a":"PRIVATE"}}}`)}
+		if _, err := call(t.Context(), in); err == nil || strings.Trim(string(in.KeyProviderKeyWrapProtocolInput), "\x00") != "" {
+			t.Errorf("%v, left %q", err, in.KeyProviderKeyWrapProtocolInput)
+		}
+	}
 }
