@@ -32,12 +32,12 @@ func TestRunHoldsNothing(t *testing.T) {
 				args = append(args, "--on-change", "signal=HUP")
 			}
 			values := []string{random(), random()}
-			m.b.Material = []byte(random()) // the token
-			look, err := canary.New([]byte(values[0]), []byte(values[1]), m.b.Material)
+			token := []byte(random())
+			look, err := canary.New([]byte(values[0]), []byte(values[1]), token)
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.b.Secrets["s"] = values[:1]
+			m.b.Change(func() { m.b.Material, m.b.Secrets["s"] = token, values[:1] })
 			r := m.run(nil, args...)
 			r.says("ready " + values[0])
 			m.set(values[1])
@@ -107,7 +107,7 @@ func (r *running) children() []string {
 func TestRunIsClosed(t *testing.T) {
 	m := newBed(t)
 	secret := random()
-	m.b.Secrets["s"] = []string{secret}
+	m.b.Change(func() { m.b.Secrets["s"] = []string{secret} })
 	r := m.run(nil, "--secret", "SECRET=default/s")
 	r.says("ready " + secret)
 	proc := fmt.Sprintf("/proc/%d/", r.cmd.Process.Pid)
@@ -180,8 +180,10 @@ func TestRunFolder(t *testing.T) {
 		r.notes(why)
 		_ = r.cmd.Wait()
 	}
-	if m.b.Reads != 0 {
-		t.Errorf("%d reads for folders that are refused", m.b.Reads)
+	reads := 0
+	m.b.Change(func() { reads = m.b.Reads })
+	if reads != 0 {
+		t.Errorf("%d reads for folders that are refused", reads)
 	}
 	r := m.run(unprivileged, "--secret-file", "SECRET=default/s", "--secret-dir", good, "--watch", "1s")
 	r.says("ready one")

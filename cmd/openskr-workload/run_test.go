@@ -79,7 +79,7 @@ func newBed(t *testing.T) *bed {
 	t.Helper()
 	t.Parallel() // most of what follows is waiting
 	b := agenttest.Start(t)
-	b.Secrets = map[string][]string{"s": {"one"}}
+	b.Change(func() { b.Secrets = map[string][]string{"s": {"one"}} })
 	hw, err := play(t, "snp")
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func TestRunSupervisorKilled(t *testing.T) {
 func TestRunEndedWhileReading(t *testing.T) {
 	m := newBed(t)
 	asked := make(chan bool)
-	m.b.Intercept = m.hang("/v1/challenge", asked)
+	m.b.Change(func() { m.b.Intercept = m.hang("/v1/challenge", asked) })
 	r := m.run(nil, "--secret", "SECRET=default/s")
 	<-asked
 	r.signal(unix.SIGTERM)

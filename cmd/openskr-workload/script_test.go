@@ -39,7 +39,9 @@ func scripted(env *testscript.Env) error {
 		return errors.New("not under go test")
 	}
 	b := agenttest.Start(t)
-	b.Secrets = map[string][]string{"db": {"old", "hunter2 of the database"}, "tls": {"-----BEGIN KEY-----\nabc\n"}, "zero": {"a\x00b"}, "empty": {""}}
+	b.Change(func() {
+		b.Secrets = map[string][]string{"db": {"old", "hunter2 of the database"}, "tls": {"-----BEGIN KEY-----\nabc\n"}, "zero": {"a\x00b"}, "empty": {""}}
+	})
 	env.Values[brokerKey{}] = b
 	hardware, err := play(t, "snp")
 	if err != nil {

@@ -137,7 +137,7 @@ func TestServeHoldsNothing(t *testing.T) {
 		t.Run(kty, func(t *testing.T) {
 			m := newBed(t)
 			material, private := newMaterial(t, kty)
-			m.b.Material, m.b.Kty = material, kty
+			m.b.Change(func() { m.b.Material, m.b.Kty = material, kty })
 			look, err := canary.New(private...)
 			if err != nil {
 				t.Fatal(err)

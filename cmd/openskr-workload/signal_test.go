@@ -40,7 +40,7 @@ func TestDecryptEnded(t *testing.T) {
 			if err := os.WriteFile(about, []byte(metadata), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			m.b.Intercept = m.hang("/v1/challenge", asked)
+			m.b.Change(func() { m.b.Intercept = m.hang("/v1/challenge", asked) })
 			args := append(append([]string{"decrypt"}, m.common...), "--metadata", about, "-", filepath.Join(dir, "plain"))
 			cmd := exec.Command("openskr-workload", args...)
 			if c.ignored != "" {

@@ -114,9 +114,10 @@ func (p *pipeline) fill(ctx context.Context, src io.Reader, free <-chan []byte, 
 		} else if p.check != nil {
 			b.err = p.check(b)
 		}
-		order <- b // both have room, as free has
+		end := err != nil || b.err != nil // read now: from the next line on b is a worker's
+		order <- b                        // both have room, as free has
 		work <- b
-		if err != nil || b.err != nil {
+		if end {
 			return
 		}
 	}
