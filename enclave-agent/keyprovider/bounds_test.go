@@ -2,13 +2,18 @@ package keyprovider
 
 import (
 	"context"
+	"errors"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	ocicrypt "github.com/containers/ocicrypt/utils/keyprovider"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/openskr/openskr/attest/tpm/guest"
@@ -83,5 +88,31 @@ func TestRequestsAreCleared(t *testing.T) {
 		if _, err := call(t.Context(), in); err == nil || strings.Trim(string(in.KeyProviderKeyWrapProtocolInput), "\x00") != "" {
 			t.Errorf("%v, left %q", err, in.KeyProviderKeyWrapProtocolInput)
 		}
+	}
+}
+
+// What is longer than a request may be is refused before it is kept.
+func TestMessagesAreBounded(t *testing.T) {
+	s := service(t)
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]codes.Code{MaxRequest: codes.InvalidArgument, MaxRequest + 64: codes.ResourceExhausted} {
+		in := &ocicrypt.KeyProviderKeyWrapProtocolInput{KeyProviderKeyWrapProtocolInput: make([]byte, size)}
+		if _, err := ocicrypt.NewKeyProviderServiceClient(conn).UnWrapKey(t.Context(), in); status.Code(err) != want {
+			t.Errorf("%d bytes: %v, want %s", size, err, want)
+		}
+	}
+	s.Stop()
+	if err := errors.Join(conn.Close(), <-done); err != nil {
+		t.Error(err)
 	}
 }

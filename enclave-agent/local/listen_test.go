@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 )
@@ -181,6 +182,27 @@ func TestActivated(t *testing.T) {
 }
 
 // Connections beyond the bound wait until another is closed.
+// TestLimits: no connection lasts because its other side sends or reads nothing.
+func TestLimits(t *testing.T) {
+	c, err := ParseConfig([]byte(`{"v":1,"tcp":{"address":"127.0.0.1:0"},"callers":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(c, Options{Agent: &fake{}, Brokers: []string{"https://b"}, Log: newLog(&logged{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := s.server(nil)
+	for name, d := range map[string]time.Duration{"header": srv.ReadHeaderTimeout, "request": srv.ReadTimeout, "answer": srv.WriteTimeout, "idle": srv.IdleTimeout} {
+		if d <= 0 || d > 2*time.Minute {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if srv.MaxHeaderBytes <= 0 || srv.MaxHeaderBytes > 64<<10 {
+		t.Errorf("headers of %d bytes", srv.MaxHeaderBytes)
+	}
+}
+
 func TestBounded(t *testing.T) {
 	inner, outer := net.Pipe()
 	defer outer.Close()
