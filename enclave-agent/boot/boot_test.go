@@ -225,3 +225,54 @@ func read(t *testing.T, path string) []byte {
 	}
 	return b
 }
+
+// failing is a disk that fails after a few steps, in the middle of a write.
+type failing struct {
+	bytes []byte
+	left  int
+}
+
+var errFull = errors.New("the disk fails")
+
+func (f *failing) WriteAt(b []byte, at int64) (int, error) {
+	if f.left--; f.left < 0 {
+		return copy(f.bytes[at:], b[:min(len(b)/2, 3*sealedCopy)]), errFull
+	}
+	return copy(f.bytes[at:], b), nil
+}
+
+func (f *failing) Sync() error {
+	if f.left--; f.left < 0 {
+		return errFull
+	}
+	return nil
+}
+
+// Sealing that is interrupted leaves no header that opens, of neither the old nor the new
+// disk, once it began to write.
+func TestSealInterrupted(t *testing.T) {
+	r := newRig(t)
+	old := r.bytes(t)
+	raw := mutate(t, old[:sealedHeader], set("config", "flags", []any{"allow-discards"}))
+	raw[sealedHeader-1] ^= 1 // key slots are others too
+	h, err := parseHeader(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		disk := &failing{bytes.Clone(old), n}
+		err := new(Seal).write(disk, int64(len(old)), h)
+		got, herr := readHeader(bytes.NewReader(disk.bytes))
+		switch {
+		case err == nil:
+			if n < 6 || herr != nil || got.digest() != h.digest() {
+				t.Errorf("after %d steps: %v", n, herr)
+			}
+			return
+		case !errors.Is(err, errFull):
+			t.Fatal(err)
+		case herr == nil && !bytes.Equal(disk.bytes[:sealedHeader], h.raw):
+			t.Errorf("after %d of its steps the disk has a header that is half new", n)
+		}
+	}
+}

@@ -105,14 +105,19 @@ func TestServeRefuses(t *testing.T) {
 		change func(*rig, *Server)
 		closed bool // a volume that stays closed, and no stranger
 	}{
-		"no name":                {"", nil, false},
-		"other name":             {"@x/somebody/root", nil, false},
-		"longer name":            {"@x/cryptsetup/root/more", nil, false},
-		"path as volume":         {"@x/cryptsetup/..", nil, false},
-		"unknown volume":         {peer("swap"), nil, true},
-		"other user":             {peer("root"), func(_ *rig, s *Server) { s.uid++ }, false},
-		"denied":                 {peer("root"), func(r *rig, _ *Server) { r.vault.err = denied }, true},
-		"other header recorded":  {peer("root"), func(r *rig, _ *Server) { r.vault.tags[HeaderTag] = "sha256:" + strings.Repeat("0", 64) }, true},
+		"no name":               {"", nil, false},
+		"other name":            {"@x/somebody/root", nil, false},
+		"longer name":           {"@x/cryptsetup/root/more", nil, false},
+		"path as volume":        {"@x/cryptsetup/..", nil, false},
+		"unknown volume":        {peer("swap"), nil, true},
+		"other user":            {peer("root"), func(_ *rig, s *Server) { s.uid++ }, false},
+		"denied":                {peer("root"), func(r *rig, _ *Server) { r.vault.err = denied }, true},
+		"other header recorded": {peer("root"), func(r *rig, _ *Server) { r.vault.tags[HeaderTag] = "sha256:" + strings.Repeat("0", 64) }, true},
+		"sealed with another key": {peer("root"), func(_ *rig, s *Server) {
+			d := s.Disks["root"]
+			d.Key += "2"
+			s.Disks = map[string]Disk{"root": d}
+		}, true},
 		"no header copied":       {peer("root"), func(_ *rig, s *Server) { os.Remove(filepath.Join(s.dir, "root.header")) }, true},
 		"folder open to others":  {peer("root"), func(_ *rig, s *Server) { os.Chmod(s.dir, 0o777) }, true},
 		"header is a link":       {peer("root"), func(_ *rig, s *Server) { link(s.dir) }, true},
@@ -237,5 +242,12 @@ func TestCopyHeader(t *testing.T) {
 	r.write(t, b)
 	if _, err := r.copyHeader(t.Context(), filepath.Join(t.TempDir(), "other"), "root", r.disk); !errors.Is(err, agent.ErrDisk) {
 		t.Errorf("%v", err)
+	}
+	r.write(t, original.disk)
+	if err := os.Chmod(dir, 0o722); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.copyHeader(t.Context(), dir, "root", r.disk); err == nil {
+		t.Error("a header was put where others may write")
 	}
 }

@@ -112,7 +112,7 @@ func (s *Seal) format(ctx context.Context, tool *cryptsetup, r *agent.Released, 
 }
 
 // write puts the header on the disk, its first sector last: until then there is none.
-func (s *Seal) write(disk *os.File, size int64, h *header) error {
+func (s *Seal) write(disk medium, size int64, h *header) error {
 	zero := make([]byte, edge)
 	for _, at := range []int64{0, size - edge} {
 		if _, err := disk.WriteAt(zero, at); err != nil {
@@ -122,8 +122,14 @@ func (s *Seal) write(disk *os.File, size int64, h *header) error {
 	return replace(disk, h.raw)
 }
 
+// medium is a disk as far as it is written.
+type medium interface {
+	io.WriterAt
+	Sync() error
+}
+
 // replace writes a header, with its first sector last.
-func replace(disk *os.File, raw []byte) error {
+func replace(disk medium, raw []byte) error {
 	steps := []struct {
 		b  []byte
 		at int64
