@@ -133,6 +133,9 @@ func (t *TokenBroker) roles(ctx context.Context, p *proven) ([]AttestedRole, err
 			given = append(given, r)
 		}
 	}
+	if len(all) == 0 {
+		return nil, Refuse(ReasonPolicyDenied, "this vault has no attested role: `openskr attested-role add` gives one")
+	}
 	if len(given) == 0 {
 		return nil, Refuse(ReasonPolicyDenied, "none of %d attested roles in this vault allowed: %s", len(all), strings.Join(words, "\n"))
 	}

@@ -29,7 +29,8 @@ Usage:
   openskr-agent seal-disk DEV --key URL --update-header
                                                record its header again, after its slots were changed
   openskr-agent unlock --name NAME             open a sealed disk as /dev/mapper/NAME
-  openskr-agent crypttab header|serve|cap      the same for systemd-cryptsetup, in three steps
+  openskr-agent crypttab header NAME|serve|cap NAME
+                                               the same for systemd-cryptsetup, in three steps
   openskr-agent evidence [--runtime-data FILE] print evidence of this machine, for openskr evidence verify
   openskr-agent version
 

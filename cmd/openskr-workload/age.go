@@ -92,6 +92,9 @@ func (a *app) ageIdentityCmd() *cobra.Command {
 			"  age -d -i identity.txt plain.age",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if key == "" {
+				return fmt.Errorf("%w: give --key URL", agent.ErrConfig)
+			}
 			s, err := a.ageSettings(key)
 			if err != nil {
 				return err

@@ -73,7 +73,7 @@ func NewRecipient(kid string, public crypto.PublicKey) (*Recipient, error) {
 		}
 		r.rsa, r.kty = k, ktyRSA
 	default:
-		return nil, bad("key %s has no public half to encrypt to: want RSA, or EC on P-256 (`openskr key create NAME --kty EC --crv P-256`)", kid)
+		return nil, bad("key %s has no public half to encrypt to: want RSA (`openskr key create NAME --kty RSA --size 3072`), or for age and images EC on P-256", kid)
 	}
 	if r.spki, err = x509.MarshalPKIXPublicKey(public); err != nil {
 		return nil, bad("key %s: %w", kid, err)
