@@ -1,14 +1,22 @@
 package boot
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	agent "github.com/openskr/openskr/enclave-agent"
 )
 
-// Command lines of the images. That of dracut needs no rd.shell=0: the module has it.
+// Command lines of the images. Neither needs words against a shell: the boot files have
+// them. words are those of docs/disks.md against what the host says.
 const (
-	withDracut    = "root=/dev/mapper/root rootfstype=ext4 rw console=ttyS0"
-	withInitramfs = "root=/dev/mapper/root rootfstype=ext4 rw console=ttyS0 panic=1 ip=10.0.2.15::10.0.2.2:255.255.255.0::enp0s2:off"
+	words         = " systemd.import_credentials=no systemd.gpt_auto=no efi=noruntime nohibernate noresume"
+	withDracut    = "root=/dev/mapper/root rootfstype=ext4 rw console=ttyS0" + words
+	withInitramfs = "root=/dev/mapper/root rootfstype=ext4 rw console=ttyS0 ip=10.0.2.15::10.0.2.2:255.255.255.0::enp0s2:off" + words
 	changed       = " systemd.debug-shell=1"
 )
 
@@ -54,8 +62,8 @@ func TestBoot(t *testing.T) {
 		l.each(t, "dracut", func(t *testing.T, m *machine) { l.opens(t, m, start{image: whole, disk: l.debian}) })
 		l.each(t, "initramfs-tools", func(t *testing.T, m *machine) { l.opens(t, m, start{image: small, disk: l.small}) })
 		l.each(t, "options beside the image", func(t *testing.T, m *machine) { l.optionsBeside(t, m, small) })
-		l.each(t, "recovery", func(t *testing.T, m *machine) { l.recovers(t, m, asking) })
-		l.each(t, "recovery with dracut", func(t *testing.T, m *machine) { l.recovers(t, m, askingSystemd) })
+		l.each(t, "recovery", func(t *testing.T, m *machine) { l.recovers(t, m, asking, agent.RecoveryEvent) })
+		l.each(t, "recovery with dracut", func(t *testing.T, m *machine) { l.recovers(t, m, askingSystemd, agent.RecoveryEvent, agent.CapEvent) })
 	})
 }
 
@@ -102,9 +110,22 @@ func (l *lab) opens(t *testing.T, m *machine, s start) {
 	}
 	v.asked(t, "allow", "deny policy_denied")
 	d := v.denied(t, "PCR 15 is not zero")
-	if d.pcrs["15"] == zero {
-		t.Error("PCR 15 was zero")
+	if d.pcrs["15"] != extended(agent.CapEvent) {
+		t.Errorf("PCR 15 was %s", d.pcrs["15"])
 	}
+	if v.console.line(inGuest+"credentials: none") == "" {
+		t.Error("the host handed the machine credentials")
+	}
+}
+
+// extended is a PCR after events.
+func extended(events ...string) string {
+	var pcr [sha256.Size]byte
+	for _, e := range events {
+		d := sha256.Sum256([]byte(e))
+		pcr = sha256.Sum256(append(pcr[:], d[:]...))
+	}
+	return hex.EncodeToString(pcr[:])
 }
 
 // optionsBeside gives the known image another command line from outside. PCR 11 says
@@ -118,11 +139,14 @@ func (l *lab) optionsBeside(t *testing.T, m *machine, image uki) {
 	}
 }
 
-// recovers boots an image that is not known, with recovery by prompt.
-func (l *lab) recovers(t *testing.T, m *machine, image uki) {
+// recovers boots an image that is not known, with recovery by prompt. PCR 15 shows it.
+func (l *lab) recovers(t *testing.T, m *machine, image uki, events ...string) {
 	v := l.visit(t, m, start{image: image, disk: l.small, question: "Recovery key of root", answer: l.small.recoveryKey(t)})
 	v.denied(t, "PCR 11 has no known value")
 	v.on(t, l.small)
+	if v.console.line(inGuest+"pcr15 "+strings.ToUpper(extended(events...))) == "" {
+		t.Error("PCR 15 does not say that the disk was opened by hand")
+	}
 }
 
 // each runs one boot of the table as a test of its own, when a machine is free.
@@ -133,6 +157,27 @@ func (l *lab) each(t *testing.T, name string, boot func(*testing.T, *machine)) {
 		defer func() { l.free <- m }()
 		boot(t, m)
 	})
+}
+
+// Whoever makes an image is told the words that are booted here.
+func TestWords(t *testing.T) {
+	capped := extended(agent.CapEvent)
+	for file, want := range map[string][]string{
+		"docs/disks.md":    strings.Fields(words),
+		"docs/pcrs.md":     {capped, agent.RecoveryEvent},
+		"deploy/README.md": strings.Fields(words),
+		"deploy/dracut/90openskr/module-setup.sh": strings.Fields(words),
+	} {
+		b, err := os.ReadFile(filepath.Join("../../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(string(b), w) {
+				t.Errorf("%s lacks %s", file, w)
+			}
+		}
+	}
 }
 
 // logName is where the console of a test's machine is kept.

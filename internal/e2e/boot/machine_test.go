@@ -135,6 +135,8 @@ func (l *lab) qemu(dir string, s start) ([]string, error) {
 		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none",
 		"-chardev", "socket,id=tpm,path=" + filepath.Join(dir, "tpm"), "-tpmdev", "emulator,id=tpm0,chardev=tpm",
 		"-device", "tpm-crb,tpmdev=tpm0", "-device", "virtio-rng-pci",
+		"-smbios", "type=11,value=io.systemd.credential:tmpfiles.extra=f /run/obeys-the-host",
+		"-fw_cfg", "name=opt/io.systemd.credentials/ssh.authorized_keys.root,string=ssh-ed25519 AAAA host",
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + ovmfCode,
 		"-drive", "if=pflash,format=raw,unit=1,snapshot=on,file=" + filepath.Join(l.dir, "vars.fd"),
 		"-netdev", fmt.Sprintf("user,id=n0,restrict=on,guestfwd=tcp:%s:%s-cmd:%s", guestBroker, l.broker.port, self),

@@ -13,8 +13,6 @@ import (
 // inGuest is what the lines of the program in the root begin with.
 const inGuest = "e2e: "
 
-var zero = strings.Repeat("0", 64)
-
 // visit is one boot and what the broker recorded of it.
 type visit struct {
 	lab      *lab

@@ -7,6 +7,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -34,6 +35,9 @@ func main() {
 	say("root is open: %s %v", strings.TrimSpace(string(secret)), err)
 	pcr, err := os.ReadFile("/sys/class/tpm/tpm0/pcr-sha256/15")
 	say("pcr15 %s %v", strings.TrimSpace(string(pcr)), err)
+	if _, err := os.Stat("/run/credentials/@system"); errors.Is(err, fs.ErrNotExist) {
+		say("credentials: none") // that systemd took from outside
+	}
 	if disk, err := os.ReadFile("/etc/openskr/key"); err == nil {
 		again(say, strings.TrimSpace(string(disk)))
 	}
