@@ -49,13 +49,15 @@ build: ## the three programs, static, into bin/
 install: install-agent ## what `make build` made, below DESTDIR
 	install -m 755 $(BIN)/openskr $(BIN)/openskr-workload $(DESTDIR)$(prefix)/bin/
 	ln -sf openskr-workload $(DESTDIR)$(prefix)/bin/age-plugin-openskr
+	install -m 644 deploy/systemd/openskr-workload.socket deploy/systemd/openskr-workload.service $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -D -m 644 deploy/systemd/openskr-workload.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/openskr-workload.conf
 
 install-agent: ## openskr-agent and its boot files alone: what a machine's image needs (deploy/README.md)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr \
 		$(DESTDIR)$(prefix)/lib/systemd/system/systemd-cryptsetup@.service.d \
 		$(DESTDIR)$(prefix)/share/initramfs-tools/hooks $(DESTDIR)$(prefix)/share/initramfs-tools/scripts/local-top
 	install -m 755 $(BIN)/openskr-agent $(DESTDIR)$(prefix)/bin/
-	install -m 644 deploy/systemd/*.socket deploy/systemd/*.service $(DESTDIR)$(prefix)/lib/systemd/system/
+	install -m 644 deploy/systemd/openskr-agent.* deploy/systemd/openskr-*@.service $(DESTDIR)$(prefix)/lib/systemd/system/
 	install -m 644 deploy/systemd/systemd-cryptsetup@.service.d/openskr.conf $(DESTDIR)$(prefix)/lib/systemd/system/systemd-cryptsetup@.service.d/
 	install -m 755 deploy/dracut/90openskr/module-setup.sh $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr/
 	install -m 644 deploy/dracut/90openskr/dhcp.network $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr/
