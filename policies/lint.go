@@ -27,6 +27,9 @@ func lint(m *ast.Module) []Diagnostic {
 	if l.azure && !l.measured {
 		l.warn(at, "lint_paravisor", "no claim of the hardware (snp.id_key_digest, snp.measurement, tdx.mrtd) is part of the policy: any guest on SEV-SNP or TDX can write the rest of an azure-cvm's evidence")
 	}
+	if !l.typed && (l.shared || len(l.pcrs) > 0) {
+		l.warn(at, "lint_no_type", "no type of evidence (input.evidence.type) is part of the policy: other types give the same claims and prove them by less; the PCRs of an azure-cvm are its own word")
+	}
 	switch {
 	case len(l.pcrs) == 0 && !l.measured:
 		l.warn(at, "lint_no_measurement", "no measurement (PCR, launch digest, MRTD, image) is part of the policy: whatever the machine runs passes")
@@ -40,6 +43,8 @@ type linter struct {
 	pcrs     map[string]bool // of a TPM, compared somewhere; "*": all, by a variable
 	measured bool            // another measurement of what runs is named
 	azure    bool            // the policy is for azure-cvm
+	shared   bool            // a measurement is named that several types of evidence give
+	typed    bool            // it asks what kind of evidence there is, or whose
 	found    []Diagnostic
 }
 
@@ -93,6 +98,8 @@ var measurements = []string{
 // client says of itself.
 func (l *linter) ref(r ast.Ref) {
 	text := r.String()
+	l.typed = l.typed || strings.HasPrefix(text, "input.evidence.type") || strings.HasPrefix(text, "input.evidence.authority")
+	l.shared = l.shared || strings.HasPrefix(text, "input.claims.snp.") || strings.HasPrefix(text, "input.claims.tdx") || strings.Contains(text, "sevsnpvm")
 	if strings.HasPrefix(text, "input.claims.unverified") {
 		l.warn(r[0].Location, "lint_unverified", "what is under unverified is the client's own word: nothing proves it")
 	}

@@ -168,17 +168,19 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"allow if not input.claims.revoked", []string{"lint_no_measurement", "lint_negated_claim"}},
 		{"allow if not input.claims.level == 3", []string{"lint_no_measurement", "lint_negated_claim"}},
-		{"allow if input.claims.snp.measurement == \"aa\"", nil},
+		{"allow if input.claims.snp.measurement == \"aa\"", []string{"lint_no_type"}},
+		{"allow if { input.evidence.type == \"snp\"; input.claims.snp.measurement == \"aa\" }", nil},
+		{"allow if input.claims.tdx_mrtd == \"aa\"", []string{"lint_no_type"}},
 		{"allow if { input.evidence.type == \"azure-cvm\"; input.claims.tpm.pcrs.sha256[\"12\"] == \"00\" }", []string{"lint_paravisor"}},
 		{"allow if { input.evidence.type == \"azure-cvm\"; input.claims.snp.id_key_digest == \"00\" }", nil},
 		{"allow if input.claims.nitro.pcrs[\"0\"] == \"aa\"", nil},
-		{"allow if { input.claims.snp.measurement == \"aa\"; input.claims.unverified.os_distro == \"Ubuntu\" }", []string{"lint_unverified"}},
+		{"allow if { input.evidence.type == \"snp\"; input.claims.snp.measurement == \"aa\"; input.claims.unverified.os_distro == \"Ubuntu\" }", []string{"lint_unverified"}},
 		{"allow if not \"x\" in input.claims.list", []string{"lint_no_measurement", "lint_negated_claim"}},
 		{"allow if { x := input.claims.list; not \"x\" in x }", []string{"lint_no_measurement"}},
-		{`allow if input.claims.tpm.pcrs.sha256["4"] == "00"`, []string{"lint_pcr_12"}},
-		{`allow if { input.claims.tpm.pcrs.sha256["4"] == "00"; input.claims.tpm.pcrs.sha256["12"] == "00" }`, nil},
-		{`allow if every i in ["4", "12"] { input.claims.tpm.pcrs.sha256[i] == "00" }`, nil},
-		{"allow if { every i in [\"12\"] { input.claims.tpm.pcrs.sha256[i] == \"00\" } }\ndeny contains \"x\" if input.claims.level != 2", []string{"lint_deny_claim"}},
+		{`allow if input.claims.tpm.pcrs.sha256["4"] == "00"`, []string{"lint_no_type", "lint_pcr_12"}},
+		{`allow if { input.evidence.type == "tpm"; input.claims.tpm.pcrs.sha256["4"] == "00"; input.claims.tpm.pcrs.sha256["12"] == "00" }`, nil},
+		{`allow if { input.evidence.type == "tpm"; every i in ["4", "12"] { input.claims.tpm.pcrs.sha256[i] == "00" } }`, nil},
+		{"allow if { input.evidence.type == \"tpm\"; every i in [\"12\"] { input.claims.tpm.pcrs.sha256[i] == \"00\" } }\ndeny contains \"x\" if input.claims.level != 2", []string{"lint_deny_claim"}},
 	} {
 		ds, err := e.Inspect(t.Context(), policy(preamble+tt.src))
 		if err != nil {
