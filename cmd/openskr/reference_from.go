@@ -211,9 +211,13 @@ also look at PCR 12 or at the event log (docs/references.md).`,
 			if u.set == "" {
 				return usagef("%s: --set is needed", cmd.CommandPath())
 			}
-			entries, err := u.entries(args[0])
+			entries, open, err := u.entries(args[0])
 			if err != nil {
 				return err
+			}
+			if len(open) > 0 {
+				fmt.Fprintf(a.stderr, "note: the command line in %s lacks %s: without them a host tells the machine more than is measured; docs/disks.md, the words against the host\n",
+					args[0], strings.Join(open, " "))
 			}
 			if s.label == "" {
 				s.label = filepath.Base(args[0])
@@ -239,18 +243,19 @@ type ukiFlags struct {
 	phases, before []string
 }
 
-func (u *ukiFlags) entries(path string) ([]v1.ReferenceEntry, error) {
+// entries are the values of an image, and the words against its host that it lacks.
+func (u *ukiFlags) entries(path string) (_ []v1.ReferenceEntry, open []string, err error) {
 	h, ok := map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384}[u.bank]
 	if !ok {
-		return nil, usagef("--bank %q: want sha256 or sha384", u.bank)
+		return nil, nil, usagef("--bank %q: want sha256 or sha384", u.bank)
 	}
 	b, err := readImage(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	image, err := uki.Parse(b)
 	if err != nil {
-		return nil, unreadable(fmt.Errorf("%s: %w", path, err))
+		return nil, nil, unreadable(fmt.Errorf("%s: %w", path, err))
 	}
 	var out []v1.ReferenceEntry
 	add := func(pcr int, events []uki.Event) {
@@ -263,21 +268,33 @@ func (u *ukiFlags) entries(path string) ([]v1.ReferenceEntry, error) {
 		switch pcr {
 		case 4:
 			if err := u.pcr4(image, h, add); err != nil {
-				return nil, unreadable(fmt.Errorf("%s: %w", path, err))
+				return nil, nil, unreadable(fmt.Errorf("%s: %w", path, err))
 			}
 		case 11:
 			for _, phase := range u.phases {
 				n := slices.Index(append([]string{"none"}, uki.Phases()...), phase)
 				if n < 0 {
-					return nil, usagef("--phases %q: want none, %s", phase, strings.Join(uki.Phases(), ", "))
+					return nil, nil, usagef("--phases %q: want none, %s", phase, strings.Join(uki.Phases(), ", "))
 				}
 				add(11, image.PCR11(h, uki.Phases()[:n]...))
 			}
 		default:
-			return nil, usagef("--pcrs %d: only 4 and 11 follow from an image", pcr)
+			return nil, nil, usagef("--pcrs %d: only 4 and 11 follow from an image", pcr)
 		}
 	}
-	return out, nil
+	return out, unguarded(image.CommandLine()), nil
+}
+
+// unguarded are the words that a command line lacks which keep a host from telling the
+// machine, in its firmware or on its disks, more than what is measured.
+func unguarded(cmdline string) (missing []string) {
+	words := strings.Fields(cmdline)
+	for _, w := range []string{"systemd.import_credentials=no", "systemd.gpt_auto=no", "efi=noruntime", "nohibernate", "noresume"} {
+		if !slices.Contains(words, w) {
+			missing = append(missing, w)
+		}
+	}
+	return missing
 }
 
 func (u *ukiFlags) pcr4(image *uki.Image, h crypto.Hash, add func(int, []uki.Event)) error {

@@ -26,7 +26,7 @@ func makeUKI(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	image := filepath.Join(dir, "image.efi")
-	write(t, filepath.Join(dir, "cmdline"), []byte("root=/dev/mapper/root rw"))
+	write(t, filepath.Join(dir, "cmdline"), []byte("root=/dev/mapper/root rw systemd.gpt_auto=no nohibernate noresume"))
 	args := []string{
 		"--add-section", ".cmdline=" + filepath.Join(dir, "cmdline"), "--change-section-vma", ".cmdline=0x1000000",
 		"--add-section", ".linux=" + stub, "--change-section-vma", ".linux=0x1100000", stub, image,
@@ -43,9 +43,12 @@ func makeUKI(t *testing.T) string {
 func TestReferencesOfAnImage(t *testing.T) {
 	image := makeUKI(t)
 	u := &ukiFlags{bank: "sha256", pcrs: []int{4, 11}, phases: []string{"none", "enter-initrd"}}
-	entries, err := u.entries(image)
+	entries, open, err := u.entries(image)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if fmt.Sprint(open) != "[systemd.import_credentials=no efi=noruntime]" {
+		t.Errorf("words against the host that are missing: %v", open)
 	}
 	var got []string
 	for _, e := range entries {
@@ -55,7 +58,7 @@ func TestReferencesOfAnImage(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	u.before = []string{stub}
-	behind, err := u.entries(image)
+	behind, _, err := u.entries(image)
 	if err != nil || behind[0] == entries[0] || behind[1] == entries[1] || behind[2] != entries[2] {
 		t.Errorf("a program before the image changes PCR 4 and nothing else: %v, %v", behind, err)
 	}
@@ -65,11 +68,11 @@ func TestReferencesOfAnImage(t *testing.T) {
 		"program": {bank: "sha256", pcrs: []int{4}, before: []string{"reference_test.go"}},
 		"missing": {bank: "sha256", pcrs: []int{4}, before: []string{"missing"}},
 	} {
-		if _, err := bad.entries(image); err == nil {
+		if _, _, err := bad.entries(image); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := u.entries(stub); err == nil {
+	if _, _, err := u.entries(stub); err == nil {
 		t.Error("a stub without a kernel was taken")
 	}
 }

@@ -179,3 +179,14 @@ func digest(h crypto.Hash, parts ...[]byte) []byte {
 	}
 	return sum.Sum(nil)
 }
+
+// CommandLine is the one in the image, "" when there is none: the kernel then gets what
+// whoever starts the image says.
+func (i *Image) CommandLine() string {
+	b, err := i.pe.content(".cmdline")
+	if err != nil {
+		return ""
+	}
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return string(text)
+}
