@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/enclave-agent/boot"
@@ -34,7 +32,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		p.report(err)
 		return agent.ExitFailed
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	ctx, stop := agent.EndedBySignal()
 	defer stop()
 	if err = p.commands()[o.command](ctx); err != nil {
 		p.report(err)

@@ -10,10 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"slices"
-	"syscall"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/enclave-agent/ageplugin"
@@ -23,23 +20,12 @@ func main() { os.Exit(program()) }
 
 // program is main with an exit code, for tests that are the program.
 func program() int {
-	ctx, stop := endedBySignal()
+	ctx, stop := agent.EndedBySignal()
 	defer stop()
 	if filepath.Base(os.Args[0]) == ageplugin.Program { // age starts a link to this program
 		return ageplugin.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-}
-
-// endedBySignal ends with the signals that ask a program to end, a terminal's hangup among
-// them, so that nothing half done stays behind. One that was ignored from the start, as
-// nohup has it, stays so.
-func endedBySignal() (context.Context, context.CancelFunc) {
-	asked := slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP}, signal.Ignored)
-	if len(asked) == 0 { // none would mean all
-		return context.WithCancel(context.Background())
-	}
-	return signal.NotifyContext(context.Background(), asked...)
 }
 
 // run is the program; it gives the exit code.
