@@ -29,6 +29,9 @@ type rig struct {
 var suite *rig
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv("OPENSKR_TEST_READ"); name != "" {
+		os.Exit(readAlone(name))
+	}
 	flag.Parse()
 	code, err := run(m)
 	if err != nil {
