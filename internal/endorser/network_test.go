@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,10 +210,10 @@ func TestMissingIsRemembered(t *testing.T) {
 func TestMirrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good := document(1, time.Now(), month)
-		var broken http.HandlerFunc
+		var broken atomic.Pointer[http.HandlerFunc]
 		a := newAuthority(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.Host == "first.example" {
-				broken(w, r)
+				(*broken.Load())(w, r)
 				return
 			}
 			_, _ = w.Write(good)
@@ -221,7 +222,7 @@ func TestMirrors(t *testing.T) {
 			"down": status(http.StatusBadGateway), "missing": status(http.StatusNotFound), "forged": serve([]byte(`{"good":false}`)),
 			"hangs": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		} {
-			broken = how
+			broken.Store(&how)
 			e, _ := build(t, a, endorser.Config{AMD: []string{"https://first.example", "https://second.example"}})
 			if _, err := e.Endorse(t.Context(), crl); err != nil {
 				t.Errorf("first mirror %s: %v", name, err)
