@@ -102,7 +102,7 @@ func parseSecret(b []byte, ref SecretRef) (*SecretValue, error) {
 	}
 	_, path, _ := strings.Cut(answer.ID, "/secrets/")
 	name, version, _ := strings.Cut(path, "/")
-	if !strings.EqualFold(name, ref.name) || !keyVersion.MatchString(version) || ref.version != "" && version != ref.version {
+	if !strings.EqualFold(name, ref.name) || !isVersion(version) || ref.version != "" && version != ref.version {
 		return nil, invalid("id", "secret %.256q is not the one that was asked for", answer.ID)
 	}
 	plain, err := jsontext.AppendUnquote(make([]byte, 0, len(answer.Value)), answer.Value)

@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/openskr/openskr/release/receipt"
@@ -28,12 +27,6 @@ func (r SecretRef) path() string {
 // defaultVault is the vault under the brokers' own names.
 const defaultVault = "default"
 
-// vaultName is Key Vault's: a label of a host name (docs/vaults.md).
-var vaultName = regexp.MustCompile(`^[a-z][0-9a-z-]{1,22}[0-9a-z]$`)
-
-// vaultHost is what a broker lets a suffix of vaults be called, in lower case.
-var vaultHost = regexp.MustCompile(`^(\[[0-9a-f:]+\]|[0-9a-z][0-9a-z.-]*)(:[0-9]{1,5})?$`)
-
 // ParseSecretRef reads VAULT/SECRET[/VERSION], where VAULT is a vault's name or its
 // host, or the URL of a secret. A vault that is neither under a broker's name nor below
 // one of the suffixes of agent.json is refused: nothing is sent anywhere else. Errors
@@ -46,7 +39,7 @@ func ParseSecretRef(t *receipt.Trust, s string) (SecretRef, error) {
 		vault = "https://" + vault
 	}
 	name, version, versioned := strings.Cut(path, "/")
-	if !ok || !keyName.MatchString(name) || versioned && !keyVersion.MatchString(version) {
+	if !ok || !isKeyName(name) || versioned && !isVersion(version) {
 		return SecretRef{}, bad
 	}
 	base, err := vaultURL(t, vault)
@@ -61,7 +54,7 @@ func vaultURL(t *receipt.Trust, vault string) (string, error) {
 	switch {
 	case vault == defaultVault:
 		return trimSlash(t.URLs[0]), nil
-	case vaultName.MatchString(vault):
+	case isVaultName(vault):
 		if len(t.VaultSuffixes) == 0 {
 			return "", fmt.Errorf("%w: vault %s: agent.json names no vault_suffixes; set them in the broker's configuration and give this machine the agent.json that it writes", ErrConfig, vault)
 		}
@@ -83,7 +76,7 @@ func ours(t *receipt.Trust, host string) bool {
 		}
 	}
 	for _, suffix := range t.VaultSuffixes {
-		if label, ok := strings.CutSuffix(host, "."+suffix); ok && vaultName.MatchString(label) {
+		if label, ok := strings.CutSuffix(host, "."+suffix); ok && isVaultName(label) {
 			return true
 		}
 	}

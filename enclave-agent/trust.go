@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -63,7 +62,7 @@ func checkTrust(t *receipt.Trust) error {
 		}
 	}
 	for _, s := range t.VaultSuffixes {
-		if !vaultHost.MatchString(s) {
+		if !isVaultHost(s) {
 			return fmt.Errorf("vault suffix %.256q: want NAME or NAME:PORT", s)
 		}
 	}
@@ -120,11 +119,6 @@ type keyRef struct {
 	url, host, name, version string
 }
 
-var (
-	keyName    = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
-	keyVersion = regexp.MustCompile(`^[0-9a-f]{32}$`)
-)
-
 // checkVaultURL refuses what is not https://HOST[:PORT]. Errors wrap [ErrConfig].
 func checkVaultURL(s string) error {
 	host, ok := strings.CutPrefix(s, "https://")
@@ -139,7 +133,7 @@ func parseKeyURL(s string) (*keyRef, error) {
 	bad := fmt.Errorf("%w: key %.256q: want https://host/keys/name or https://host/keys/name/version", ErrConfig, s)
 	rest, ok := strings.CutPrefix(s, "https://")
 	parts := strings.Split(rest, "/")
-	if !ok || len(parts) < 3 || len(parts) > 4 || parts[1] != "keys" || !keyName.MatchString(parts[2]) {
+	if !ok || len(parts) < 3 || len(parts) > 4 || parts[1] != "keys" || !isKeyName(parts[2]) {
 		return nil, bad
 	}
 	u, err := url.Parse(s)
@@ -148,7 +142,7 @@ func parseKeyURL(s string) (*keyRef, error) {
 	}
 	r := &keyRef{url: s, host: strings.ToLower(u.Host), name: parts[2]}
 	if len(parts) == 4 {
-		if r.version = parts[3]; !keyVersion.MatchString(r.version) {
+		if r.version = parts[3]; !isVersion(r.version) {
 			return nil, bad
 		}
 	}

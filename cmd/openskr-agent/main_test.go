@@ -186,7 +186,7 @@ func TestUsageNamesEveryOption(t *testing.T) {
 
 // The agent boots from an initrd: what it weighs and what it needs is a promise.
 func TestBinary(t *testing.T) {
-	const limit = 9 << 20
+	const limit = 9_000_000
 	out := filepath.Join(t.TempDir(), "openskr-agent")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

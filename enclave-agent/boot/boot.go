@@ -16,7 +16,7 @@ package boot
 import (
 	"context"
 	"fmt"
-	"regexp"
+	"strings"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 )
@@ -34,11 +34,13 @@ type Keys interface {
 	Close() error
 }
 
-// volumeName is what a volume below /dev/mapper may be called here.
-var volumeName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,63}$`)
+// isVolumeName says what a volume below /dev/mapper may be called here.
+func isVolumeName(s string) bool {
+	return agent.Consists(s, agent.Alphanumeric+"_.-", 1, 64) && !strings.ContainsAny(s[:1], "_.-")
+}
 
 func checkName(name string) error {
-	if !volumeName.MatchString(name) {
+	if !isVolumeName(name) {
 		return fmt.Errorf("%w: volume name %.80q: want letters, digits, _ . -, at most 64", agent.ErrConfig, name)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -273,6 +274,27 @@ func TestSealInterrupted(t *testing.T) {
 			t.Fatal(err)
 		case herr == nil && !bytes.Equal(disk.bytes[:sealedHeader], h.raw):
 			t.Errorf("after %d of its steps the disk has a header that is half new", n)
+		}
+	}
+}
+
+// TestNamesOfVolumes holds names and digests against what they may be.
+func TestNamesOfVolumes(t *testing.T) {
+	for s, want := range map[string]bool{
+		"root": true, "A1_.-": true, strings.Repeat("a", 64): true,
+		"": false, "_a": false, ".a": false, "-a": false, "a/b": false, "a b": false, "a\n": false, "ä": false, strings.Repeat("a", 65): false,
+	} {
+		if isVolumeName(s) != want {
+			t.Errorf("volume %q: %v", s, !want)
+		}
+	}
+	good := strings.Repeat("0af", 21) + "9"
+	for s, want := range map[string]bool{
+		"sha256:" + good: true, good: false, "sha256:" + good + "0": false, "sha256:" + good[1:]: false, "sha256:" + strings.ToUpper(good): false,
+		"SHA256:" + good: false, "sha256:" + good + "\n": false,
+	} {
+		if isDigest(s) != want {
+			t.Errorf("digest %q: %v", s, !want)
 		}
 	}
 }

@@ -206,7 +206,7 @@ func (s *Server) peer(c *net.UnixConn) (name string, d Disk, err error) {
 // volumeOf takes the volume out of "@RANDOM/cryptsetup/VOLUME".
 func volumeOf(address string) (string, bool) {
 	parts := strings.Split(address, "/")
-	if len(parts) != 3 || !strings.HasPrefix(parts[0], "@") || parts[1] != "cryptsetup" || !volumeName.MatchString(parts[2]) {
+	if len(parts) != 3 || !strings.HasPrefix(parts[0], "@") || parts[1] != "cryptsetup" || !isVolumeName(parts[2]) {
 		return "", false
 	}
 	return parts[2], true

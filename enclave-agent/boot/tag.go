@@ -3,7 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	agent "github.com/openskr/openskr/enclave-agent"
@@ -12,7 +11,10 @@ import (
 // maxDigests is how many headers a tag may allow.
 const maxDigests = 3
 
-var tagDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+func isDigest(s string) bool {
+	hex, ok := strings.CutPrefix(s, "sha256:")
+	return ok && agent.Consists(hex, "0123456789abcdef", 64, 64)
+}
 
 // parseTag reads the value of [HeaderTag].
 func parseTag(s string) ([]string, error) {
@@ -24,7 +26,7 @@ func parseTag(s string) ([]string, error) {
 		return nil, fmt.Errorf("%d digests, want %d at most", len(digests), maxDigests)
 	}
 	for _, d := range digests {
-		if !tagDigest.MatchString(d) {
+		if !isDigest(d) {
 			return nil, fmt.Errorf("%.80q is not sha256: and 64 hex digits", d)
 		}
 	}
