@@ -72,7 +72,7 @@ func debian() (string, error) {
 }
 
 // hostSources are the files that name this machine's mirror. None on another
-// system: mmdebstrap then takes deb.debian.org.
+// system: mmdebstrap then takes its own default.
 func hostSources() (files []string, err error) {
 	release, err := os.ReadFile("/etc/os-release")
 	if err != nil || !strings.Contains(string(release), "VERSION_CODENAME="+suite) {
