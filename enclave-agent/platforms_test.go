@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,6 +27,7 @@ import (
 	tdxsim "github.com/openskr/openskr/attest/tdx/simulated"
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 )
 
 // platform is simulated hardware with the verifier that a broker would have.
@@ -88,29 +88,7 @@ func start(t *testing.T, kind string, o simulate.Options) (socket string, seed [
 		o.TPM = shared.azure.Socket
 	}
 	seed = sha256.Sum256([]byte(kind))
-	d, err := simulate.New(kind, seed, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "hw") // t.TempDir may be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket = filepath.Join(dir, "s")
-	l, err := simulate.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	return socket, seed
+	return simulatetest.Play(t, kind, seed, o), seed
 }
 
 // hardware is that of the platform but its simulator.

@@ -18,6 +18,7 @@ import (
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 	"github.com/openskr/openskr/enclave-agent/file"
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 	"github.com/openskr/openskr/internal/swtpm"
 )
 
@@ -61,10 +62,7 @@ func setup(env *testscript.Env, tpm *swtpm.TPM) error {
 	b.Intercept = keyDoor(b)
 	env.Values[brokerKey{}] = b
 	env.Setenv("TPM", tpm.Socket)
-	hardware, err := play(t, "snp")
-	if err != nil {
-		return err
-	}
+	hardware := play(t, "snp")
 	env.Setenv("SNP", hardware)
 	env.Setenv("CONFIG", b.TrustFile(t))
 	env.Setenv("KEY", agenttest.KeyURL)
@@ -74,30 +72,9 @@ func setup(env *testscript.Env, tpm *swtpm.TPM) error {
 }
 
 // play starts simulated hardware and gives its socket.
-func play(t testing.TB, kind string) (socket string, err error) {
-	d, err := simulate.New(kind, [simulate.SeedSize]byte{1}, simulate.Options{})
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "hw") // a script's folder may be too long for a socket
-	if err != nil {
-		return "", err
-	}
-	socket = filepath.Join(dir, "s")
-	l, err := simulate.Listen(socket)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	return socket, nil
+func play(t testing.TB, kind string) (socket string) {
+	t.Helper()
+	return simulatetest.Play(t, kind, [simulate.SeedSize]byte{1}, simulate.Options{})
 }
 
 // exits N openskr-agent ARGS…: runs it and wants that exit code.

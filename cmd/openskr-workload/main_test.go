@@ -1,15 +1,12 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 )
 
 func TestMain(m *testing.M) {
@@ -21,28 +18,7 @@ func TestMain(m *testing.M) {
 }
 
 // play starts simulated hardware and gives its socket.
-func play(t testing.TB, kind string) (socket string, err error) {
-	d, err := simulate.New(kind, [simulate.SeedSize]byte{1}, simulate.Options{})
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "hw") // a script's folder may be too long for a socket
-	if err != nil {
-		return "", err
-	}
-	socket = filepath.Join(dir, "s")
-	l, err := simulate.Listen(socket)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	return socket, nil
+func play(t testing.TB, kind string) (socket string) {
+	t.Helper()
+	return simulatetest.Play(t, kind, [simulate.SeedSize]byte{1}, simulate.Options{})
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -12,31 +11,8 @@ import (
 	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 )
-
-// hardware plays a machine in this process and gives its socket.
-func hardware(t *testing.T, kind string, seed [simulate.SeedSize]byte, o simulate.Options) (socket string) {
-	t.Helper()
-	d, err := simulate.New(kind, seed, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket = filepath.Join(shortTemp(t), "s")
-	l, err := simulate.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return socket
-}
 
 // Simulated hardware is believed offline by who has its seed, and by nobody else.
 func TestEvidenceSimulated(t *testing.T) {
@@ -54,7 +30,7 @@ func TestEvidenceSimulated(t *testing.T) {
 	for kind, typ := range map[string]attest.Type{"snp": attest.TypeSNP, "tdx": attest.TypeTDX, "nitro": attest.TypeNitro} {
 		file, bare := filepath.Join(dir, kind), filepath.Join(dir, kind+"-real")
 		for path, o := range map[string]simulate.Options{file: {}, file + "-debug": {Debug: true}} {
-			ev, err := agent.Evidence(t.Context(), agent.Hardware{Platform: typ.Simulated(), Simulator: hardware(t, kind, seeds["own"], o)}, []byte("x"))
+			ev, err := agent.Evidence(t.Context(), agent.Hardware{Platform: typ.Simulated(), Simulator: simulatetest.Play(t, kind, seeds["own"], o)}, []byte("x"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,6 +22,7 @@ import (
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/internal/swtpm"
 	"github.com/openskr/openskr/policies"
@@ -85,7 +86,7 @@ func (r *teeRig) machine(t *testing.T, k teeKind, o simulate.Options) agent.Hard
 	if k.kind == "azure" {
 		o.TPM, h.TPM, h.EventLog = r.tpm.Socket, r.tpm.Socket, r.log
 	}
-	h.Simulator = hardware(t, k.kind, r.seed, o)
+	h.Simulator = simulatetest.Play(t, k.kind, r.seed, o)
 	return h
 }
 

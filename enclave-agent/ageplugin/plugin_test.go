@@ -2,7 +2,6 @@ package ageplugin
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/sha256"
 	"errors"
@@ -19,6 +18,7 @@ import (
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 	"github.com/openskr/openskr/internal/swtpm"
 )
 
@@ -86,28 +86,7 @@ func (r *rig) identity(s Settings) string {
 // snp is simulated hardware; its platform and socket are in the settings.
 func snp(t *testing.T) Settings {
 	t.Helper()
-	d, err := simulate.New("snp", sha256.Sum256([]byte("age")), simulate.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "hw") // t.TempDir may be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	l, err := simulate.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
+	socket := simulatetest.Play(t, "snp", sha256.Sum256([]byte("age")), simulate.Options{})
 	return Settings{Platform: "simulated-snp", Simulator: socket}
 }
 

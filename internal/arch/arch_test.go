@@ -71,6 +71,7 @@ var rules = []rule{
 	{"internal/schedule", nil, "what is due is known by who does it"},
 	{"internal/reference", []string{"release", "release/receipt", "attest"}, "reference values are objects with a record; who reads them is a policy's business"},
 	{"internal/uki", nil, "a unified kernel image is measured without knowing why"},
+	{"internal/simulate/simulatetest", []string{"internal/simulate"}, "hardware for tests is the simulation's"},
 	{"internal/simulate", []string{"attest/..."}, "simulated hardware is what a machine would have; it knows no broker"},
 	{"internal/enroll", []string{"release/...", "attest/..."}, "enrolment makes machines; it knows no door"},
 	{"internal/imds", nil, "a local endpoint hands on what it is given"},

@@ -24,6 +24,7 @@ import (
 	"github.com/openskr/openskr/enclave-agent/cse"
 	"github.com/openskr/openskr/internal/canary"
 	"github.com/openskr/openskr/internal/simulate"
+	"github.com/openskr/openskr/internal/simulate/simulatetest"
 )
 
 // machine is where the real programs run: a fake broker, simulated hardware, a folder of
@@ -47,24 +48,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	b := agenttest.Start(t)
 	b.Material = random()
-	d, err := simulate.New("snp", [simulate.SeedSize]byte{1}, simulate.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(t.TempDir(), "hw")
-	l, err := simulate.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	socket := simulatetest.Play(t, "snp", [simulate.SeedSize]byte{1}, simulate.Options{})
 	return &machine{T: t, broker: b, bin: bin, dir: t.TempDir(), options: []string{
 		"--config", b.TrustFile(t), "--platform", "simulated-snp", "--simulator", socket,
 	}}
