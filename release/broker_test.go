@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,7 @@ func good() release.Request { return rt.Request(rt.RuntimeData(nil)) }
 
 func TestAllowed(t *testing.T) {
 	p := rt.NewPorts()
+	p.Key.Tags = map[string]string{"luks-header": "sha256:00"}
 	material := p.Material
 	out, err := run(t, p, good())
 	if err != nil {
@@ -88,6 +90,8 @@ func TestAllowed(t *testing.T) {
 		t.Error("the wrap is not bound to runtime data and leaf")
 	case !bytes.Equal(material, make([]byte, len(material))):
 		t.Error("material is not cleared")
+	case resp.Kty != "oct", !maps.Equal(resp.Tags, p.Key.Tags): // a disk's header is judged by them
+		t.Errorf("type %q, tags %v", resp.Kty, resp.Tags)
 	case p.Opened != 1:
 		t.Errorf("opened %d times", p.Opened)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openskr/openskr/internal/imds"
 	"github.com/openskr/openskr/internal/strict"
 )
 
@@ -106,16 +107,11 @@ func (s *Server) answer(r *http.Request, all map[string]route, identify who, log
 	return to.do(s, &asking{r, found, log.With("caller", found.names())})
 }
 
-// forwarded are headers of requests that came through somebody, or out of a browser.
-var forwarded = []string{"X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode"}
-
 // browsed refuses what a page or a proxy was talked into sending. There is no CORS here,
 // so that a preflight is refused too.
 func browsed(r *http.Request) *problem {
-	for _, name := range forwarded {
-		if len(r.Header.Values(name)) > 0 {
-			return refuse(http.StatusForbidden, "this API answers programs of this machine, which send no header %s", name)
-		}
+	if name := imds.Indirect(r.Header); name != "" {
+		return refuse(http.StatusForbidden, "this API answers programs of this machine, which send no header %s", name)
 	}
 	return nil
 }

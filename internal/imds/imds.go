@@ -76,8 +76,16 @@ func New(c Config) (http.Handler, error) {
 	return &handler{Config: c, held: map[string]*Token{}}, nil
 }
 
-// forwarded are headers of requests that came through somebody, or out of a browser.
-var forwarded = []string{"X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "Origin", "Sec-Fetch-Site"}
+// Indirect names a header that a request has which came through somebody, or out of a
+// browser; "" when there is none. Sec-Fetch-Mode is not one: Node's fetch sends it.
+func Indirect(h http.Header) string {
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "Origin", "Referer", "Sec-Fetch-Site"} {
+		if len(h.Values(name)) > 0 {
+			return name
+		}
+	}
+	return ""
+}
 
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -184,10 +192,8 @@ func (h *handler) token(ctx context.Context, resource string) (*Token, error) {
 // local says whether a program on this machine sent the request, to this endpoint by
 // its address: a page whose name was pointed here has another Host.
 func local(r *http.Request) bool {
-	for _, name := range forwarded {
-		if len(r.Header.Values(name)) > 0 {
-			return false
-		}
+	if Indirect(r.Header) != "" {
+		return false
 	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !from.Addr().Unmap().IsLoopback() {
