@@ -7,9 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/openskr/openskr/enclave-agent/file"
+	"github.com/openskr/openskr/enclave-agent/whole"
 )
 
 // Decrypt gets the key that the file at in names, or that at keyURL when not "",
@@ -43,19 +42,12 @@ func (a *Agent) Decrypt(ctx context.Context, in, out, keyURL string) (rel *Relea
 
 // create makes a file that is there whole or not at all.
 func create(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	f, err := whole.Create(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
+	if err := write(f); err != nil {
+		return errors.Join(err, f.Discard())
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return f.Name(path)
 }

@@ -19,7 +19,7 @@ import (
 const metadata = `{"WrappedContentKey":{"KeyId":"` + agenttest.KeyURL + `","EncryptedKey":"AAAA","Algorithm":"A256KW"},` +
 	`"EncryptionAgent":{"Protocol":"2.0","EncryptionAlgorithm":"AES_GCM_256"},"EncryptedRegionInfo":{"DataLength":4194304,"NonceLength":12}}`
 
-// A signal that ends decrypting leaves nothing, and one that nohup has it ignore does not
+// A signal that ends decrypting leaves nothing, SIGKILL neither, and one that nohup has it ignore does not
 // end it.
 func TestDecryptEnded(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -31,11 +31,17 @@ func TestDecryptEnded(t *testing.T) {
 		"interrupt":  {"", []syscall.Signal{unix.SIGINT}, "interrupt"},
 		"quit":       {"", []syscall.Signal{unix.SIGQUIT}, "quit"},
 		"hangup":     {"", []syscall.Signal{unix.SIGHUP}, "hangup"},
+		"killed":     {"", []syscall.Signal{unix.SIGKILL}, ""},
 		"nohup":      {"HUP", []syscall.Signal{unix.SIGHUP, unix.SIGTERM}, "terminated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newBed(t)
 			dir, asked := t.TempDir(), make(chan bool)
+			if fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY, 0o600); err == nil {
+				_ = unix.Close(fd)
+			} else if c.says == "" {
+				t.Skip("this file system has no files without a name:", err)
+			}
 			about := filepath.Join(t.TempDir(), "metadata")
 			if err := os.WriteFile(about, []byte(metadata), 0o600); err != nil {
 				t.Fatal(err)
@@ -56,9 +62,6 @@ func TestDecryptEnded(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-asked
-			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-				t.Errorf("before: %v, %v", left, err)
-			}
 			for _, s := range c.signals {
 				if err := cmd.Process.Signal(s); err != nil {
 					t.Fatal(err)
@@ -67,7 +70,7 @@ func TestDecryptEnded(t *testing.T) {
 			clock := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 			defer clock.Stop()
 			said, _ := io.ReadAll(errs)
-			if err := cmd.Wait(); err == nil || !cmd.ProcessState.Exited() || !strings.Contains(string(said), c.says+" signal received") {
+			if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() != (c.says != "") || c.says != "" && !strings.Contains(string(said), c.says+" signal received") {
 				t.Errorf("%v: %s", err, said)
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {

@@ -150,27 +150,6 @@ func TestFileAppears(t *testing.T) {
 	}
 }
 
-// TestRelink: a file is renamed by links as well, and nothing is replaced.
-func TestRelink(t *testing.T) {
-	dir := t.TempDir()
-	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	if err := os.WriteFile(from, []byte("text"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := relink(from, to); err != nil || !slices.Equal(names(t, dir), []string{"to"}) {
-		t.Fatal(names(t, dir), err)
-	}
-	if err := os.WriteFile(from, []byte("other"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := relink(from, to); !errors.Is(err, fs.ErrExist) {
-		t.Error(err)
-	}
-	if b, err := os.ReadFile(to); string(b) != "text" {
-		t.Errorf("%q, %v", b, err)
-	}
-}
-
 func TestFolderOfEverybody(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "open")
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"golang.org/x/sys/unix"
+	"github.com/openskr/openskr/enclave-agent/whole"
 )
 
 func openFile(path string) (*Source, error) {
@@ -39,14 +39,14 @@ func beside(path, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxMetadata+1))
 }
 
-// fileTarget are files under temporary names, the blob last.
+// fileTarget are files that have no names yet, the blob last.
 type fileTarget struct {
-	*os.File
+	*whole.File
 	parts []part
 }
 
 type part struct {
-	file *os.File
+	file *whole.File
 	path string
 }
 
@@ -79,7 +79,7 @@ func (t *fileTarget) add(path string) error {
 	} else if fi.Mode().Perm()&0o002 != 0 && fi.Mode()&os.ModeSticky == 0 {
 		return fmt.Errorf("%s is writable by everybody: plain text is not written there", dir)
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	f, err := whole.Create(dir)
 	if err != nil {
 		return err
 	}
@@ -88,55 +88,27 @@ func (t *fileTarget) add(path string) error {
 }
 
 // Commit gives the parts their names, the blob last: it never lacks its metadata.
-func (t *fileTarget) Commit() (err error) {
-	for _, p := range t.parts {
-		err = errors.Join(err, p.file.Sync(), p.file.Close())
-	}
+func (t *fileTarget) Commit() error {
 	for i, p := range t.parts {
-		if err != nil {
-			break
-		}
-		if err = unix.Renameat2(unix.AT_FDCWD, p.file.Name(), unix.AT_FDCWD, p.path, unix.RENAME_NOREPLACE); errors.Is(err, unix.EINVAL) {
-			err = relink(p.file.Name(), p.path)
+		err := p.file.Name(p.path)
+		if err == nil {
+			continue
 		}
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("%s %w", p.path, ErrExists)
 		}
-		if err != nil { // take back what has its name already
-			for _, done := range t.parts[:i] {
-				err = errors.Join(err, os.Remove(done.path))
-			}
-			t.parts = t.parts[i:]
+		for _, done := range t.parts[:i] { // take back what has its name already
+			err = errors.Join(err, os.Remove(done.path))
 		}
-	}
-	if err != nil {
-		return errors.Join(err, t.remove())
+		return errors.Join(err, t.Abort())
 	}
 	return nil
 }
 
-// relink renames where the file system has no rename that replaces nothing (NFS).
-func relink(from, to string) error {
-	if err := os.Link(from, to); err != nil {
-		return err
-	}
-	if err := os.Remove(from); err != nil {
-		return errors.Join(err, os.Remove(to))
-	}
-	return nil
-}
-
-// Abort removes the temporary files.
+// Abort lets go of the files.
 func (t *fileTarget) Abort() (err error) {
 	for _, p := range t.parts {
-		err = errors.Join(err, p.file.Close())
-	}
-	return errors.Join(err, t.remove())
-}
-
-func (t *fileTarget) remove() (err error) {
-	for _, p := range t.parts {
-		err = errors.Join(err, os.Remove(p.file.Name()))
+		err = errors.Join(err, p.file.Discard())
 	}
 	return err
 }
