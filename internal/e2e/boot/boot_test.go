@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,7 +85,16 @@ func (l *lab) anotherTPM(t *testing.T, m *machine, image uki) {
 	v.asked(t)
 	pending, err := l.machines("pending")
 	if err != nil || len(pending) != 1 {
-		t.Errorf("want one machine that waits for approval, got %v, %v", pending, err)
+		t.Fatalf("want one machine that waits for approval, got %v, %v", pending, err)
+	}
+	all, err := l.entries(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(all, func(e entry) bool {
+		return e.Record.Operation == "machines/enroll" && e.Record.Caller.ID == pending[0].ID
+	}) {
+		t.Error("the log does not say that it appeared")
 	}
 }
 
