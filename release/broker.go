@@ -61,7 +61,7 @@ func New(c Config) (*Broker, error) {
 	return &Broker{Config: c}, nil
 }
 
-// Release is the product in one function: admit, find, verify, evaluate, append,
+// Release is the product in one function: admit, verify, find, evaluate, append,
 // open and wrap, answer. Every error is a refusal with a reason; nothing is
 // opened before the ALLOW record is durable.
 func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
@@ -73,12 +73,7 @@ func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
 	defer a.end()
 	b.Fault("admitted")
 
-	// 2. find the key version and its release policy, metadata only.
-	key, keyErr := b.Keys.Find(ctx, a.ref)
-	b.Fault("found")
-
-	// 3. verify: authentic, bound to the challenge and to the recipient. Before this
-	// nobody is known, so a missing key is not told apart until the caller is proven.
+	// 2. verify: authentic, bound to the challenge and to the recipient.
 	result, err := b.Verifier.Verify(ctx, req.Evidence, attest.Expect{At: a.at})
 	if err != nil {
 		return nil, b.unverified(ctx, req, a, err)
@@ -87,11 +82,16 @@ func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
 	if err := b.identify(ctx, p); err != nil {
 		return nil, b.deny(ctx, p, err)
 	}
-	if keyErr != nil {
-		return nil, b.deny(ctx, p, keyErr)
+	b.Fault("verified")
+
+	// 3. find the key version and its release policy, metadata only. Not before the
+	// caller is proven: neither an answer nor its time tells a stranger what is there.
+	key, err := b.Keys.Find(ctx, a.ref)
+	if err != nil {
+		return nil, b.deny(ctx, p, err)
 	}
 	p.about(key)
-	b.Fault("verified")
+	b.Fault("found")
 
 	// 4. evaluate the floor, the recipient's strength, then the key's release policy.
 	if err := b.evaluate(ctx, p); err != nil {

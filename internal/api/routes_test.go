@@ -113,21 +113,6 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// TestNoOracle is RB-12: without the role, a key that exists and one that does not are one answer.
-func TestNoOracle(t *testing.T) {
-	h := newHarness(t)
-	h.ok("create", h.send(http.MethodPost, "/keys/there/create?api-version=7.4", identity.RoleAdministrator, `{"kty":"EC"}`), nil)
-	for _, role := range []string{"", identity.RoleMachineOperator} {
-		there, gone := h.get("/keys/there?api-version=7.4", role), h.get("/keys/gone?api-version=7.4", role)
-		h.want("there", there, http.StatusForbidden, release.ReasonForbidden)
-		h.want("gone", gone, http.StatusForbidden, release.ReasonForbidden)
-		cut := func(s, id string) string { return strings.ReplaceAll(s, id, "") }
-		if cut(there.Body.String(), there.Header().Get("x-ms-request-id")) != cut(gone.Body.String(), gone.Header().Get("x-ms-request-id")) {
-			t.Errorf("answers differ:\n%s%s", there.Body, gone.Body)
-		}
-	}
-}
-
 // TestUnknownRoutes: a stranger learns nothing about what exists.
 func TestUnknownRoutes(t *testing.T) {
 	h := newHarness(t)

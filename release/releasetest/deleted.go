@@ -14,6 +14,7 @@ import (
 
 // Due implements keyvault.Store.
 func (s *Store) Due(_ context.Context, now int64, after *keyvault.Row, limit int) ([]*keyvault.Row, error) {
+	s.called("Due")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	latest := map[string]*keyvault.Row{}

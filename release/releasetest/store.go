@@ -31,6 +31,8 @@ type Store struct {
 	Now     func() time.Time       // time.Now when nil
 	// Fault, when set, makes a Change or Append fail before it is durable.
 	Fault func(rec *release.Record) error
+	// Before, when set, is told every read and change by the name of its method.
+	Before func(method string)
 
 	mu          sync.Mutex
 	nonces      map[[32]byte]bool
@@ -53,8 +55,15 @@ func NewStore() *Store {
 	}
 }
 
+func (s *Store) called(method string) {
+	if s.Before != nil {
+		s.Before(method)
+	}
+}
+
 // Row implements keyvault.Store.
 func (s *Store) Row(_ context.Context, vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
+	s.called("Row")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return find(s.Rows, vault, c, name, version)
@@ -99,6 +108,7 @@ func copyRow(r *keyvault.Row) *keyvault.Row {
 
 // Latest implements keyvault.Store.
 func (s *Store) Latest(_ context.Context, vault string, c keyvault.Collection, deleted bool, after string, limit int) ([]*keyvault.Row, error) {
+	s.called("Latest")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	latest := map[string]*keyvault.Row{}
@@ -118,6 +128,7 @@ func (s *Store) Latest(_ context.Context, vault string, c keyvault.Collection, d
 
 // Versions implements keyvault.Store.
 func (s *Store) Versions(_ context.Context, vault string, c keyvault.Collection, name string, after int64, limit int) ([]*keyvault.Row, error) {
+	s.called("Versions")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []*keyvault.Row
@@ -131,6 +142,7 @@ func (s *Store) Versions(_ context.Context, vault string, c keyvault.Collection,
 
 // Secret implements keyvault.Store.
 func (s *Store) Secret(_ context.Context, name string) ([]byte, error) {
+	s.called("Secret")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v, ok := s.Secrets[name]; ok {
@@ -141,6 +153,7 @@ func (s *Store) Secret(_ context.Context, name string) ([]byte, error) {
 
 // Change implements keyvault.Store.
 func (s *Store) Change(_ context.Context, rec *release.Record, fn func(tx keyvault.Tx, index int64) error) (*release.Committed, error) {
+	s.called("Change")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tx := &storeTx{
@@ -181,6 +194,7 @@ func (s *Store) commit(rec *release.Record) (*release.Committed, error) {
 
 // Append implements release.Log: the guard's nonce, key and machine are judged again.
 func (s *Store) Append(_ context.Context, e release.Entry) (*release.Committed, error) {
+	s.called("Append")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec := *e.Record
@@ -230,6 +244,7 @@ func (s *Store) guard(g *release.Guard) release.Reason {
 
 // Refused implements release.Log.
 func (s *Store) Refused(why error, _, _ string) {
+	s.called("Refused")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Counted[release.ReasonOf(why)]++
@@ -237,6 +252,7 @@ func (s *Store) Refused(why error, _, _ string) {
 
 // Object implements release.Objects.
 func (s *Store) Object(_ context.Context, kind, name string) (*release.Object, error) {
+	s.called("Object")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.Docs[kind+"/"+name]; o != nil {
@@ -256,6 +272,7 @@ func copyObject(o *release.Object) *release.Object {
 
 // List implements release.Objects.
 func (s *Store) List(_ context.Context, kind, after string, limit int) ([]*release.Object, error) {
+	s.called("List")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []*release.Object
@@ -269,6 +286,7 @@ func (s *Store) List(_ context.Context, kind, after string, limit int) ([]*relea
 
 // ChangeObject implements release.Objects.
 func (s *Store) ChangeObject(_ context.Context, rec *release.Record, kind, name string, fn func(old *release.Object) ([]byte, error)) (*release.Committed, error) {
+	s.called("ChangeObject")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.Docs[kind+"/"+name]
