@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/bits"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -344,11 +345,24 @@ func TestBurnedLastsAsLongAsTheNonce(t *testing.T) {
 	})
 }
 
-// TestIssueKeepsNothing is FR-16: issuing is stateless.
+// TestIssueKeepsNothing is FR-16: a million challenges that nobody uses leave no memory
+// and no row behind. TestUnusedChallenges of cmd/openskr asks a broker for some thousand.
 func TestIssueKeepsNothing(t *testing.T) {
+	n := 1_000_000
+	if testing.Short() {
+		n = 10_000
+	}
 	i, l := newIssuer(t, nil)
-	for range 1000 {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range n {
 		issue(t, i)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if kept := int64(after.HeapInuse) - int64(before.HeapInuse); kept > 1<<20 {
+		t.Errorf("%d bytes kept of %d challenges", kept, n)
 	}
 	if i.burned.young != nil || l.reads != 0 {
 		t.Error("issuing left something behind")
