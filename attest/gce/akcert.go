@@ -1,20 +1,14 @@
 package gce
 
 import (
-	"bytes"
-	"cmp"
 	"crypto/x509"
 	_ "embed"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/tpm"
-	"github.com/openskr/openskr/attest/verified"
 )
 
 // Google's two authorities for keys of vTPMs, and the intermediates below them, which
@@ -37,18 +31,12 @@ var (
 
 // Google gives its pinned roots and intermediates.
 func Google() (roots, intermediates []*x509.Certificate, err error) {
-	if roots, err = certificates(rootsPEM); err != nil {
+	if roots, err = tpm.Certificates(rootsPEM); err != nil {
 		return nil, nil, err
 	}
-	intermediates, err = certificates(intermediatesPEM)
+	intermediates, err = tpm.Certificates(intermediatesPEM)
 	return roots, intermediates, err
 }
-
-const (
-	maxEndorsements = 8
-	maxChain        = 8 // certificates beside the AK's
-	maxCertBytes    = 8 << 10
-)
 
 // certificate is a verified AK certificate.
 type certificate struct {
@@ -64,18 +52,17 @@ func (v *Verifier) attestationKey(raw []byte, ends []attest.Endorsement, at time
 	if err != nil {
 		return nil, nil, attest.Reject(attest.CheckAKNotTrusted, "%w", err)
 	}
-	der, supplied, rej := endorsements(ends)
+	sent, rej := tpm.ReadAKEndorsements(ends)
 	if rej != nil {
 		return nil, nil, rej
 	}
-	parts := [][]byte{der}
-	for _, c := range supplied {
-		parts = append(parts, c.Raw)
+	if sent.Certificate == nil {
+		return nil, nil, attest.Reject(attest.CheckAKNotTrusted, "no endorsement of type %s", attest.EndorsementAKCertificate)
 	}
-	key := verified.Key(parts...)
+	key := sent.Key()
 	c, ok := v.certs.Get(key, at)
 	if !ok {
-		if c, rej = v.verify(der, supplied, at); rej != nil {
+		if c, rej = v.verify(sent, at); rej != nil {
 			return nil, nil, rej
 		}
 		v.certs.Put(key, c, c.From, c.To)
@@ -86,8 +73,8 @@ func (v *Verifier) attestationKey(raw []byte, ends []attest.Endorsement, at time
 	return ak, c, nil
 }
 
-func (v *Verifier) verify(der []byte, supplied []*x509.Certificate, at time.Time) (*certificate, *attest.Rejection) {
-	ak, rej := tpm.VerifyExternalAK(der, v.cfg.Roots, v.below(supplied), at)
+func (v *Verifier) verify(sent *tpm.AKEndorsements, at time.Time) (*certificate, *attest.Rejection) {
+	ak, rej := sent.Verify(v.cfg.Roots, v.cfg.Intermediates, at)
 	if rej != nil {
 		return nil, rej
 	}
@@ -115,22 +102,6 @@ func (v *Verifier) verify(der []byte, supplied []*x509.Certificate, at time.Time
 	return c, nil
 }
 
-// below gives the intermediates: those configured, and of the supplied those that a
-// root leads to. A stranger's own would have x509 try a hundred paths between them.
-func (v *Verifier) below(supplied []*x509.Certificate) []*x509.Certificate {
-	known := slices.Concat(v.cfg.Roots, v.cfg.Intermediates)
-	for i := 0; i < len(known); i++ {
-		supplied = slices.DeleteFunc(slices.Clone(supplied), func(c *x509.Certificate) bool {
-			below := bytes.Equal(c.RawIssuer, known[i].RawSubject) && c.CheckSignatureFrom(known[i]) == nil
-			if below {
-				known = append(known, c)
-			}
-			return below
-		})
-	}
-	return known[len(v.cfg.Roots):]
-}
-
 // checkProfile tells a certificate for signatures of a vTPM from any other below the
 // same roots, an EK's first of all: its key usage is digital signature alone, and its
 // extended one, where it has one, that of TPM keys.
@@ -142,63 +113,4 @@ func checkProfile(c *x509.Certificate) error {
 		return errors.New("extended key usage is not that of TPM keys")
 	}
 	return nil
-}
-
-// endorsements finds the one AK certificate and all others, which help to the root;
-// those of the hardware among them do no harm. Tables are the hardware's own.
-func endorsements(ends []attest.Endorsement) (ak []byte, others []*x509.Certificate, rej *attest.Rejection) {
-	if len(ends) > maxEndorsements {
-		return nil, nil, attest.Reject(attest.CheckMalformed, "%d endorsements, limit %d", len(ends), maxEndorsements)
-	}
-	for _, e := range ends {
-		switch e.Type {
-		case attest.EndorsementAKCertificate:
-			if ak != nil || len(e.Data) == 0 {
-				return nil, nil, attest.Reject(attest.CheckMalformed, "endorsements must have one %s", e.Type)
-			}
-			ak = e.Data
-		case attest.EndorsementCertificate:
-			more, err := certificates(e.Data)
-			if err != nil {
-				return nil, nil, attest.Reject(attest.CheckMalformed, "%w", err)
-			}
-			others = append(others, more...)
-		}
-	}
-	if ak == nil {
-		return nil, nil, attest.Reject(attest.CheckAKNotTrusted, "no endorsement of type %s", attest.EndorsementAKCertificate)
-	}
-	if len(others) > maxChain {
-		return nil, nil, attest.Reject(attest.CheckMalformed, "%d certificates beside the AK's, limit %d", len(others), maxChain)
-	}
-	return ak, others, nil
-}
-
-// certificates reads DER of one or more certificates, or PEM of nothing else, each
-// certificate once.
-func certificates(b []byte) ([]*x509.Certificate, error) {
-	if len(b) > maxChain*maxCertBytes {
-		return nil, fmt.Errorf("certificates of %d bytes, limit %d", len(b), maxChain*maxCertBytes)
-	}
-	der := b
-	if bytes.HasPrefix(b, []byte("-----BEGIN ")) {
-		der = nil
-		for rest := b; len(rest) > 0; {
-			var block *pem.Block
-			if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
-				return nil, errors.New("certificates: not PEM of certificates alone")
-			}
-			der = append(der, block.Bytes...)
-		}
-	}
-	out, err := x509.ParseCertificates(der)
-	if err != nil || len(out) == 0 {
-		return nil, fmt.Errorf("certificates: %w", cmp.Or(err, errors.New("none")))
-	}
-	for i, c := range out {
-		if slices.ContainsFunc(out[:i], c.Equal) {
-			return nil, errors.New("certificates: one of them twice")
-		}
-	}
-	return out, nil
 }

@@ -3,7 +3,6 @@ package gce
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/pem"
 	"strings"
 	"testing"
 )
@@ -94,46 +93,12 @@ func TestPinned(t *testing.T) {
 	}
 }
 
-func TestCertificates(t *testing.T) {
-	roots, _, err := Google()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, b := roots[0].Raw, roots[1].Raw
-	one := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a}))
-	two := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b}))
-	for name, c := range map[string]struct {
-		in string
-		n  int
-	}{
-		"DER": {string(a), 1}, "DER of two": {string(a) + string(b), 2}, "PEM": {one, 1}, "PEM of two": {two + one, 2},
-		"none": {"", 0}, "twice": {string(a) + string(a), 0}, "twice in PEM": {one + one, 0}, "something behind": {string(a) + "x", 0},
-		"text behind PEM": {one + "text", 0}, "a key": {strings.ReplaceAll(one, "CERTIFICATE", "PRIVATE KEY"), 0},
-		"many": {strings.Repeat(one, 100_000), 0},
-	} {
-		got, err := certificates([]byte(c.in))
-		if len(got) != c.n || (err == nil) != (c.n > 0) {
-			t.Errorf("%s: %d, %v", name, len(got), err)
-		}
-	}
-}
-
 func FuzzInstance(f *testing.F) {
 	f.Add(extension(f))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		i, err := parseInstance(b)
 		if err == nil && (i.zone == "" || i.instanceName == "" || strings.Count(i.name(), "/") != 2) {
 			t.Fatalf("%+v", i)
-		}
-	})
-}
-
-func FuzzCertificates(f *testing.F) {
-	f.Add(rootsPEM)
-	f.Add(intermediatesPEM[:100])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if got, err := certificates(b); err == nil && len(got) == 0 {
-			t.Fatal("none, and no error")
 		}
 	})
 }

@@ -15,14 +15,14 @@ import (
 // authority is trusted to have seen.
 type ExternalAK struct {
 	Certificate *x509.Certificate
-	Authority   string // subject of the root
+	Root        *x509.Certificate
+	Authority   string // subject of Root
 	From, To    time.Time
 }
 
-// VerifyExternalAK verifies the certificate (DER) of an AK up to roots. Intermediates
-// may be a stranger's. No certificate has a key beyond [checkCertKey]. What the
-// certificate is for, the caller judges.
-func VerifyExternalAK(der []byte, roots, intermediates []*x509.Certificate, at time.Time) (*ExternalAK, *attest.Rejection) {
+// verifyExternalAK verifies the certificate (DER) of an AK up to roots. No certificate
+// has a key beyond [checkCertKey].
+func verifyExternalAK(der []byte, roots, intermediates []*x509.Certificate, at time.Time) (*ExternalAK, *attest.Rejection) {
 	if len(der) == 0 || len(der) > maxCert || len(intermediates) > 2*maxChain {
 		return nil, attest.Reject(attest.CheckMalformed, "AK certificate of %d bytes with %d intermediates, limits %d and %d", len(der), len(intermediates), maxCert, 2*maxChain)
 	}
@@ -50,7 +50,8 @@ func VerifyExternalAK(der []byte, roots, intermediates []*x509.Certificate, at t
 	if rej != nil {
 		return nil, rej
 	}
-	ak := &ExternalAK{Certificate: leaf, Authority: chain[len(chain)-1].Subject.String()}
+	root := chain[len(chain)-1]
+	ak := &ExternalAK{Certificate: leaf, Root: root, Authority: root.Subject.String()}
 	ak.From, ak.To = window(chain)
 	return ak, nil
 }

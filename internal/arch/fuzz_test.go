@@ -29,7 +29,7 @@ var parsers = map[string]string{
 	"attest/tpm.parseSignatureLists":     "attest/tpm.FuzzSignatureLists",
 	"attest/tpm.parseSAN":                "attest/tpm.FuzzSAN",
 	"attest/gce.parseInstance":           "attest/gce.FuzzInstance",
-	"attest/gce.certificates":            "attest/gce.FuzzCertificates",
+	"attest/tpm.Certificates":            "attest/tpm.FuzzCertificates",
 	"attest/nitro.Verifier.authenticate": "attest/nitro.FuzzDocument",
 	"attest/nitro.parsePayload":          "attest/nitro.FuzzPayload",
 	"attest/nitro/format.NewReader":      "attest/nitro/format.FuzzReader",
