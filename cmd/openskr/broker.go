@@ -157,7 +157,11 @@ func (b *broker) started(ctx context.Context, quiet bool) error {
 	if err := b.publishTrust(); err != nil {
 		return err
 	}
-	return b.append(ctx, b.records(ctx, "broker/start"))
+	rec := b.records(ctx, "broker/start")
+	if b.log.Interrupted() {
+		rec.Detail = map[string]string{"previous": "interrupted"}
+	}
+	return b.append(ctx, rec)
 }
 
 // append records an event of the broker itself.

@@ -23,7 +23,9 @@ const (
 const (
 	waiting int32 = iota
 	taken
-	abandoned
+	abandoned // the caller went before the writer took it: nothing is written
+	answered  // the writer has told the caller
+	forsaken  // the caller went after: what is committed nobody is given
 )
 
 // pending is one entry on its way through the writing goroutine.
@@ -84,7 +86,8 @@ func (l *Log) Append(ctx context.Context, e release.Entry) (*release.Committed, 
 
 // submit queues p and waits for its outcome. Once the writer took p, a caller
 // whose context ends still waits, up to Config.Wait: it is never told that
-// nothing was written while something may be.
+// nothing was written while something may be. Behind a commit that already runs
+// longer than that nobody waits.
 func (l *Log) submit(ctx context.Context, p *pending) (*release.Committed, error) {
 	p.done = make(chan outcome, 1)
 	if err := ctx.Err(); err != nil {
@@ -97,6 +100,9 @@ func (l *Log) submit(ctx context.Context, p *pending) (*release.Committed, error
 		return nil, unavailable("not written: the disk failed, restart the broker")
 	default:
 	}
+	if err := l.hanging(); err != nil {
+		return nil, err
+	}
 	select {
 	case l.queue <- p:
 	default:
@@ -106,7 +112,6 @@ func (l *Log) submit(ctx context.Context, p *pending) (*release.Committed, error
 	}
 	timer := time.NewTimer(l.cfg.Wait)
 	defer timer.Stop()
-	why := "no commit in time"
 	select {
 	case o := <-p.done:
 		return l.committed(o)
@@ -121,10 +126,13 @@ func (l *Log) submit(ctx context.Context, p *pending) (*release.Committed, error
 		case <-timer.C:
 		}
 	}
-	if p.state.CompareAndSwap(waiting, abandoned) {
-		return nil, unavailable("not written: %s", why)
+	switch {
+	case p.state.CompareAndSwap(waiting, abandoned):
+		return nil, unavailable("not written: no commit in %v", l.cfg.Wait)
+	case p.state.CompareAndSwap(taken, forsaken):
+		return nil, unavailable("no commit in %v, the entry may be written yet; log/abort will say so", l.cfg.Wait)
 	}
-	return nil, unavailable("%s, the entry may have been written", why)
+	return l.committed(<-p.done)
 }
 
 // committed builds the receipt, in the caller's goroutine and from memory.

@@ -69,19 +69,23 @@ type Log struct {
 	signed  atomic.Pointer[signed] // what readers see
 	clock   clock
 	folded  *folder
-	unsafe  atomic.Bool   // the write-ahead log has grown: checkpoint between batches
-	moved   chan struct{} // wakes the checkpointer
-	failed  chan struct{} // closed when only a restart helps
+	unsafe  atomic.Bool        // the write-ahead log has grown: checkpoint between batches
+	moved   chan chan struct{} // wakes the checkpointer, which closes what it gets
+	failed  chan struct{}      // closed when only a restart helps
 	failing sync.Once
 	trouble atomic.Pointer[error]
+	began   atomic.Pointer[time.Time] // of the commit under way, nil: there is none
+
+	interrupted bool // found at start
 
 	// Of the writing goroutine alone.
-	w       *store.Writer
-	tree    *receipt.Tree // nil: state unknown, read it again
-	pending int           // entries since the checkpointer was woken
-	shred   bool          // the write-ahead log may hold rows that this batch removed
-	late    bool          // or an earlier one
-	purged  int64         // time of the last purge of nonces, Unix ms
+	w         *store.Writer
+	tree      *receipt.Tree // nil: state unknown, read it again
+	pending   int           // entries since the checkpointer was woken
+	unclaimed unclaimed
+	shred     bool  // the write-ahead log may hold rows that this batch removed
+	late      bool  // or an earlier one
+	purged    int64 // time of the last purge of nonces, Unix ms
 }
 
 // signed is a consistent view of the log.
@@ -118,7 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l := &Log{
 		late: true, // a process that ended early left its write-ahead log
 		cfg:  cfg, queue: make(chan *pending, cfg.MaxQueue), stop: make(chan struct{}),
-		moved: make(chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
+		moved: make(chan chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, err
@@ -176,9 +180,12 @@ func (l *Log) Checkpoint() string { return l.signed.Load().note }
 // Size is the number of entries under the checkpoint.
 func (l *Log) Size() int64 { return l.signed.Load().size }
 
-// Trouble is why the last commit failed, nil once one succeeded: nothing can be
-// released while the log cannot be written.
+// Trouble is why the last commit failed, or that the present one hangs; nil once one
+// succeeded: nothing can be released while the log cannot be written.
 func (l *Log) Trouble() error {
+	if err := l.hanging(); err != nil {
+		return err
+	}
 	if err := l.trouble.Load(); err != nil {
 		return *err
 	}

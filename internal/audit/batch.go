@@ -250,7 +250,7 @@ func (b *batch) publish(outcomes []outcome) {
 	if l.pending += len(b.added) + 1; l.pending > 512 {
 		l.pending = 0
 		select {
-		case l.moved <- struct{}{}:
+		case l.moved <- nil:
 		default:
 		}
 	}

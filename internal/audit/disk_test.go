@@ -8,7 +8,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -127,65 +126,5 @@ func (b *bench) outage(k *release.Key, m *release.Machine, fail, repair func() e
 	}
 	if err := b.log.Trouble(); err != nil {
 		t.Errorf("still in trouble after a commit: %v", err)
-	}
-}
-
-// TestBlockedDisk has a commit hang: callers are answered in bounded time and told
-// that the fate of their entry is not known; those that were not begun are not
-// written.
-func TestBlockedDisk(t *testing.T) {
-	block, blocked := make(chan struct{}), make(chan struct{}, 1)
-	b := newBench(t)
-	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
-	size := b.log.Size()
-	var once sync.Once
-	b.close()
-	b.open(func(c *Config) {
-		c.Wait, c.MaxBatch, c.MaxQueue = 50*time.Millisecond, 1, 4
-		c.Fault = func(step string) {
-			if step == "signed" {
-				once.Do(func() { blocked <- struct{}{}; <-block })
-			}
-		}
-	})
-	var wg sync.WaitGroup
-	first := b.allow(k, m)
-	wg.Go(func() {
-		if _, err := b.log.Append(context.Background(), first); release.ReasonOf(err) != release.ReasonLogUnavailable {
-			t.Errorf("blocked commit: %v", err)
-		}
-	})
-	<-blocked
-	over := 0
-	var mu sync.Mutex
-	for range 8 {
-		e := b.allow(k, m)
-		wg.Go(func() {
-			_, err := b.log.Append(context.Background(), e)
-			mu.Lock()
-			defer mu.Unlock()
-			switch release.ReasonOf(err) {
-			case release.ReasonOverloaded:
-				over++
-			case release.ReasonLogUnavailable:
-			default:
-				t.Errorf("behind a blocked commit: %v", err)
-			}
-		})
-	}
-	wg.Wait()
-	if over != 4 {
-		t.Errorf("%d refused as overloaded, want 4 of 8 with a queue of 4", over)
-	}
-	close(block)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := b.log.Append(ctx, b.allow(k, m)); release.ReasonOf(err) != release.ReasonLogUnavailable {
-		t.Errorf("ended context: %v", err)
-	}
-	b.close()
-	b.open()
-	if got := b.log.Size(); got != size+1 {
-		t.Errorf("%d entries were written, want the one whose commit hung", got-size)
 	}
 }

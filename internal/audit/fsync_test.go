@@ -84,29 +84,24 @@ func TestNothingAfterAFailedFsync(t *testing.T) {
 	}
 }
 
-// TestCheckpointFailsToSync, beside the commits and between two.
+// TestCheckpointFailsToSync, beside the commits and while one waits for it.
 func TestCheckpointFailsToSync(t *testing.T) {
-	for _, force := range []bool{false, true} {
+	for _, awaited := range []bool{false, true} {
 		b := newBench(t)
 		k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
-		b.onFailingDisk(func(f bool) (int64, error) {
-			if f == force {
-				return 0, errFsync
-			}
-			return 0, nil
-		}, func(*Config) {})
-		if force {
+		b.onFailingDisk(func(bool) (int64, error) { return 0, errFsync }, func(*Config) {})
+		if awaited {
 			b.log.unsafe.Store(true)
 			if _, err := b.log.Append(context.Background(), b.allow(k, m)); release.ReasonOf(err) != release.ReasonLogUnavailable {
 				t.Errorf("committed after the failed fsync: %v", err)
 			}
 		} else {
-			b.log.moved <- struct{}{}
+			b.log.moved <- nil
 		}
 		select {
 		case <-b.log.Failed():
 		case <-t.Context().Done():
-			t.Errorf("force %v: the program goes on", force)
+			t.Errorf("awaited %v: the program goes on", awaited)
 		}
 	}
 }

@@ -25,10 +25,16 @@ func (l *Log) ClockStepped() error {
 	return nil
 }
 
-// recallStep finds a jump from before this start. An acceptance is where one is
-// expected, and ends those before it.
+// Interrupted says that the broker before this start did not stop: it was killed, or
+// lost its power. Of the last releases before it, nobody knows whether their answers
+// were sent.
+func (l *Log) Interrupted() bool { return l.interrupted }
+
+// recallStep finds a jump from before this start, and how the broker before it ended.
+// An acceptance is where a jump is expected, and ends those before it.
 func (l *Log) recallStep(ctx context.Context) error {
 	size := l.signed.Load().size
+	l.interrupted = size > lookBack
 	var before int64
 	for e, err := range l.cfg.Store.Leaves(ctx, max(0, size-lookBack), size) {
 		if err != nil {
@@ -46,6 +52,12 @@ func (l *Log) recallStep(ctx context.Context) error {
 			l.clock.stepped.Store(true)
 		}
 		before = rec.Time
+		switch {
+		case rec.Operation == "broker/start" || rec.Operation == "broker/heartbeat":
+			l.interrupted = true
+		case rec.Operation == "broker/stop" || rec.Kind == receipt.KindGenesis:
+			l.interrupted = false
+		}
 	}
 	return nil
 }

@@ -48,3 +48,36 @@ func TestClockStepped(t *testing.T) {
 	b.now.Add(-time.Hour.Milliseconds())
 	stepped("stepped back", true)
 }
+
+// TestInterrupted: a log that does not end with a stop is of a broker that was killed.
+func TestInterrupted(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		op    string
+		after int // records of others, behind it
+		want  bool
+	}{
+		{"", 1, false}, // as init leaves it
+		{"broker/start", 0, true},
+		{"broker/heartbeat", 2, true},
+		{"broker/stop", 0, false},
+		{"deployment/rotate", 3, false},
+		{"broker/start", lookBack + 1, true},
+		{"broker/stop", 1, false},
+	} {
+		for i := range c.after + 1 {
+			rec := &release.Record{Operation: "x"}
+			if i == 0 {
+				rec.Operation = c.op
+			}
+			if _, err := b.log.Change(context.Background(), rec, func(Tx, int64) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.close()
+		b.open()
+		if got := b.log.Interrupted(); got != c.want {
+			t.Errorf("%d records after %q: %v", c.after, c.op, got)
+		}
+	}
+}

@@ -76,23 +76,22 @@ func (l *Log) round(p *pending) {
 	if len(batch) == 0 {
 		return
 	}
+	began := time.Now()
+	l.began.Store(&began)
+	defer l.began.Store(nil)
 	outcomes, err := l.commit(batch)
 	if err != nil {
 		l.trouble.Store(&err)
 	} else {
 		l.trouble.Store(nil)
 	}
-	for i, p := range batch {
-		if err != nil {
-			p.done <- outcome{err: err}
-			continue
-		}
-		p.done <- outcomes[i]
-	}
+	l.answer(batch, outcomes, err)
+	l.abort()
 }
 
 // commit writes a batch. An error is everyone's: the transaction failed, or its
-// fate is unknown, and the state is read again before the next one.
+// fate is unknown, and the state is read again before the next one. Outcomes beside
+// an error are of the second kind.
 func (l *Log) commit(batch []*pending) ([]outcome, error) {
 	l.relieve()
 	select {
@@ -102,6 +101,9 @@ func (l *Log) commit(batch []*pending) ([]outcome, error) {
 	}
 	if l.tree == nil {
 		if err := l.load(context.Background()); err != nil {
+			return nil, l.broken(err)
+		}
+		if err := l.landed(context.Background()); err != nil {
 			return nil, l.broken(err)
 		}
 	}
@@ -125,7 +127,7 @@ func (l *Log) commit(batch []*pending) ([]outcome, error) {
 	}
 	start := time.Now()
 	if err := b.finish(); err != nil {
-		return nil, l.broken(err)
+		return outcomes, l.broken(err)
 	}
 	if l.cfg.Observe != nil {
 		l.cfg.Observe(time.Since(start))
@@ -151,12 +153,23 @@ func (l *Log) broken(err error) error {
 	return unavailable("not committed: %w", err)
 }
 
-// relieve checkpoints between two batches when the write-ahead log has grown
-// because readers or steady writing kept the checkpointer from its end.
+// relieve lets the checkpointer reach the end of the write-ahead log when steady
+// writing kept it from there. Whoever waits for a commit waits no longer for that than
+// reliefWait: neither a slow disk nor somebody who reads the whole log may cost a release.
 func (l *Log) relieve() {
-	if l.unsafe.CompareAndSwap(true, false) {
-		_, err := l.cfg.Store.Checkpoint(context.Background(), true)
-		l.judgeDisk(err) // else best effort: durability does not rest on it
+	if !l.unsafe.CompareAndSwap(true, false) {
+		return
+	}
+	done, timer := make(chan struct{}), time.NewTimer(reliefWait)
+	defer timer.Stop()
+	select {
+	case l.moved <- done:
+	case <-timer.C:
+		return
+	}
+	select {
+	case <-done:
+	case <-timer.C:
 	}
 }
 
@@ -170,6 +183,9 @@ func (l *Log) judgeDisk(err error) {
 // maxWAL is how many bytes of write-ahead log may be left before writers wait.
 const maxWAL = 64 << 20
 
+// reliefWait is how long they wait then.
+const reliefWait = 250 * time.Millisecond
+
 // checkpoint is the goroutine that moves the write-ahead log into the database,
 // beside the commits.
 func (l *Log) checkpoint() {
@@ -177,11 +193,14 @@ func (l *Log) checkpoint() {
 		select {
 		case <-l.stop:
 			return
-		case <-l.moved:
+		case done := <-l.moved:
 			left, err := l.cfg.Store.Checkpoint(context.Background(), false)
 			l.judgeDisk(err)
 			if err == nil && left > maxWAL {
 				l.unsafe.Store(true)
+			}
+			if done != nil {
+				close(done)
 			}
 		}
 	}

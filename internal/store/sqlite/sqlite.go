@@ -42,6 +42,14 @@ const (
 // walLimit bounds the write-ahead log file after a checkpoint, in bytes.
 const walLimit = 64 << 20
 
+// How many milliseconds a statement waits for a lock, and how many a forced checkpoint
+// waits for readers. Whoever reads the whole log reads for long, and meanwhile nothing
+// can be written, so that every release would wait too.
+const (
+	lockWait   = 5000
+	readerWait = 200
+)
+
 // Open opens the store in the file at path, takes its lock for this process and
 // brings its tables up to date, with a copy of the file as it was beside it
 // (path + ".before-v2", …).
@@ -69,7 +77,7 @@ func open(ctx context.Context, path string, o Options, migrations fs.FS) (_ *sto
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	write, read, check := pool(path, "rw", 1), pool(path, "ro", max(o.Readers, 0)), pool(path, "rw", 1)
+	write, read, check := pool(path, "rw", 1), pool(path, "ro", max(o.Readers, 0)), waitingPool(path, "rw", 1, readerWait)
 	closeAll := func() error { return errors.Join(check.Close(), lock.Close()) }
 	if err := migrate(ctx, write, path, migrations, created); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", path, err), read.Close(), write.Close(), closeAll())
@@ -85,17 +93,21 @@ func open(ctx context.Context, path string, o Options, migrations fs.FS) (_ *sto
 
 // pool makes a pool over the file. Every connection has the pragmas that
 // durability and isolation rest on; verify reads them back.
-func pool(path, mode string, n int) *sql.DB {
+func pool(path, mode string, n int) *sql.DB { return waitingPool(path, mode, n, lockWait) }
+
+// waitingPool is one that waits so many milliseconds for a lock.
+func waitingPool(path, mode string, n, wait int) *sql.DB {
 	if n == 0 {
 		n = 4
 	}
+	busy := fmt.Sprintf("busy_timeout(%d)", wait)
 	pragmas := []string{
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		busy, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
 		"wal_autocheckpoint(0)", fmt.Sprintf("journal_size_limit(%d)", walLimit), "trusted_schema(OFF)", "cell_size_check(ON)",
 		"secure_delete(ON)", // what is purged is overwritten
 	}
 	if mode == "ro" {
-		pragmas = []string{"busy_timeout(5000)", "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)"}
+		pragmas = []string{busy, "query_only(ON)", "trusted_schema(OFF)", "cell_size_check(ON)"}
 	}
 	db := sql.OpenDB(connector{dsn: dsn(path, mode, pragmas...)})
 	db.SetMaxOpenConns(n)
