@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -97,7 +98,7 @@ func (b *batch) key(g *release.Guard) error {
 	if g.Key == nil {
 		return nil
 	}
-	now, err := b.tx.KeyState(g.Key.Collection, g.Key.Ref)
+	now, err := b.keyState(g.Key)
 	if errors.Is(err, store.ErrNotFound) || err == nil && now.Deleted {
 		return release.Refuse(release.ReasonStateChanged, "key %s is gone", g.Key.KID)
 	}
@@ -129,21 +130,31 @@ func (b *batch) key(g *release.Guard) error {
 	return nil
 }
 
+// keyState is present, of a key version.
+func (b *batch) keyState(k *release.Key) (*store.KeyState, error) {
+	mark, unwritten := b.tx.Mark(k.Ref.Vault, k.Collection, k.Ref.Name)
+	key := verified.Key([]byte(k.Ref.Vault), []byte(k.Collection), []byte(k.Ref.Name), []byte(k.Ref.Version))
+	if have, ok := b.l.states.Get(key, time.Time{}); ok && unwritten && have.mark == mark {
+		return have.state, nil
+	}
+	now, err := b.tx.KeyState(k.Collection, k.Ref)
+	if err == nil && unwritten {
+		b.l.states.Put(key, keptState{mark, now}, time.Time{}, time.Time{})
+	}
+	return now, err
+}
+
 func (b *batch) objects(g *release.Guard) error { return b.l.unchanged(b.tx, g.Objects) }
 
 // unchanged refuses when what gave the caller its right is not what was read.
 func (l *Log) unchanged(tx *store.Tx, right []release.ObjectState) error {
 	for _, was := range right {
-		o, err := tx.Object(was.Kind, was.Name)
-		generation := int64(0)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-		case err != nil:
+		o, err := l.present(tx, was.Kind, was.Name)
+		if err != nil {
 			return err
-		default:
-			if err := l.genuine(o); err != nil {
-				return err
-			}
+		}
+		generation := int64(0)
+		if o != nil {
 			generation = o.Generation
 		}
 		if generation != was.Generation {
@@ -158,18 +169,14 @@ func (b *batch) machine(g *release.Guard) error {
 	if g.Machine == nil {
 		return nil
 	}
-	o, err := b.tx.Object(release.ObjectMachine, g.Machine.ID)
-	if errors.Is(err, store.ErrNotFound) && !g.Machine.Listed() {
+	o, err := b.l.present(b.tx, release.ObjectMachine, g.Machine.ID)
+	switch {
+	case err != nil:
+		return err
+	case o == nil && !g.Machine.Listed():
 		return nil // hardware that is still unlisted
-	}
-	if errors.Is(err, store.ErrNotFound) {
+	case o == nil:
 		return release.Refuse(release.ReasonStateChanged, "machine %s is gone", g.Machine.ID)
-	}
-	if err != nil {
-		return err
-	}
-	if err := b.l.genuine(o); err != nil {
-		return err
 	}
 	var e release.Enrolled
 	if err := json.Unmarshal(o.Value, &e); err != nil {

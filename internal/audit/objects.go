@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"time"
 
+	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
@@ -165,17 +167,78 @@ func (o objects) ChangeObject(ctx context.Context, rec *release.Record, kind, na
 }
 
 func (o objects) Object(ctx context.Context, kind, name string) (*release.Object, error) {
-	row, err := o.cfg.Store.Object(ctx, kind, name)
-	if errors.Is(err, store.ErrNotFound) {
+	have, err := o.remembered(ctx, kind, name)
+	if err != nil {
+		return nil, err
+	}
+	if have == nil {
 		return nil, release.Refuse(release.ReasonNotFound, "no %s %q", kind, name)
+	}
+	own := *have
+	return &own, nil
+}
+
+// keptObjects is how many objects are remembered, and those that were asked for and
+// never made.
+const keptObjects = 4096
+
+// keptObject is an object that was read and found genuine, nil when there was none,
+// and the mark of the store from before.
+type keptObject struct {
+	mark   int64
+	object *release.Object
+}
+
+// keptState is what the append judges about a key version, and the mark from before it
+// was read.
+type keptState struct {
+	mark  int64
+	state *store.KeyState
+}
+
+// remembered gives an object as it is now, nil when there is none.
+func (l *Log) remembered(ctx context.Context, kind, name string) (*release.Object, error) {
+	return l.object(kind, name, l.cfg.Store.ObjectMark(kind, name), func() (*store.ObjectRow, error) { return l.cfg.Store.Object(ctx, kind, name) })
+}
+
+// present gives an object as the transaction sees it, nil when there is none. What was
+// read under the present mark is what the database has: nobody else wrote since, and
+// this is the one transaction that could.
+func (l *Log) present(tx *store.Tx, kind, name string) (*release.Object, error) {
+	read := func() (*store.ObjectRow, error) { return tx.Object(kind, name) }
+	mark, unwritten := tx.ObjectMark(kind, name)
+	if unwritten {
+		return l.object(kind, name, mark, read)
+	}
+	row, err := read()
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := o.genuine(row); err != nil {
+	return &row.Object, l.genuine(row)
+}
+
+// object gives what was kept under the mark, or reads it.
+func (l *Log) object(kind, name string, mark int64, read func() (*store.ObjectRow, error)) (*release.Object, error) {
+	key := verified.Key([]byte(kind), []byte(name))
+	if k, ok := l.objects.Get(key, time.Time{}); ok && k.mark == mark {
+		return k.object, nil
+	}
+	k := keptObject{mark: mark}
+	row, err := read()
+	switch {
+	case err == nil:
+		if err := l.genuine(row); err != nil {
+			return nil, err
+		}
+		k.object = &row.Object
+	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	return &row.Object, nil
+	l.objects.Put(key, k, time.Time{}, time.Time{})
+	return k.object, nil
 }
 
 func (o objects) List(ctx context.Context, kind, after string, limit int) ([]*release.Object, error) {

@@ -15,6 +15,16 @@ import (
 	"github.com/openskr/openskr/release/receipt"
 )
 
+// notice has the log commit something, at which it sees that somebody else wrote.
+func (b *bench) notice() {
+	b.t.Helper()
+	before := b.st.Foreign()
+	b.append(release.Entry{Record: &release.Record{Operation: "test"}})
+	if got := b.st.Foreign(); got != before+1 {
+		b.t.Fatalf("commits of others: %d, want %d", got, before+1)
+	}
+}
+
 // edit runs SQL on the file, as someone with access to the disk would.
 func (b *bench) edit(query string, args ...any) {
 	b.t.Helper()
@@ -140,6 +150,7 @@ func TestEditedObjectRows(t *testing.T) {
 				kind = release.ObjectSetting
 			}
 			b.edit(query)
+			b.notice()
 			ctx := context.Background()
 			if _, err := b.log.Objects().Object(ctx, kind, "m"); release.ReasonOf(err) != release.ReasonIntegrity {
 				t.Errorf("read: %v", err)
@@ -181,6 +192,7 @@ func TestOldRowsPutBack(t *testing.T) {
 	b.machine("m", release.MachineDenied)
 	b.edit(`DELETE FROM objects`)
 	b.edit(`INSERT INTO objects SELECT * FROM thief_objects`)
+	b.notice()
 	if _, err := b.log.Objects().Object(ctx, release.ObjectMachine, "m"); release.ReasonOf(err) != release.ReasonIntegrity {
 		t.Errorf("machine: %v", err)
 	}
@@ -212,6 +224,7 @@ func TestDeletedObjectRow(t *testing.T) {
 	ctx := context.Background()
 	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineDenied)
 	b.edit(`DELETE FROM objects`)
+	b.notice()
 	if _, err := b.log.Objects().Object(ctx, release.ObjectMachine, "m"); release.ReasonOf(err) != release.ReasonIntegrity {
 		t.Errorf("read: %v", err)
 	}

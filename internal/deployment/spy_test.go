@@ -30,6 +30,8 @@ func (o oneSecret) Row(_ context.Context, vault string, _ keyvault.Collection, n
 	return &keyvault.Row{Vault: vault, Collection: keyvault.Keys, Name: name, DEKEpoch: 1}, nil
 }
 
+func (o oneSecret) Mark(string, keyvault.Collection, string) int64 { return 0 }
+
 func (o oneSecret) Secret(context.Context, string) ([]byte, error) { return o.sealed, nil }
 
 func noCheck(context.Context, release.ReleasePolicy) error  { return nil }

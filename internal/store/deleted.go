@@ -47,6 +47,7 @@ func (q queries) versions(vault string, c keyvault.Collection, name string) ([]*
 
 // Remove implements [keyvault.Tx].
 func (tx *Tx) Remove(r *keyvault.Row) error {
+	tx.touchKey(r)
 	n, err := tx.affected(`DELETE FROM keys WHERE vault = ? AND collection = ? AND name = ? AND version = ? AND generation = ?`,
 		r.Vault, r.Collection, r.Name, r.Version, r.Generation)
 	return tx.generation("key/"+r.ObjectID+"/"+r.Version, r.Generation+1, one(n, err, ErrConflict))

@@ -12,6 +12,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"sync/atomic"
 
 	"github.com/openskr/openskr/release/keyvault"
 )
@@ -28,7 +30,7 @@ var ErrNewer = errors.New("store is newer than this program")
 // ErrLocked says that another broker has the store open.
 var ErrLocked = errors.New("store is in use by another broker")
 
-// Backend is what differs between databases. Every field but Checkpoint is required.
+// Backend is what differs between databases. Every field but Checkpoint and Foreign is required.
 type Backend struct {
 	Write *sql.DB // serves one connection at a time
 	Read  *sql.DB // cannot write
@@ -46,7 +48,10 @@ type Backend struct {
 	Unsynced func(err error) bool
 	// Verify checks durability settings of a new write connection.
 	Verify func(ctx context.Context, c *sql.Conn) error
-	Close  func() error // after the pools
+	// Foreign is a query for a number, not 0, that changes on the write connection when
+	// another one committed, and then only. Empty where others may write at any time.
+	Foreign string
+	Close   func() error // after the pools
 }
 
 // Store reads rows. Its methods are safe for concurrent use.
@@ -54,12 +59,15 @@ type Store struct {
 	b        Backend
 	prepared *prepared
 	read     queries
+	marks    marks
+	foreign  atomic.Int64 // commits of others that were noticed
+	forced   atomic.Bool  // a forced checkpoint was made since the last transaction
 }
 
 // New makes a Store of b.
 func New(b Backend) *Store {
 	p := &prepared{db: b.Read}
-	return &Store{b: b, prepared: p, read: queries{ctx: nil, db: p, rebind: b.Rebind}}
+	return &Store{b: b, prepared: p, read: queries{ctx: nil, db: p, rebind: b.Rebind}, marks: marks{seed: maphash.MakeSeed()}}
 }
 
 // Ping reads one row.
@@ -88,6 +96,9 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 func (s *Store) Checkpoint(ctx context.Context, force bool) (left int64, err error) {
 	if s.b.Checkpoint == nil {
 		return 0, nil
+	}
+	if force {
+		s.forced.Store(true)
 	}
 	return s.b.Checkpoint(ctx, force)
 }

@@ -33,6 +33,7 @@ func (tx *Tx) Insert(r *keyvault.Row) error {
 	if err != nil {
 		return err
 	}
+	tx.touchKey(r)
 	n, err := tx.affected(`INSERT INTO keys (`+keyColumns+`) VALUES (`+keyPlaces+`) ON CONFLICT DO NOTHING`, args...)
 	return tx.written(r, one(n, err, ErrConflict))
 }
@@ -65,6 +66,7 @@ func (tx *Tx) Update(r *keyvault.Row, from int64) error {
 	if err != nil {
 		return err
 	}
+	tx.touchKey(r)
 	n, err := tx.affected(`UPDATE keys SET (`+keyColumns+`) = (`+keyPlaces+`)
 		WHERE vault = ? AND collection = ? AND name = ? AND version = ? AND generation = ?`,
 		append(args, r.Vault, r.Collection, r.Name, r.Version, from)...)
@@ -127,6 +129,7 @@ func (tx *Tx) Object(kind, name string) (*ObjectRow, error) {
 
 // PutObject inserts or replaces an object.
 func (tx *Tx) PutObject(o *ObjectRow) error {
+	tx.touched = append(tx.touched, tx.w.s.marks.scope("object", o.Kind, o.Name))
 	err := tx.exec(`INSERT INTO objects (kind, name, generation, idx, value, mac) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, name) DO UPDATE SET generation = excluded.generation, idx = excluded.idx,
 		value = excluded.value, mac = excluded.mac`, o.Kind, o.Name, o.Generation, o.Index, o.Value, o.MAC)

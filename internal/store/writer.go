@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"sync/atomic"
 )
 
 // Writer is the one write connection. It belongs to one goroutine.
@@ -12,6 +13,8 @@ type Writer struct {
 	s    *Store
 	conn *sql.Conn
 	prep map[string]*sql.Stmt
+	// version is what Backend.Foreign gave last, 0 before the first transaction.
+	version int64
 }
 
 // Writer opens the write connection.
@@ -49,7 +52,10 @@ func (w *Writer) Discard() {
 // Begin starts the transaction. Only one may be open.
 func (w *Writer) Begin() (*Tx, error) {
 	tx := &Tx{w: w}
-	return tx, tx.exec(w.s.b.Begin)
+	if err := tx.exec(w.s.b.Begin); err != nil {
+		return tx, err
+	}
+	return tx, tx.noticed()
 }
 
 // stmt prepares query once for the life of the connection. Writes are never
@@ -70,8 +76,9 @@ func (w *Writer) stmt(query string) (*sql.Stmt, error) {
 // in Err: the transaction can then only be rolled back, since a database may
 // have ended it by itself.
 type Tx struct {
-	w   *Writer
-	err error
+	w       *Writer
+	err     error
+	touched []*atomic.Int64 // marks of what is written
 }
 
 // Err is the first failure of the database, not of a precondition.
@@ -133,7 +140,17 @@ func (tx *Tx) read() queries {
 }
 
 // Commit makes the transaction durable. After an error its fate is unknown.
-func (tx *Tx) Commit() error { return tx.exec("COMMIT") }
+func (tx *Tx) Commit() error {
+	err := tx.exec("COMMIT")
+	if err != nil {
+		tx.w.s.marks.all.Add(1)
+		return err
+	}
+	for _, m := range tx.touched {
+		m.Add(1)
+	}
+	return nil
+}
 
 // Rollback drops the transaction.
 func (tx *Tx) Rollback() error {

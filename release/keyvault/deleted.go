@@ -22,17 +22,11 @@ func (s *Service) Deleted(ctx context.Context, vault string, c Collection, name 
 		return nil, err
 	}
 	ref := release.KeyRef{Vault: vault, Name: name}
-	row, err := s.Store.Row(ctx, vault, c, name, "")
+	row, err := s.read(ctx, c, ref)
 	if errors.Is(err, ErrNotFound) {
 		return nil, missing(release.ReasonNotFound, c, ref)
 	}
 	if err != nil {
-		return nil, err
-	}
-	if row.Vault != vault || row.Collection != c || !strings.EqualFold(row.Name, name) {
-		return nil, broken(row, errIntegrity)
-	}
-	if err := s.genuineAll(ctx, []*Row{row}); err != nil {
 		return nil, err
 	}
 	if row.Deleted == 0 {

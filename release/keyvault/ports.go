@@ -69,6 +69,11 @@ type Store interface {
 	Due(ctx context.Context, now int64, after *Row, limit int) ([]*Row, error)
 	// Secret reads a sealed deployment value ("dek/<vault>/<epoch>", "deployment/…"). ErrNotFound.
 	Secret(ctx context.Context, name string) ([]byte, error)
+	// Mark gives a number that is another one when a version of the object, or with name
+	// "" of any object of the collection, was written since it was asked for before: from
+	// then on, at the latest, when the change is acknowledged. A row that was read after
+	// its mark is the present one as long as the mark stays.
+	Mark(vault string, c Collection, name string) int64
 	// Change appends rec and runs fn in the same transaction. fn gets the index
 	// that the record will have and may fill in rec's fields before it is encoded.
 	// If fn fails, nothing is written and its error is returned. Concurrent calls

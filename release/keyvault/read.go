@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/openskr/openskr/release"
 )
@@ -32,11 +31,13 @@ func (s *Service) List(ctx context.Context, vault string, c Collection, after st
 	if err := s.known(ctx, vault); err != nil {
 		return nil, err
 	}
-	rows, err := s.Store.Latest(ctx, vault, c, false, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	return rows, s.genuineAll(ctx, rows)
+	return remembered(s.kept.pages, pageKey(vault, c, after, limit), s.Store.Mark(vault, c, ""), func() ([]*Row, error) {
+		rows, err := s.Store.Latest(ctx, vault, c, false, after, limit)
+		if err != nil {
+			return nil, err
+		}
+		return rows, s.genuineAll(ctx, rows)
+	})
 }
 
 // Versions gives the versions of an object with Seq > after, oldest first; none when
@@ -89,8 +90,8 @@ func (s *Service) metadata(row *Row) *release.Key {
 	}
 }
 
-// Open implements [release.Keys]. The row is read again: what is opened is what
-// the grant's record names, or nothing.
+// Open implements [release.Keys]. What is opened is what the grant's record names, or
+// nothing: the append of that record held it against the database.
 func (s *Service) Open(ctx context.Context, g *release.Grant) ([]byte, error) {
 	k, err := g.Use()
 	if err != nil {
@@ -101,7 +102,7 @@ func (s *Service) Open(ctx context.Context, g *release.Grant) ([]byte, error) {
 
 // openAs opens the version that a record names, if it still is what the record says.
 func (s *Service) openAs(ctx context.Context, k *release.Key) ([]byte, error) {
-	row, err := s.Store.Row(ctx, k.Ref.Vault, k.Collection, k.Ref.Name, k.Ref.Version)
+	row, err := s.read(ctx, k.Collection, k.Ref)
 	if errors.Is(err, ErrNotFound) {
 		return nil, release.Refuse(release.ReasonStateChanged, "key %s is gone", k.KID)
 	}
@@ -115,22 +116,35 @@ func (s *Service) openAs(ctx context.Context, k *release.Key) ([]byte, error) {
 	return s.open(ctx, row)
 }
 
-// row reads a version and checks that it is genuine and the one asked for.
+// row gives a version that is not deleted. ErrNotFound.
 func (s *Service) row(ctx context.Context, c Collection, ref release.KeyRef) (*Row, error) {
-	row, err := s.Store.Row(ctx, ref.Vault, c, ref.Name, ref.Version)
+	row, err := s.read(ctx, c, ref)
 	if err != nil {
-		return nil, err
-	}
-	if row.Vault != ref.Vault || row.Collection != c || !strings.EqualFold(row.Name, ref.Name) || ref.Version != "" && row.Version != ref.Version {
-		return nil, broken(row, errIntegrity)
-	}
-	if err := s.genuineAll(ctx, []*Row{row}); err != nil {
 		return nil, err
 	}
 	if row.Deleted != 0 {
 		return nil, ErrNotFound
 	}
 	return row, nil
+}
+
+// read gives a version, deleted or not, that is genuine and the one asked for.
+func (s *Service) read(ctx context.Context, c Collection, ref release.KeyRef) (*Row, error) {
+	rows, err := remembered(s.kept.rows, rowKey(ref.Vault, c, ref.Name, ref.Version), s.Store.Mark(ref.Vault, c, ref.Name), func() ([]*Row, error) {
+		row, err := s.Store.Row(ctx, ref.Vault, c, ref.Name, ref.Version)
+		if err != nil {
+			return nil, err
+		}
+		if row.Vault != ref.Vault || row.Collection != c || FoldName(row.Name) != FoldName(ref.Name) || ref.Version != "" && row.Version != ref.Version {
+			return nil, broken(row, errIntegrity)
+		}
+		return []*Row{row}, s.genuineAll(ctx, []*Row{row})
+	})
+	if err != nil {
+		return nil, err
+	}
+	own := *rows[0] // whoever gets it may fill in columns
+	return &own, nil
 }
 
 func (s *Service) genuineAll(ctx context.Context, rows []*Row) error {

@@ -65,6 +65,7 @@ type Root interface {
 type Service struct {
 	Config
 	deks   deks
+	kept   keeper
 	vaults sync.Map // names of vaults that were seen
 	round  round    // of RotateDue
 }
@@ -82,7 +83,7 @@ func New(c Config) (*Service, error) {
 			return nil, errors.New("keyvault: a base URL must look like https://host:port, without a path")
 		}
 	}
-	return &Service{Config: c}, nil
+	return &Service{Config: c, kept: newKeeper()}, nil
 }
 
 // Close forgets the opened vault keys. The Service opens them again when used.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openskr/openskr/release"
@@ -35,6 +36,7 @@ type Store struct {
 	Before func(method string)
 
 	mu          sync.Mutex
+	marks       atomic.Int64
 	nonces      map[[32]byte]bool
 	generations map[string]int64 // of every version that was ever there, by object id/version
 	policies    map[[32]byte]release.ReleasePolicy
@@ -139,6 +141,9 @@ func (s *Store) Versions(_ context.Context, vault string, c keyvault.Collection,
 	}
 	return out, nil
 }
+
+// Mark implements keyvault.Store. It never stays: tests edit what is stored.
+func (s *Store) Mark(string, keyvault.Collection, string) int64 { return s.marks.Add(1) }
 
 // Secret implements keyvault.Store.
 func (s *Store) Secret(_ context.Context, name string) ([]byte, error) {
