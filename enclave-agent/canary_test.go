@@ -37,7 +37,7 @@ func holder(config string) int {
 
 func hold(config, platform, socket, kind, url string) error {
 	ctx := context.Background()
-	if err := Harden(func(string) {}); err != nil {
+	if err := Harden(); err != nil {
 		return err
 	}
 	trust, err := ReadTrust(config)

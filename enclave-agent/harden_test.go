@@ -18,7 +18,7 @@ func hardened() int {
 		wait()
 		return 0
 	}
-	if err := Harden(func(string) {}); err != nil {
+	if err := Harden(); err != nil {
 		fmt.Println(err)
 		return 1
 	}

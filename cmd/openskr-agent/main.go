@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/enclave-agent/boot"
@@ -28,16 +29,34 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return agent.ExitUsage
 	}
 	p := &program{options: o, stdout: stdout, stderr: stderr, powerOff: boot.PowerOff}
-	if err := agent.Harden(p.notice); err != nil {
+	if err := agent.Harden(); err != nil {
 		p.report(err)
 		return agent.ExitFailed
 	}
 	ctx, stop := agent.EndedBySignal()
 	defer stop()
-	if err = p.commands()[o.command](ctx); err != nil {
+	if err = p.unswapped(); err == nil {
+		err = p.commands()[o.command](ctx)
+	}
+	if err != nil {
 		p.report(err)
 	}
 	return agent.ExitCode(err)
+}
+
+// holding are the commands that come to hold a key or a token. cryptsetup, which three of
+// them hand it to, locks the memory that it keeps it in.
+var holding = []string{"key get", "token", "decrypt", "seal-disk", "unlock", "crypttab serve"}
+
+// unswapped refuses to hold keys where they could be swapped to a disk in plain.
+func (p *program) unswapped() error {
+	if !slices.Contains(holding, p.command) {
+		return nil
+	}
+	if err := (agent.Swap{Allowed: p.allowSwap, Notice: p.notice}).Check(); err != nil {
+		return p.closed(err)
+	}
+	return nil
 }
 
 // program is one run.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -23,7 +24,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"openskr-agent": main})
+	testscript.Main(m, map[string]func(){"openskr-agent": anywhere})
+}
+
+// anywhere is the program on a machine whose swap may be of any kind.
+func anywhere() {
+	os.Args = slices.Insert(os.Args, 1, "--allow-swap")
+	main()
 }
 
 // TestScripts runs the transcripts in testdata against a software TPM and a fake

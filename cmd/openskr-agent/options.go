@@ -44,6 +44,7 @@ Options:
   --state DIR         keep a TPM's AK certificate there, so that not every run enrols
   --recipient KIND    hybrid (ML-KEM-768 + P-256, default), p256 or rsa
   --pcrs LIST         PCRs of a TPM to prove, as 0,1,7 or sha384:0,1,7 (default sha256:0,…,15)
+  --allow-swap        hold keys though they could be swapped to a disk that is not encrypted
   --timeout DURATION  give up after this time, retries included (default 1m0s; unlock and crypttab: 10m0s)
   --json              print results and errors as JSON
 
@@ -78,7 +79,7 @@ type options struct {
 	out, key, runtimeData, pcrList, kind string
 	fd                                   int
 	timeout                              time.Duration
-	json                                 bool
+	json, allowSwap                      bool
 	recipient                            agent.RecipientKind
 	hardware                             agent.Hardware
 	disk                                 diskOptions
@@ -112,6 +113,7 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.pcrList, "pcrs", "", "")
 	fs.DurationVar(&o.timeout, "timeout", agent.DefaultTimeout, "")
 	fs.BoolVar(&o.json, "json", false, "")
+	fs.BoolVar(&o.allowSwap, "allow-swap", false, "")
 	fs.StringVar(&o.out, "out", "", "")
 	fs.IntVar(&o.fd, "fd", -1, "")
 	fs.StringVar(&o.key, "key", "", "")

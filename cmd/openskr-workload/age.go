@@ -87,7 +87,7 @@ func (a *app) ageIdentityCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "identity", Short: "Print the identity that files are decrypted with",
 		Long: "Prints an identity for age -i. It is no secret: it names the key, and keeps the options given here (--config,\n" +
-			"--platform, --tpm, --eventlog, --simulator, --state, --recipient, --pcrs), since age has no way to pass them.",
+			"--platform, --tpm, --eventlog, --simulator, --state, --recipient, --pcrs, --allow-swap), since age has no way to pass them.",
 		Example: "  openskr-workload age identity --key https://vault.example/keys/files > identity.txt\n" +
 			"  age -d -i identity.txt plain.age",
 		Args: cobra.NoArgs,
@@ -118,7 +118,7 @@ func (a *app) ageIdentityCmd() *cobra.Command {
 func (a *app) ageSettings(key string) (ageplugin.Settings, error) {
 	s := ageplugin.Settings{
 		Key: key, Config: a.config, Platform: string(a.hardware.Platform), TPM: a.hardware.TPM, EventLog: a.hardware.EventLog,
-		Simulator: a.hardware.Simulator, State: a.state, PCRs: a.pcrs,
+		Simulator: a.hardware.Simulator, State: a.state, PCRs: a.pcrs, AllowSwap: a.allowSwap,
 	}
 	if a.kind != string(agent.Hybrid) {
 		s.Recipient = a.kind

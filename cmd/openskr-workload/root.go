@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,6 +27,8 @@ type app struct {
 	hardware        agent.Hardware
 	timeout         time.Duration
 	json, requested bool // requested: a command has begun, so that an error is not about usage
+	allowSwap       bool
+	unswapped       bool // the swap of this machine was looked at
 }
 
 const exitCodes = `Exit codes:
@@ -45,7 +49,7 @@ func (a *app) root() *cobra.Command {
 			if err := a.values(); err != nil {
 				return err
 			}
-			return agent.Harden(a.notice)
+			return agent.Harden()
 		},
 	}
 	f := root.PersistentFlags()
@@ -59,6 +63,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.pcrs, "pcrs", "", "PCRs of a TPM to prove, as 0,1,7 or sha384:0,1,7 (default sha256:0,…,15)")
 	f.DurationVar(&a.timeout, "timeout", agent.DefaultTimeout, "give up after this time, retries included")
 	f.BoolVar(&a.json, "json", false, "print results and errors as JSON")
+	f.BoolVar(&a.allowSwap, "allow-swap", false, "hold keys though they could be swapped to a disk that is not encrypted")
 	root.AddCommand(a.commands()...)
 	return root
 }
@@ -70,7 +75,7 @@ func (a *app) commands() []*cobra.Command {
 		a.encryptCmd(),
 		a.ageCmd(),
 		a.keyproviderCmd(),
-		a.runCmd(),
+		a.parent(a.runCmd()),
 		a.serveCmd(),
 		a.versionCmd(),
 	}
@@ -113,6 +118,9 @@ func (a *app) values() (err error) {
 
 // agent reads agent.json and opens the hardware. The caller closes it.
 func (a *app) agent(ctx context.Context) (*agent.Agent, error) {
+	if err := a.keepOffDisk(false); err != nil {
+		return nil, err
+	}
 	trust, err := agent.ReadTrust(a.config)
 	if err != nil {
 		return nil, err
@@ -122,6 +130,26 @@ func (a *app) agent(ctx context.Context) (*agent.Agent, error) {
 		Trust: trust, Hardware: a.hardware, State: a.state, Timeout: a.timeout,
 		Recipient: agent.RecipientKind(a.kind), Built: built, Notice: a.notice,
 	})
+}
+
+// keepOffDisk refuses to hold keys where they could be swapped to a disk in plain.
+// children: what is started here holds them too.
+func (a *app) keepOffDisk(children bool) error {
+	if a.unswapped {
+		return nil
+	}
+	a.unswapped = true
+	return agent.Swap{Allowed: a.allowSwap, Children: children, Notice: a.notice}.Check()
+}
+
+// parent makes a command refuse before it starts what will hold keys. The reader, which
+// it starts first, is not asked again.
+func (a *app) parent(c *cobra.Command) *cobra.Command {
+	c.PreRunE = func(*cobra.Command, []string) error {
+		a.unswapped = filepath.Base(os.Args[0]) == readerName
+		return a.keepOffDisk(true)
+	}
+	return c
 }
 
 func (a *app) notice(text string) { fmt.Fprintf(a.stderr, "openskr-workload: note: %s\n", text) }

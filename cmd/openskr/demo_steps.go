@@ -116,7 +116,7 @@ func (d *demo) ready(ctx context.Context) error {
 
 // agentArgs are the flags every agent call of the demo needs.
 func (d *demo) agentArgs(verb ...string) []string {
-	args := append(verb, "--config", d.path("broker", agentFile))
+	args := append(verb, "--config", d.path("broker", agentFile), "--allow-swap") // its keys are for show
 	if d.tee != nil {
 		args = append(args, "--platform", string(d.tee.platform), "--simulator", d.path(demoSocket))
 	} else {

@@ -49,7 +49,10 @@ func pluginIdentity(ctx context.Context, p *plugin.Plugin, data []byte) (age.Ide
 	}
 	notice := func(text string) { _ = p.DisplayMessage(text) } // a client that shows none misses a note
 	return NewIdentity(ctx, func(ctx context.Context, url string) (*agent.Released, error) {
-		if err := agent.Harden(notice); err != nil {
+		if err := agent.Harden(); err != nil {
+			return nil, err
+		}
+		if err := (agent.Swap{Allowed: s.AllowSwap, Notice: notice}).Check(); err != nil {
 			return nil, err
 		}
 		return s.released(ctx, url, notice)

@@ -87,7 +87,7 @@ func (r *rig) identity(s Settings) string {
 func snp(t *testing.T) Settings {
 	t.Helper()
 	socket := simulatetest.Play(t, "snp", sha256.Sum256([]byte("age")), simulate.Options{})
-	return Settings{Platform: "simulated-snp", Simulator: socket}
+	return Settings{Platform: "simulated-snp", Simulator: socket, AllowSwap: true}
 }
 
 var plainText = []byte(strings.Repeat("what age encrypts\n", 10_000))
@@ -141,7 +141,7 @@ func TestAgeOnTPM(t *testing.T) {
 	defer tpm.Close()
 	k := newEC(t)
 	r := newRig(t, k)
-	got, err := r.age(encrypted(t, plainText, newRecipient(t, kid, k).String()), "-d", "-i", r.identity(Settings{Platform: "tpm", TPM: tpm.Socket, State: filepath.Join(r.dir, "state")}))
+	got, err := r.age(encrypted(t, plainText, newRecipient(t, kid, k).String()), "-d", "-i", r.identity(Settings{Platform: "tpm", TPM: tpm.Socket, State: filepath.Join(r.dir, "state"), AllowSwap: true}))
 	if err != nil || !bytes.Equal(got, plainText) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}

@@ -33,6 +33,7 @@ type Settings struct {
 	State     string `json:"state,omitempty"`     // folder that keeps a TPM's AK certificate
 	Recipient string `json:"recipient,omitempty"` // hybrid, p256 or rsa
 	PCRs      string `json:"pcrs,omitempty"`      // as agent.ParsePCRs reads
+	AllowSwap bool   `json:"allow_swap,omitempty"`
 }
 
 // ParseIdentity reads AGE-PLUGIN-OPENSKR-1…. Errors wrap [agent.ErrConfig].

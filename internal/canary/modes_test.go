@@ -47,6 +47,7 @@ func newMachine(t *testing.T) *machine {
 		t.Skip("make canary runs this, as root")
 	}
 	b := agenttest.Start(t)
+	b.Trust.VaultSuffixes = []string{"example"} // that of agenttest.VaultURL
 	b.Material = random()
 	socket := simulatetest.Play(t, "snp", [simulate.SeedSize]byte{1}, simulate.Options{})
 	return &machine{T: t, broker: b, bin: bin, dir: t.TempDir(), options: []string{
@@ -129,7 +130,7 @@ func TestModeRun(t *testing.T) {
 		secret := text()
 		m.broker.Material = []byte(text()) // the token
 		m.broker.Secrets = map[string][]string{"s": {secret}}
-		args := append([]string{"run"}, m.options...)
+		args := append([]string{"run", "--allow-swap"}, m.options...)
 		cmd, out := m.start("openskr-workload", append(args, option, "SECRET=default/s", "--", "sh", "-c", `V="`+found+`"; echo $$ $V; cat`)...)
 		var child int
 		var got string
