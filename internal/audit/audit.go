@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -75,6 +76,8 @@ type Log struct {
 	failing sync.Once
 	trouble atomic.Pointer[error]
 	began   atomic.Pointer[time.Time] // of the commit under way, nil: there is none
+	objects *verified.Cache[keptObject]
+	states  *verified.Cache[keptState] // of key versions
 
 	interrupted bool // found at start
 
@@ -123,6 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		late: true, // a process that ended early left its write-ahead log
 		cfg:  cfg, queue: make(chan *pending, cfg.MaxQueue), stop: make(chan struct{}),
 		moved: make(chan chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
+		objects: verified.NewCache[keptObject](keptObjects), states: verified.NewCache[keptState](keptObjects),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, err

@@ -88,6 +88,7 @@ func open(ctx context.Context, path string, o Options, migrations fs.FS) (_ *sto
 		Copy:       func(ctx context.Context, to string) error { return vacuumInto(ctx, path, to) },
 		Checkpoint: func(ctx context.Context, force bool) (int64, error) { return checkpoint(ctx, check, force) },
 		Unsynced:   unsynced, Verify: verify, Close: closeAll,
+		Foreign: "PRAGMA data_version", // unchanged by commits of the same connection
 	}), nil
 }
 
