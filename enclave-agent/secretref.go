@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -65,6 +66,18 @@ func vaultURL(t *receipt.Trust, vault string) (string, error) {
 		return "https://" + host, nil
 	}
 	return "", fmt.Errorf("%w: vault %.256q is not one of the brokers that agent.json names: nothing is sent there", ErrConfig, vault)
+}
+
+// CheckHost refuses the URL of a key, a secret or a vault whose host is neither a broker's
+// nor a vault's of agent.json: no broker of this machine has what it names. Errors wrap
+// [ErrConfig].
+func CheckHost(t *receipt.Trust, rawURL string) error {
+	host, _, _ := strings.Cut(strings.TrimPrefix(rawURL, "https://"), "/")
+	if ours(t, host) {
+		return nil
+	}
+	return fmt.Errorf("%w: %.256q: its host is neither that of a broker in agent.json (urls: %s) nor NAME.SUFFIX with one of its vault_suffixes (%s); "+
+		"the broker writes both into its agent.json", ErrConfig, rawURL, strings.Join(t.URLs, ", "), cmp.Or(strings.Join(t.VaultSuffixes, ", "), "none"))
 }
 
 // ours says whether a host is a broker's, or a vault's below a suffix. The whole host

@@ -43,6 +43,15 @@ func (a *app) keyprovider(ctx context.Context, public, keys []string) (err error
 		c.Keys = append(c.Keys, keyprovider.Key{URL: url})
 	}
 	if len(keys) > 0 {
+		trust, err := agent.ReadTrust(a.config)
+		if err != nil {
+			return err
+		}
+		for _, url := range keys {
+			if err := agent.CheckHost(trust, url); err != nil {
+				return fmt.Errorf("--key: %w", err)
+			}
+		}
 		ag, aerr := a.agent(ctx)
 		if aerr != nil {
 			return aerr

@@ -24,6 +24,7 @@ const readerName = "openskr-workload-secrets"
 type runFlags struct {
 	env, files, fds []string
 	onChange        string
+	checkOnly       bool
 	supervise.Config
 }
 
@@ -54,6 +55,9 @@ COMMAND's core dumps stay off. openskr-workload itself never holds a secret.`,
 			if err != nil {
 				return fmt.Errorf("%w: %w", agent.ErrConfig, err)
 			}
+			if f.checkOnly {
+				return a.checkRun(cmd.Context(), &f.Config, refs)
+			}
 			f.Notice = a.notice
 			if filepath.Base(os.Args[0]) == readerName {
 				return a.readSecrets(cmd.Context(), &f.Config, refs)
@@ -67,6 +71,7 @@ COMMAND's core dumps stay off. openskr-workload itself never holds a secret.`,
 	fl.StringArrayVar(&f.files, "secret-file", nil, "`NAME=SECRET` as a file; may be repeated")
 	fl.StringArrayVar(&f.fds, "secret-fd", nil, "`NAME=SECRET` as a file descriptor; may be repeated")
 	fl.StringVar(&f.Dir, "secret-dir", "/run/openskr/secrets", "`DIR` in which COMMAND finds its files")
+	fl.BoolVar(&f.checkOnly, "check", false, "look at everything that COMMAND and its secrets need before they are read, say all that is wrong, and end")
 	fl.DurationVar(&f.Watch, "watch", 0, "look for new versions this far apart, about; each look attests, and is a record (default: never)")
 	fl.StringVar(&f.onChange, "on-change", "restart", "what a new version leads to: restart, signal=NAME (files alone), exit")
 	fl.DurationVar(&f.Stop, "stop-timeout", 10*time.Second, "kill COMMAND this long after it was told to end for a new version")

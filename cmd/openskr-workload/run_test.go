@@ -80,6 +80,7 @@ func newBed(t *testing.T) *bed {
 	t.Parallel() // most of what follows is waiting
 	b := agenttest.Start(t)
 	b.Change(func() { b.Secrets = map[string][]string{"s": {"one"}} })
+	b.Trust.VaultSuffixes = []string{"example"} // that of agenttest.VaultURL
 	hw := play(t, "snp")
 	return &bed{t, b, []string{"--config", b.TrustFile(t), "--platform", "simulated-snp", "--simulator", hw}}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) serveCmd() *cobra.Command {
-	var config string
+	var config, user string
 	var check bool
 	c := &cobra.Command{
 		Use: "serve", Short: "Answer other programs of this machine: SKR sidecar, managed identity, key provider",
@@ -26,15 +26,19 @@ func (a *app) serveCmd() *cobra.Command {
 		Example: "  curl --unix-socket /run/openskr-workload/api.sock http://localhost/status",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check {
+				return a.checkServe(cmd.Context(), config, user)
+			}
 			c, err := local.ReadConfig(config)
-			if err != nil || check {
+			if err != nil {
 				return err
 			}
 			return a.serve(cmd.Context(), c)
 		},
 	}
 	c.Flags().StringVar(&config, "serve-config", "/etc/openskr/workload.json", "`FILE` that says who may ask for what")
-	c.Flags().BoolVar(&check, "check", false, "only read --serve-config, and say what is wrong with it")
+	c.Flags().BoolVar(&check, "check", false, "look at everything that serving needs, say all that is wrong, and end")
+	c.Flags().StringVar(&user, "user", "openskr-workload", "with --check by root: the `USER` that serves, when there is one")
 	return c
 }
 
@@ -50,7 +54,7 @@ func (a *app) serve(ctx context.Context, c *local.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, ag.Close()) }()
 	log := a.logger()
-	s, err := local.New(c, local.Options{Agent: ag, Brokers: trust.URLs, Log: log, Timeout: a.timeout})
+	s, err := local.New(c, local.Options{Agent: ag, Trust: trust, Log: log, Timeout: a.timeout})
 	if err != nil {
 		return err
 	}

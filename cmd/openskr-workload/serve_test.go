@@ -240,11 +240,7 @@ func TestServeConfig(t *testing.T) {
 		return path
 	}
 	config := strings.ReplaceAll(mine(""), "%DIR%", dir)
-	good := write(config)
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"serve", "--check", "--serve-config", good}, nil, &out, &errs); code != 0 {
-		t.Errorf("exit %d: %s", code, &errs)
-	}
 	for what, c := range map[string]struct{ config, agent string }{
 		"nobody is served": {`{"v":1,"callers":[]}`, dir + "/absent"},
 		"no agent.json":    {config, dir + "/absent"},

@@ -30,35 +30,52 @@ type caller struct {
 // callers are all that may ask.
 type callers []*caller
 
-// newCallers looks up names and reads tokens. Errors wrap [agent.ErrConfig].
-func newCallers(c *Config) (callers, error) {
+// newCallers looks up names and reads tokens, which are files of who. Its error is all
+// that is wrong, and wraps [agent.ErrConfig].
+func newCallers(c *Config, who owners) (callers, error) {
 	var out callers
+	var problems []error
 	for i := range c.Callers {
 		one := &caller{Caller: &c.Callers[i], slots: make(chan struct{}, maxWaiting)}
-		var err error
-		if one.uid, err = lookUp(one.User, func(name string) (string, error) {
-			u, err := user.Lookup(name)
-			if err != nil {
-				return "", err
-			}
-			return u.Uid, nil
-		}); err == nil {
-			one.gid, err = lookUp(one.Group, groupID)
-		}
-		if err == nil && one.TokenFile != "" {
-			one.token, err = readToken(one.TokenFile)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: caller %s: %w", agent.ErrConfig, one.Name, err)
+		for _, err := range one.identify(who) {
+			problems = append(problems, fmt.Errorf("%w: caller %s: %w", agent.ErrConfig, one.Name, err))
 		}
 		for _, before := range out {
 			if one.token != nil && before.token != nil && *one.token == *before.token {
-				return nil, fmt.Errorf("%w: callers %s and %s have the same token", agent.ErrConfig, before.Name, one.Name)
+				problems = append(problems, fmt.Errorf("%w: callers %s and %s have the same token", agent.ErrConfig, before.Name, one.Name))
 			}
 		}
 		out = append(out, one)
 	}
+	if problems != nil {
+		return nil, errors.Join(problems...)
+	}
 	return out, nil
+}
+
+// identify looks up who the caller is.
+func (c *caller) identify(who owners) (problems []error) {
+	var err error
+	if c.uid, err = lookUp(c.User, userID); err != nil {
+		problems = append(problems, err)
+	}
+	if c.gid, err = lookUp(c.Group, groupID); err != nil {
+		problems = append(problems, err)
+	}
+	if c.TokenFile != "" {
+		if c.token, err = readToken(c.TokenFile, who); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
+func userID(name string) (string, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return "", err
+	}
+	return u.Uid, nil
 }
 
 func groupID(name string) (string, error) {
@@ -89,8 +106,8 @@ func lookUp(name string, find func(string) (string, error)) (*uint32, error) {
 }
 
 // readToken reads a token, which nobody else may read, and keeps its hash.
-func readToken(file string) (*[sha256.Size]byte, error) {
-	b, err := readOwn(file, maxToken, ownersAlone)
+func readToken(file string, who owners) (*[sha256.Size]byte, error) {
+	b, err := readOwn(file, maxToken, who, ownersAlone)
 	defer clear(b)
 	if err != nil {
 		return nil, err

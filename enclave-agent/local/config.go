@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -94,15 +95,25 @@ const (
 // ReadConfig reads workload.json, which nobody but root or this program's user may be
 // able to change. Errors wrap [agent.ErrConfig].
 func ReadConfig(file string) (*Config, error) {
-	b, err := readOwn(file, maxConfig, func(st *unix.Stat_t) bool { return st.Mode&0o022 == 0 })
+	return readConfig(file, self())
+}
+
+func readConfig(file string, who owners) (*Config, error) {
+	b, err := readOwn(file, maxConfig, who, func(st *unix.Stat_t) bool { return st.Mode&0o022 == 0 })
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; --serve-config names another file, docs/sidecar.md says what is in it", agent.ErrConfig, err)
 	}
 	return ParseConfig(b)
 }
 
-// readOwn reads a file of root or of this user, with a mode that is right.
-func readOwn(file string, limit int64, right func(*unix.Stat_t) bool) ([]byte, error) {
+// owners are the users whose files are believed.
+type owners []int
+
+// self are root and this program's user.
+func self() owners { return owners{0, os.Geteuid()} }
+
+// readOwn reads a file of who, with a mode that is right.
+func readOwn(file string, limit int64, who owners, right func(*unix.Stat_t) bool) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -115,7 +126,7 @@ func readOwn(file string, limit int64, right func(*unix.Stat_t) bool) ([]byte, e
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s is no regular file", file)
 	}
-	if st.Uid != 0 && int(st.Uid) != os.Geteuid() || !right(&st) {
+	if !slices.Contains(who, int(st.Uid)) || !right(&st) {
 		return nil, fmt.Errorf("%s has owner %d and mode %#o, which lets others change it, or read a token: chown root, and chmod go-w, of a token go-rwx", file, st.Uid, st.Mode&0o777)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
@@ -125,50 +136,64 @@ func readOwn(file string, limit int64, right func(*unix.Stat_t) bool) ([]byte, e
 	return b, err
 }
 
-// ParseConfig reads workload.json strictly. Errors wrap [agent.ErrConfig].
+// ParseConfig reads workload.json strictly. Its error is all that is wrong, each on a line,
+// and wraps [agent.ErrConfig].
 func ParseConfig(b []byte) (*Config, error) {
 	var c Config
-	err := strict.Unmarshal(b, maxConfig, &c)
-	if err == nil {
-		err = c.check()
+	var problems []error
+	if err := strict.Unmarshal(b, maxConfig, &c); err != nil {
+		problems = []error{err}
+	} else {
+		problems = c.check()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: workload.json: %w", agent.ErrConfig, err)
+	for i, err := range problems {
+		problems[i] = fmt.Errorf("%w: workload.json: %w", agent.ErrConfig, err)
+	}
+	if problems != nil {
+		return nil, errors.Join(problems...)
 	}
 	return &c, nil
 }
 
-func (c *Config) check() error {
-	switch {
-	case c.V != 1:
-		return fmt.Errorf("version %d, this program knows 1", c.V)
-	case c.Socket == nil && c.TCP == nil && c.KeyProvider == nil && !c.identities():
-		return errors.New("it serves nobody: give socket, tcp, keyprovider, or the identity of a caller")
-	case len(c.Callers) > maxCallers:
-		return fmt.Errorf("%d callers, at most %d", len(c.Callers), maxCallers)
-	case c.Socket != nil && c.Socket.Path != "" && !clean(c.Socket.Path):
-		return fmt.Errorf("socket.path %q: want an absolute path without .. or //", c.Socket.Path)
+// check gives all that is wrong.
+func (c *Config) check() (problems []error) {
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if c.V != 1 {
+		wrong("version %d, this program knows 1", c.V)
+	}
+	if c.Socket == nil && c.TCP == nil && c.KeyProvider == nil && !c.identities() {
+		wrong("it serves nobody: give socket, tcp, keyprovider, or the identity of a caller")
+	}
+	if c.Socket != nil && c.Socket.Path != "" && !clean(c.Socket.Path) {
+		wrong("socket.path %q: want an absolute path without .. or //", c.Socket.Path)
 	}
 	if c.TCP != nil {
 		if err := checkLoopback(c.TCP.Address); err != nil {
-			return fmt.Errorf("tcp.address: %w", err)
+			wrong("tcp.address: %w", err)
 		}
 	}
 	if err := c.KeyProvider.check(); err != nil {
-		return fmt.Errorf("keyprovider: %w", err)
+		wrong("keyprovider: %w", err)
+	}
+	if len(c.Callers) > maxCallers {
+		wrong("%d callers, at most %d", len(c.Callers), maxCallers)
+		return problems
 	}
 	names := map[string]bool{}
 	for i := range c.Callers {
 		caller := &c.Callers[i]
 		if err := caller.check(c); err != nil {
-			return fmt.Errorf("caller %d (%.64q): %w", i+1, caller.Name, err)
+			wrong("caller %d (%.64q): %w", i+1, caller.Name, err)
 		}
 		if names[caller.Name] {
-			return fmt.Errorf("two callers are named %q", caller.Name)
+			wrong("two callers are named %q", caller.Name)
 		}
 		names[caller.Name] = true
 	}
-	return nil
+	for _, twice := range c.twice() {
+		wrong("%s is to be two things at once: give each its own", twice)
+	}
+	return problems
 }
 
 func (c *Config) identities() bool {
@@ -190,6 +215,9 @@ func (k *KeyProvider) check() error {
 		}
 	} else if err := checkLoopback(k.Address); err != nil {
 		return fmt.Errorf("address: %w, or unix:/PATH", err)
+	}
+	if len(k.Keys) == 0 || len(k.Keys) > maxNames {
+		return fmt.Errorf("%d keys, want 1 to %d", len(k.Keys), maxNames)
 	}
 	return checkKeys(k.Keys)
 }

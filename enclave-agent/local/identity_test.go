@@ -126,7 +126,7 @@ func TestEnvironmentFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log logged
-	s, err := New(c, Options{Agent: &fake{}, Brokers: []string{"https://b"}, Log: newLog(&log)})
+	s, err := New(c, Options{Agent: &fake{}, Trust: testTrust(), Log: newLog(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -63,12 +64,8 @@ func openFolder(path string, gid *uint32) (_ *os.File, err error) {
 			err = errors.Join(err, dir.Close())
 		}
 	}()
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := judgeFolder(fd, path, self()); err != nil {
 		return nil, err
-	}
-	if int(st.Uid) != os.Geteuid() && st.Uid != 0 || st.Mode&0o022 != 0 {
-		return nil, fmt.Errorf("folder %s has owner %d and mode %#o: another could exchange what is in it; want one of this user or root, writable by its owner alone", path, st.Uid, st.Mode&0o777)
 	}
 	if made == nil && gid != nil {
 		if err := errors.Join(dir.Chown(-1, int(*gid)), dir.Chmod(mode)); err != nil {
@@ -76,6 +73,18 @@ func openFolder(path string, gid *uint32) (_ *os.File, err error) {
 		}
 	}
 	return dir, nil
+}
+
+// judgeFolder refuses a folder in which others than who could exchange what is in it.
+func judgeFolder(fd int, path string, who owners) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if !slices.Contains(who, int(st.Uid)) || st.Mode&0o022 != 0 {
+		return fmt.Errorf("folder %s has owner %d and mode %#o: another could exchange what is in it; want one of this user or root, writable by its owner alone", path, st.Uid, st.Mode&0o777)
+	}
+	return nil
 }
 
 // unixListener is a socket that is known by its folder and its name in it.
@@ -121,6 +130,11 @@ func (l *unixListener) bind(gid *uint32) (err error) {
 	return nil
 }
 
+var (
+	errTaken    = errors.New("something that is not a socket of this user has its name: it is left alone; remove it, or configure another path")
+	errAnswered = errors.New("another process answers on it")
+)
+
 // stale removes what an earlier run left behind.
 func (l *unixListener) stale() error {
 	st, err := l.stat()
@@ -131,11 +145,11 @@ func (l *unixListener) stale() error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
-		return errors.New("something that is not a socket of this user has its name: it is left alone; remove it, or configure another path")
+		return errTaken
 	}
 	c, err := net.Dial("unix", l.path())
 	if err == nil {
-		return errors.Join(errors.New("another process answers on it"), c.Close())
+		return errors.Join(errAnswered, c.Close())
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		return err

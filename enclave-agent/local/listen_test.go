@@ -188,7 +188,7 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(c, Options{Agent: &fake{}, Brokers: []string{"https://b"}, Log: newLog(&logged{})})
+	s, err := New(c, Options{Agent: &fake{}, Trust: testTrust(), Log: newLog(&logged{})})
 	if err != nil {
 		t.Fatal(err)
 	}

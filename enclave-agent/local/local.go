@@ -19,6 +19,7 @@ import (
 	"time"
 
 	agent "github.com/openskr/openskr/enclave-agent"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // Agent is what the API asks: an [agent.Agent].
@@ -32,7 +33,7 @@ type Agent interface {
 // Options of a Server. Every field but Timeout is required.
 type Options struct {
 	Agent   Agent
-	Brokers []string // URLs of agent.json
+	Trust   *receipt.Trust // agent.json
 	Log     *slog.Logger
 	Timeout time.Duration // that the agent takes at most; 0: agent.DefaultTimeout
 }
@@ -48,16 +49,17 @@ type Server struct {
 	identities            []*identity
 }
 
-// New looks up the callers. Errors wrap [agent.ErrConfig].
+// New looks up the callers, and gives all that is wrong with them at once. Errors wrap
+// [agent.ErrConfig].
 func New(c *Config, o Options) (*Server, error) {
-	if o.Agent == nil || len(o.Brokers) == 0 || o.Log == nil {
+	if o.Agent == nil || o.Trust == nil || o.Log == nil {
 		return nil, fmt.Errorf("%w: local API: a part is missing", agent.ErrConfig)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = agent.DefaultTimeout
 	}
 	s := &Server{config: c, opts: o, brokers: map[string]string{}}
-	for _, b := range o.Brokers {
+	for _, b := range o.Trust.URLs {
 		u, err := url.Parse(b)
 		if err != nil {
 			return nil, fmt.Errorf("%w: broker %q: %w", agent.ErrConfig, b, err)
@@ -65,8 +67,10 @@ func New(c *Config, o Options) (*Server, error) {
 		s.brokers[lower(u.Host)] = "https://" + u.Host
 	}
 	var err error
-	s.callers, err = newCallers(c)
-	return s, err
+	if s.callers, err = newCallers(c, self()); err != nil {
+		return nil, errors.Join(err, c.checkHosts(o.Trust))
+	}
+	return s, c.checkHosts(o.Trust)
 }
 
 // Listen takes the addresses and writes the files of managed identities, so that who

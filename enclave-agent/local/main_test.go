@@ -22,6 +22,7 @@ import (
 	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/enclave-agent/agenttest"
+	"github.com/openskr/openskr/release/receipt"
 )
 
 // other is the number of a user that is neither root nor this one.
@@ -222,7 +223,7 @@ func serve(t *testing.T, a Agent, config string) *served {
 		t.Fatal(err)
 	}
 	s.Server, err = New(c, Options{
-		Agent: a, Brokers: []string{"https://broker.example:8443", "https://second.example"},
+		Agent: a, Trust: testTrust(),
 		Log: newLog(&s.log),
 	})
 	if err == nil {
@@ -241,6 +242,14 @@ func serve(t *testing.T, a Agent, config string) *served {
 		}
 	})
 	return s
+}
+
+// testTrust has two brokers, and the vaults of these tests.
+func testTrust() *receipt.Trust {
+	return &receipt.Trust{
+		URLs:          []string{"https://broker.example:8443", "https://second.example"},
+		VaultSuffixes: []string{"example", "vault.example:8443", "other.example"},
+	}
 }
 
 const testToken = "0123456789abcdef0123456789abcdef-token"

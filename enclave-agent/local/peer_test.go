@@ -76,7 +76,7 @@ func TestCallersPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := newCallers(c)
+	all, err := newCallers(c, self())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestNewCallers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newCallers(c); !errors.Is(err, agent.ErrConfig) || strings.Contains(err.Error(), testToken) {
+		if _, err := newCallers(c, self()); !errors.Is(err, agent.ErrConfig) || strings.Contains(err.Error(), testToken) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

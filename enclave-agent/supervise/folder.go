@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,24 @@ func newFolder(path string) (*folder, error) {
 			"name a folder of yours alone (0700) on a tmpfs, or hand them over as file descriptors", agent.ErrConfig, err)
 	}
 	return &folder{fd: fd, path: path}, nil
+}
+
+// CheckRun looks at what Run needs beyond what [Config.Check] does: a place for files, which
+// is made when it is not there, and a program. Its error is all that is wrong; errors
+// wrap [agent.ErrConfig] or are *[NotRun].
+func (c *Config) CheckRun() error {
+	var problems []error
+	if c.has(File) {
+		f, err := newFolder(c.Dir)
+		if err == nil {
+			err = unix.Close(f.fd)
+		}
+		problems = append(problems, err)
+	}
+	if _, err := exec.LookPath(c.Command[0]); err != nil {
+		problems = append(problems, &NotRun{err})
+	}
+	return errors.Join(problems...)
 }
 
 // mount makes a tmpfs that is mounted nowhere, never swapped where the kernel can (6.4).

@@ -55,7 +55,7 @@ var rules = []rule{
 	{"enclave-agent/blob", []string{"enclave-agent/whole"}, "where bytes lie is independent of how they are encrypted"},
 	{"enclave-agent/supervise", []string{"enclave-agent"}, "running a program with its secrets is a use of the agent"},
 	{"enclave-agent/keyprovider", []string{"enclave-agent", "release/wrap", "internal/strict"}, "the key provider protocol is a use of the agent"},
-	{"enclave-agent/local", []string{"enclave-agent", "release/wrap", "internal/imds", "internal/strict", "attest", "attest/binding"}, "the local API is a use of the agent; it knows no broker but through it"},
+	{"enclave-agent/local", []string{"enclave-agent", "release/receipt", "release/wrap", "internal/imds", "internal/strict", "attest", "attest/binding"}, "the local API is a use of the agent; it knows no broker but through it"},
 	{"enclave-agent/agenttest", []string{"attest/binding", "attest/*/format", "release/receipt", "release/wrap"}, "a fake broker answers tests; it is no broker"},
 	{"enclave-agent", []string{"enclave-agent/file", "enclave-agent/whole", "attest", "attest/binding", "attest/*/guest", "attest/*/format", "release/receipt", "release/wrap", "internal/strict"}, "what boots a machine carries no verifier, no broker and no adapter"},
 
