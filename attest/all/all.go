@@ -2,6 +2,7 @@
 package all
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/azurecvm"
+	"github.com/openskr/openskr/attest/azurecvm/format"
 	"github.com/openskr/openskr/attest/dcap"
 	"github.com/openskr/openskr/attest/gce"
 	"github.com/openskr/openskr/attest/nitro"
@@ -29,9 +31,12 @@ type Config struct {
 	Products           []snp.Product
 	VMPLs              []uint32 // of SEV-SNP guests; nil: 0 alone
 	Intel, AWS, Google []*x509.Certificate
-	Issuers            []token.Issuer // of tokens; none: tokens are no evidence
-	Own                *token.Own     // this deployment's attestation service; nil: none
-	Seed               *[32]byte      // of simulated hardware; nil outside a simulation
+	// Microsoft certify AKs of Azure's vTPMs: private roots, which sign themselves, and
+	// intermediates, which are no trust but lead to a root.
+	Microsoft []*x509.Certificate
+	Issuers   []token.Issuer // of tokens; none: tokens are no evidence
+	Own       *token.Own     // this deployment's attestation service; nil: none
+	Seed      *[32]byte      // of simulated hardware; nil outside a simulation
 }
 
 // Verifiers is the Set with what belongs to it.
@@ -62,7 +67,7 @@ func New(c Config) (*Verifiers, error) {
 	v.add(attest.TypeSNP)(s, err)
 	v.add(attest.TypeTDX)(t, err)
 	v.add(attest.TypeSGX)(sgx.New(sgx.Config{Roots: intelRoots, Endorser: c.Endorser, Denied: c.Denied}))
-	v.add(attest.TypeAzureCVM)(azurecvm.New(azurecvm.Config{SNP: s, TDX: t, Denied: c.Denied}))
+	v.add(attest.TypeAzureCVM)(azureCVM(c, s, t))
 	v.add(attest.TypeGCE)(gce.New(gce.Config{Roots: append(google, c.Google...), Intermediates: below, SNP: s, TDX: t, Denied: c.Denied}))
 	v.add(attest.TypeNitro)(nitro.New(nitro.Config{Roots: append([]*x509.Certificate{aws}, c.AWS...), Denied: c.Denied}))
 	if c.TPM != nil {
@@ -82,6 +87,22 @@ func New(c Config) (*Verifiers, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// azureCVM makes the verifier of Azure's machines on that hardware.
+func azureCVM(c Config, s *snp.Verifier, t *tdx.Verifier) (*azurecvm.Verifier, error) {
+	roots, below, err := format.Microsoft()
+	if err != nil {
+		return nil, err
+	}
+	for _, ca := range c.Microsoft {
+		if bytes.Equal(ca.RawIssuer, ca.RawSubject) {
+			roots = append(roots, ca)
+		} else {
+			below = append(below, ca)
+		}
+	}
+	return azurecvm.New(azurecvm.Config{SNP: s, TDX: t, AKRoots: roots, AKIntermediates: below, Denied: c.Denied})
 }
 
 // tokens makes what takes them: as evidence, and in its place.

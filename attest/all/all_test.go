@@ -6,6 +6,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/all"
+	"github.com/openskr/openskr/attest/azurecvm/format"
 	"github.com/openskr/openskr/attest/tpm"
 )
 
@@ -41,9 +42,14 @@ func TestAnchors(t *testing.T) {
 	if base != verifiers(t, all.Config{}).Anchors() {
 		t.Error("the hash is not a function of the configuration")
 	}
+	microsoft, _, err := format.Microsoft()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]all.Config{
-		"simulated roots": {Seed: &[32]byte{1}},
-		"TPMs":            {TPM: &tpm.Config{AllowUncertifiedAK: true}},
+		"a root of Azure's vTPMs": {Microsoft: microsoft},
+		"simulated roots":         {Seed: &[32]byte{1}},
+		"TPMs":                    {TPM: &tpm.Config{AllowUncertifiedAK: true}},
 	} {
 		if verifiers(t, c).Anchors() == base {
 			t.Errorf("%s: same hash", name)

@@ -137,7 +137,7 @@ func azureEvidence(seed [32]byte, kind uint32) (attest.Evidence, error) {
 	}
 	body := azure.Evidence{Type: ev.Type, HCL: m.HCL, TDQuote: m.TDQuote}
 	body.TPM.Type = attest.TypeTPM
-	ev.Endorsements = m.Endorsements()
+	ev.Endorsements = append(m.Endorsements(), attest.Endorsement{Type: attest.EndorsementAKCertificate, Data: m.AKCertificate})
 	ev.Body, err = strict.Marshal(body)
 	return ev, err
 }

@@ -2,6 +2,7 @@ package all
 
 import (
 	"context"
+	"crypto/x509"
 	"maps"
 	"slices"
 	"sync"
@@ -37,7 +38,10 @@ func (v *Verifiers) simulate(seed [32]byte, denied func(string) bool) error {
 	}
 	v.add(attest.TypeSNP.Simulated())(s, nil)
 	v.add(attest.TypeTDX.Simulated())(t, nil)
-	v.add(attest.TypeAzureCVM.Simulated())(azurecvm.New(azurecvm.Config{Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: t, Denied: denied}))
+	v.add(attest.TypeAzureCVM.Simulated())(azurecvm.New(azurecvm.Config{
+		Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: t, Denied: denied,
+		AKRoots: []*x509.Certificate{a.AKs.Root}, AKIntermediates: []*x509.Certificate{a.AKs.Intermediate},
+	}))
 	nc := n.Config()
 	nc.Denied = denied
 	v.add(nc.Type)(nitro.New(nc))

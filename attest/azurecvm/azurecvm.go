@@ -21,6 +21,7 @@ import (
 	"github.com/openskr/openskr/attest/azurecvm/format"
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tpm"
+	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/strict"
 )
 
@@ -44,13 +45,20 @@ type Config struct {
 	// SNP and TDX verify the machine's processor, under roots of the same kind as Type:
 	// the authority's own or simulated. One may be nil: such machines are refused.
 	SNP, TDX Hardware
+	// AKRoots and AKIntermediates verify the certificate of the AK, where evidence carries
+	// one. No root: Microsoft's, pinned, with the pinned intermediates added to those
+	// given; for a simulated type none, which refuses such evidence.
+	AKRoots, AKIntermediates []*x509.Certificate
 	// Denied is the deployment's own deny list by machine identity (attest.Identity.ID)
 	// and by vmUniqueId (upper case). Nil: none. Chips are on the lists of SNP and TDX.
 	Denied func(id string) bool
 }
 
 // Verifier implements [attest.Verifier] for [attest.TypeAzureCVM].
-type Verifier struct{ cfg Config }
+type Verifier struct {
+	cfg   Config
+	certs *verified.Cache[*tpm.ExternalAK]
+}
 
 var _ attest.Verifier = (*Verifier)(nil)
 
@@ -59,22 +67,33 @@ func New(cfg Config) (*Verifier, error) {
 	if cfg.Type == "" {
 		cfg.Type = attest.TypeAzureCVM
 	}
-	if base, _ := cfg.Type.Base(); base != attest.TypeAzureCVM {
+	base, simulated := cfg.Type.Base()
+	if base != attest.TypeAzureCVM {
 		return nil, errors.New("azure-cvm verifier: configured for another type of evidence")
 	}
 	if cfg.SNP == nil && cfg.TDX == nil {
 		return nil, errors.New("azure-cvm verifier: no verifier of hardware given, so no evidence could pass")
 	}
-	return &Verifier{cfg: cfg}, nil
+	if len(cfg.AKRoots) == 0 && !simulated {
+		roots, intermediates, err := format.Microsoft()
+		if err != nil {
+			return nil, err
+		}
+		cfg.AKRoots, cfg.AKIntermediates = roots, append(intermediates, cfg.AKIntermediates...)
+	}
+	return &Verifier{cfg: cfg, certs: verified.NewCache[*tpm.ExternalAK](cacheSize)}, nil
 }
 
-// Anchors are the roots that the verifiers of the hardware trust, DER.
+// Anchors are the roots trusted, DER: the hardware's, then those of AK certificates.
 func (v *Verifier) Anchors() [][]byte {
 	var out [][]byte
 	for _, h := range []Hardware{v.cfg.SNP, v.cfg.TDX} {
 		if h != nil {
 			out = append(out, h.Anchors()...)
 		}
+	}
+	for _, c := range v.cfg.AKRoots {
+		out = append(out, c.Raw)
 	}
 	return out
 }
@@ -85,6 +104,7 @@ func (v *Verifier) Anchors() [][]byte {
 //   - that report, or for TDX the quote made of it, is genuine and not of a debug guest
 //   - it was made at the privilege level of the paravisor
 //   - its report data is the hash of the runtime JSON, which names the vTPM's AK
+//   - the AK's certificate, where there is one, is for that AK and leads to a root
 //   - the AK signed a quote over the runtime data's hash, and all that package tpm asks of it
 //   - the machine is not on the deny list
 //
@@ -130,6 +150,7 @@ type machine struct {
 	hardware *attest.Result
 	runtime  *runtime
 	ak       *tpm.AK
+	cert     *tpm.ExternalAK // nil: the evidence carries none
 	identity attest.Identity
 }
 
@@ -139,7 +160,14 @@ func (v *Verifier) machine(ctx context.Context, body *format.Evidence, ends []at
 	if err != nil {
 		return nil, attest.Reject(attest.CheckMalformed, "%w", err)
 	}
-	return v.prove(ctx, hcl, body.TDQuote, body.TPM.AK, ends, at)
+	m, rej := v.prove(ctx, hcl, body.TDQuote, body.TPM.AK, theirs(ends), at)
+	if rej != nil {
+		return nil, rej
+	}
+	if m.cert, rej = v.certified(m.ak, ends, at); rej != nil {
+		return nil, rej
+	}
+	return m, nil
 }
 
 // prove goes from the hardware's report to the AK. public may be empty.

@@ -54,6 +54,9 @@ func (m *machine) claims(body *format.Evidence, claims attest.Claims) attest.Cla
 			azure[name] = b
 		}
 	}
+	if m.cert != nil {
+		azure["ak_certificate"] = certificateClaims(m.cert)
+	}
 	claims["azure"] = azure
 	if u := unverified(body.Client); len(u) > 0 {
 		claims["unverified"] = u

@@ -25,6 +25,9 @@ func Schema() map[string]any {
 			"console_enabled": schema.Bool(),
 			"tpm_enabled":     schema.Bool(),
 			"tpm_persisted":   schema.Bool(),
+			"ak_certificate": schema.Object(map[string]any{
+				"root": schema.Text(), "authority": schema.Text(), "issuer": schema.Text(), "subject": schema.Text(),
+			}),
 		}),
 		"unverified": schema.Object(map[string]any{
 			"os_type":    schema.Text(),

@@ -279,8 +279,8 @@ func TestConfiguration(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if got := verifier(t, both()).Anchors(); len(got) != 2 {
-		t.Errorf("anchors %q", got)
+	if got := verifier(t, both()).Anchors(); len(got) != 3 || string(got[0])+string(got[1]) != "snptdx" {
+		t.Errorf("%d anchors, want those of SNP and TDX and Microsoft's root", len(got))
 	}
 }
 

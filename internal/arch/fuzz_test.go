@@ -127,6 +127,7 @@ var parsers = map[string]string{
 	"internal/uki.Parse":                   "internal/uki.FuzzParse",
 	"internal/uki.Authenticode":            "internal/uki.FuzzParse",
 	"internal/audit.readLine":              "internal/audit.FuzzReadLine",
+	"internal/audit.parseMark":             "internal/audit.FuzzMark",
 	"enclave-agent.ParsePCRs":              "- the command line of this program",
 	"enclave-agent.ParseTrust":             "enclave-agent.FuzzParseTrust",
 	"enclave-agent.chain":                  "enclave-agent.FuzzChain",

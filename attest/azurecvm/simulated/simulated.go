@@ -4,8 +4,10 @@
 package simulated
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -28,6 +30,7 @@ import (
 type Platform struct {
 	SNP *snpsim.Platform // its Chip is the processor of SNP machines
 	TDX *tdxsim.Platform // its TD is every TDX machine
+	AKs *Authority       // certifies the AKs of all machines
 }
 
 // New makes the platform of a seed: the roots are those of the simulated processors
@@ -42,7 +45,8 @@ func New(seed [32]byte) (*Platform, error) {
 		return nil, err
 	}
 	x.TD.Events = nil // the paravisor measures into the vTPM, and leaves the RTMRs zero
-	return &Platform{SNP: s, TDX: x}, nil
+	a, err := newAuthority(seed)
+	return &Platform{SNP: s, TDX: x, AKs: a}, err
 }
 
 // Config is that of a verifier that trusts this platform and nothing else.
@@ -55,20 +59,38 @@ func (p *Platform) Config() (azurecvm.Config, error) {
 	if err != nil {
 		return azurecvm.Config{}, err
 	}
-	return azurecvm.Config{Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: x}, nil
+	return azurecvm.Config{
+		Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: x,
+		AKRoots: []*x509.Certificate{p.AKs.Root}, AKIntermediates: []*x509.Certificate{p.AKs.Intermediate},
+	}, nil
 }
 
 // Machine is what one machine finds in its vTPM and at its metadata service.
 type Machine struct {
-	HCL     []byte // NV index 0x01400001
-	TDQuote []byte // of a TDX machine
+	HCL           []byte // NV index 0x01400001
+	AKCertificate []byte // NV index 0x01C101D0, DER
+	TDQuote       []byte // of a TDX machine
 
 	vcek  []byte // DER, of an SNP machine
 	chain string // PEM
 }
 
-// Report has the processor report that it runs a paravisor whose vTPM has this AK.
+// Report has the processor report that it runs a paravisor whose vTPM has this AK, and
+// the AK certified.
 func (p *Platform) Report(ak *rsa.PublicKey, o Options) (*Machine, error) {
+	m, err := p.report(ak, o)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.AKs.certify(ak, cmp.Or(o.VMID, vmID(ak)))
+	if err != nil {
+		return nil, err
+	}
+	m.AKCertificate = c.Raw
+	return m, nil
+}
+
+func (p *Platform) report(ak *rsa.PublicKey, o Options) (*Machine, error) {
 	json, err := runtimeJSON(ak, o)
 	if err != nil {
 		return nil, err

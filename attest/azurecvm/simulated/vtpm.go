@@ -11,13 +11,14 @@ import (
 
 // Where the paravisor leaves its things.
 const (
-	hclIndex = tpm2.TPMHandle(0x01400001)
-	akHandle = tpm2.TPMHandle(0x81000003)
-	nvChunk  = 512
+	hclIndex    = tpm2.TPMHandle(0x01400001)
+	akCertIndex = tpm2.TPMHandle(0x01c101d0)
+	akHandle    = tpm2.TPMHandle(0x81000003)
+	nvChunk     = 512
 )
 
-// Install puts into a software TPM what an Azure vTPM has: the AK at 0x81000003 and
-// an HCL report that names it, in the place of what was there.
+// Install puts into a software TPM what an Azure vTPM has: the AK at 0x81000003, an
+// HCL report that names it and the certificate of it, in the place of what was there.
 func (p *Platform) Install(t transport.TPM, o Options) (*Machine, error) {
 	ak, err := persistAK(t)
 	if err != nil {
@@ -27,8 +28,10 @@ func (p *Platform) Install(t transport.TPM, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeNV(t, m.HCL); err != nil {
-		return nil, fmt.Errorf("simulated vTPM: NV index %#x: %w", uint32(hclIndex), err)
+	for index, b := range map[tpm2.TPMHandle][]byte{hclIndex: m.HCL, akCertIndex: m.AKCertificate} {
+		if err := writeNV(t, index, b); err != nil {
+			return nil, fmt.Errorf("simulated vTPM: NV index %#x: %w", uint32(index), err)
+		}
 	}
 	return m, nil
 }
@@ -95,28 +98,28 @@ func rsaKey(b tpm2.TPM2BPublic) (*rsa.PublicKey, error) {
 }
 
 // writeNV defines the index anew and writes b.
-func writeNV(t transport.TPM, b []byte) error {
-	if old, err := (tpm2.NVReadPublic{NVIndex: hclIndex}).Execute(t); err == nil {
+func writeNV(t transport.TPM, index tpm2.TPMHandle, b []byte) error {
+	if old, err := (tpm2.NVReadPublic{NVIndex: index}).Execute(t); err == nil {
 		if _, err := (tpm2.NVUndefineSpace{
-			AuthHandle: owner(), NVIndex: tpm2.NamedHandle{Handle: hclIndex, Name: old.NVName},
+			AuthHandle: owner(), NVIndex: tpm2.NamedHandle{Handle: index, Name: old.NVName},
 		}).Execute(t); err != nil {
 			return err
 		}
 	}
 	public := tpm2.TPMSNVPublic{
-		NVIndex: hclIndex, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(b)),
+		NVIndex: index, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(b)),
 		Attributes: tpm2.TPMANV{OwnerWrite: true, OwnerRead: true, AuthRead: true, NoDA: true},
 	}
 	if _, err := (tpm2.NVDefineSpace{AuthHandle: owner(), PublicInfo: tpm2.New2B(public)}).Execute(t); err != nil {
 		return err
 	}
 	for at := 0; at < len(b); at += nvChunk {
-		defined, err := tpm2.NVReadPublic{NVIndex: hclIndex}.Execute(t) // its name changes with the first write
+		defined, err := tpm2.NVReadPublic{NVIndex: index}.Execute(t) // its name changes with the first write
 		if err != nil {
 			return err
 		}
 		if _, err := (tpm2.NVWrite{
-			AuthHandle: owner(), NVIndex: tpm2.NamedHandle{Handle: hclIndex, Name: defined.NVName},
+			AuthHandle: owner(), NVIndex: tpm2.NamedHandle{Handle: index, Name: defined.NVName},
 			Data: tpm2.TPM2BMaxNVBuffer{Buffer: b[at:min(at+nvChunk, len(b))]}, Offset: uint16(at),
 		}).Execute(t); err != nil {
 			return err
