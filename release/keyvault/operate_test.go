@@ -98,7 +98,7 @@ func TestOAEP(t *testing.T) {
 			other := map[string]string{"RSA-OAEP": "RSA-OAEP-256", "RSA-OAEP-256": "RSA-OAEP"}[alg]
 			for name, bad := range map[string]keyvault.Operation{
 				"other hash": {Op: pair[1], Algorithm: other, Value: sealed},
-				"short":      {Op: pair[1], Algorithm: alg, Value: sealed[1:]},
+				"short":      {Op: pair[1], Algorithm: alg, Value: sealed[:255]}, // the first byte may be 0, and the number the same without it
 				"long":       {Op: pair[1], Algorithm: alg, Value: append([]byte{0}, sealed...)},
 				"bit":        {Op: pair[1], Algorithm: alg, Value: append([]byte{sealed[0], sealed[1] ^ 1}, sealed[2:]...)},
 				"zero":       {Op: pair[1], Algorithm: alg, Value: make([]byte, 256)},

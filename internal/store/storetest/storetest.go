@@ -59,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) *Subject) {
 		{"a change sees all versions", (*suite).versionsInside},
 		{"what is removed stays known", (*suite).removed},
 		{"a change has documents", (*suite).documents},
+		{"what is written has another mark", (*suite).marks},
 		{"everything is there after opening again", (*suite).reopen},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(&suite{T: t, Subject: open(t), ctx: t.Context()}) })

@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"context"
+	"testing"
+
+	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+// TestRememberedInside: what this transaction wrote is judged as it wrote it, whatever
+// is remembered from before; and is not remembered when it comes to nothing.
+func TestRememberedInside(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+	b.append(b.allow(k, m)) // reads, and remembers
+	r, err := b.st.Row(ctx, "v", keyvault.Keys, "disk", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.log.change(ctx, &release.Record{}, func(tx *store.Tx, index int64) error {
+		old, err := b.log.present(tx, release.ObjectMachine, "m")
+		if err != nil || old == nil || old.Generation != m.Epoch {
+			t.Errorf("before: %+v, %v", old, err)
+		}
+		if err := b.log.changeObject(tx, index, &release.Record{}, release.ObjectMachine, "m",
+			func(o *release.Object) ([]byte, error) { return o.Value, nil }); err != nil {
+			t.Error(err)
+		}
+		r.Attributes.Enabled, r.Generation = false, 2
+		if err := tx.Update(r, 1); err != nil {
+			t.Error(err)
+		}
+		now, err := b.log.present(tx, release.ObjectMachine, "m")
+		if err != nil || now == nil || now.Generation != m.Epoch+1 {
+			t.Errorf("the machine after its change: %+v, %v", now, err)
+		}
+		state, err := (&batch{l: b.log, tx: tx}).keyState(k)
+		if err != nil || state.Generation != 2 || state.Attributes.Enabled {
+			t.Errorf("the key after its change: %+v, %v", state, err)
+		}
+		return context.Canceled // take it all back
+	})
+	if err == nil {
+		t.Fatal("the change was made")
+	}
+	if c := b.append(b.allow(k, m)); c.Record.Reason != "" {
+		t.Errorf("after a change that was taken back: %s", c.Record.Reason)
+	}
+}
