@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/openskr/openskr/attest"
@@ -19,8 +20,9 @@ import (
 
 // What the paravisor puts into the vTPM.
 const (
-	hclIndex = 0x01400001 // NV: the HCL report
-	akHandle = 0x81000003 // the AK that the HCL report names
+	hclIndex    = 0x01400001 // NV: the HCL report
+	akCertIndex = 0x01c101d0 // NV: Microsoft's certificate of the AK, on most machines
+	akHandle    = 0x81000003 // the AK that the HCL report names
 )
 
 // ErrNotAzure says that the TPM of this machine holds no HCL report.
@@ -40,6 +42,10 @@ type Options struct {
 	EventLog string      // file; "": the kernel's
 	// Client is what the machine says of itself, without proof; nil: nothing.
 	Client *format.Client
+	// AKChain are the certificates, PEM or DER, between that of the AK and its root, where
+	// brokers do not have them. With them the AK's certificate is sent unjudged; without,
+	// where it leads to Microsoft's pinned root.
+	AKChain []byte
 	// Warn is told what evidence goes without, for a log; nil: nobody is.
 	Warn func(error)
 }
@@ -127,12 +133,26 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 	if err != nil {
 		return attest.Evidence{}, err
 	}
+	certificate, err := m.akCertificate(ctx, part.AK)
+	if err != nil {
+		if ctx.Err() != nil {
+			return attest.Evidence{}, err
+		}
+		certificate = nil
+		m.warn(err)
+	}
 	part.AK = nil // the HCL report names it
 	body, err := json.Marshal(&format.Evidence{Type: m.opts.Type, HCL: raw, TPM: *part, TDQuote: v.quote, Client: m.opts.Client})
 	if err != nil {
 		return attest.Evidence{}, err
 	}
-	return attest.Evidence{Type: m.opts.Type, Body: body, RuntimeData: runtimeData, Endorsements: v.endorsements}, nil
+	return attest.Evidence{Type: m.opts.Type, Body: body, RuntimeData: runtimeData, Endorsements: slices.Concat(certificate, v.endorsements)}, nil
+}
+
+func (m *Machine) warn(err error) {
+	if m.opts.Warn != nil {
+		m.opts.Warn(err)
+	}
 }
 
 // voucher asks the metadata service once for each HCL report. Without certificates the
@@ -154,9 +174,7 @@ func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (vou
 	case err != nil && (hcl.Kind == format.HCLTDX || ctx.Err() != nil):
 		return voucher{}, err
 	case err != nil:
-		if m.opts.Warn != nil {
-			m.opts.Warn(err)
-		}
+		m.warn(err)
 		return voucher{}, nil
 	}
 	m.hcl, m.vouched = raw, v

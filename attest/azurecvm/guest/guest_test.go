@@ -110,7 +110,7 @@ func TestEvidenceWithoutCertificates(t *testing.T) {
 		asked.Add(1)
 		http.Error(w, "", http.StatusNotFound)
 	}, guest.Options{Warn: func(error) { warnings.Add(1) }})
-	if _, err := p.Install(raw, simulated.Options{}); err != nil {
+	if _, err := p.Install(raw, simulated.Options{AKCertificate: none}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {

@@ -87,6 +87,9 @@ func (p *Platform) Report(ak *rsa.PublicKey, o Options) (*Machine, error) {
 		return nil, err
 	}
 	m.AKCertificate = c.Raw
+	if o.AKCertificate != nil {
+		m.AKCertificate = o.AKCertificate(c.Raw)
+	}
 	return m, nil
 }
 
@@ -153,6 +156,9 @@ type Options struct {
 	VMID string // GUID, upper case; "": derived from the AK
 	// Runtime changes the runtime JSON before the hardware signs its hash; nil: not.
 	Runtime func(json []byte) []byte
+	// AKCertificate changes that of the AK, DER, before it goes into NV; nothing: there is
+	// none. Nil: not.
+	AKCertificate func(der []byte) []byte
 }
 
 type runtime struct {

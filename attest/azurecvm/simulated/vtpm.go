@@ -97,7 +97,7 @@ func rsaKey(b tpm2.TPM2BPublic) (*rsa.PublicKey, error) {
 	return nil, fmt.Errorf("the key there is a %T", key)
 }
 
-// writeNV defines the index anew and writes b.
+// writeNV defines the index anew and writes b; without b there is no index.
 func writeNV(t transport.TPM, index tpm2.TPMHandle, b []byte) error {
 	if old, err := (tpm2.NVReadPublic{NVIndex: index}).Execute(t); err == nil {
 		if _, err := (tpm2.NVUndefineSpace{
@@ -105,6 +105,9 @@ func writeNV(t transport.TPM, index tpm2.TPMHandle, b []byte) error {
 		}).Execute(t); err != nil {
 			return err
 		}
+	}
+	if len(b) == 0 {
+		return nil
 	}
 	public := tpm2.TPMSNVPublic{
 		NVIndex: index, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(b)),
