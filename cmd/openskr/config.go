@@ -135,6 +135,12 @@ type Config struct {
 	// request from one of them, the last address in X-Forwarded-For that is none of them
 	// is the source. Default: none, and the header is not read.
 	TrustedProxies []string `yaml:"trusted_proxies" json:"trusted_proxies,omitempty"`
+	// Connections bounds the connections that are held. Beyond it the one that has been
+	// idle, or slow with a request, for longest is closed. Default 4096, of 70 kB each.
+	Connections int `yaml:"connections" json:"connections"`
+	// ConnectionsPerSource is how many of them one source (/24, /48) may hold that is no
+	// trusted proxy; beyond it its own are closed. Default: a quarter of connections.
+	ConnectionsPerSource int `yaml:"connections_per_source" json:"connections_per_source,omitempty"`
 }
 
 // TokenIssuer is one entry of token_issuers.
@@ -292,36 +298,6 @@ func (c *Config) reached() bool {
 		u, err := url.Parse(s)
 		return err == nil && (u.Port() == port || u.Port() == "" && port == "443")
 	})
-}
-
-// needRestart names the members in which c differs from old and which the
-// listener and the store stand on: SIGHUP does not exchange them.
-func (c *Config) needRestart(old *Config) []string {
-	var out []string
-	for name, differs := range map[string]bool{
-		"kek": c.KEK != old.KEK, "listen": c.Listen != old.Listen, "hosts": !slices.Equal(c.Hosts, old.Hosts),
-		"vault_suffixes": !slices.Equal(c.VaultSuffixes, old.VaultSuffixes), "resource": c.Resource != old.Resource, "release_signature": c.ReleaseSignature != old.ReleaseSignature,
-		"nonce_ttl": c.NonceTTL != old.NonceTTL, "requests_per_second": c.RequestsPerSecond != old.RequestsPerSecond,
-		"collateral_offline": c.CollateralOffline != old.CollateralOffline,
-		"throttle":           c.Throttle != old.Throttle, "trusted_proxies": !slices.Equal(c.TrustedProxies, old.TrustedProxies),
-		"amd_kds": !slices.Equal(c.AMDKDS, old.AMDKDS), "intel_pcs": !slices.Equal(c.IntelPCS, old.IntelPCS),
-		"token_issuers or oidc_issuers": c.asksMore(old), "client_ca": c.asksForMore(old),
-	} {
-		if differs {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// keep takes over from old what needRestart names, but for issuers: one that was
-// taken away is not believed any more.
-func (c *Config) keep(old *Config) {
-	c.Listen, c.Hosts, c.KEK, c.NonceTTL, c.RequestsPerSecond = old.Listen, old.Hosts, old.KEK, old.NonceTTL, old.RequestsPerSecond
-	c.VaultSuffixes, c.Resource, c.ReleaseSignature = old.VaultSuffixes, old.Resource, old.ReleaseSignature
-	c.Throttle, c.TrustedProxies = old.Throttle, old.TrustedProxies
-	c.CollateralOffline, c.AMDKDS, c.IntelPCS = old.CollateralOffline, old.AMDKDS, old.IntelPCS
 }
 
 // Digest is the hash that every record carries: of the effective values and of

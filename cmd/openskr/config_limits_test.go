@@ -10,7 +10,9 @@ import (
 func TestLimits(t *testing.T) {
 	for text, want := range map[string]string{
 		"throttle: -1": "throttle", "throttle: .nan": "throttle", "throttle: .inf": "throttle", "throttle: 0.001": "throttle", "throttle: 2000000": "throttle",
-		"trusted_proxies: [0.0.0.0/0]": "everybody", "trusted_proxies: ['::/0']": "everybody", "trusted_proxies: [10.0.0.1/8]": "no address or network",
+		"connections: 3": "connections", "connections: -1": "connections", "connections: 2000000": "connections", "connections_per_source: -1": "connections_per_source",
+		"connections: 100\nconnections_per_source: 101": "connections_per_source",
+		"trusted_proxies: [0.0.0.0/0]":                  "everybody", "trusted_proxies: ['::/0']": "everybody", "trusted_proxies: [10.0.0.1/8]": "no address or network",
 		"trusted_proxies: [proxy.example]": "no address or network", "trusted_proxies: ['10.0.0.1:443']": "no address or network",
 		"trusted_proxies: ['::ffff:10.0.0.0/104']": "no address or network", "trusted_proxies: ['']": "no address or network",
 	} {
@@ -27,15 +29,15 @@ func TestLimits(t *testing.T) {
 	if err != nil || c.Throttle != 0.5 || !slices.Equal(got, want) {
 		t.Errorf("%v, %v, throttle %g", got, err, c.Throttle)
 	}
-	if c, err = parseConfig([]byte("listen: 127.0.0.1:1")); err != nil || c.Throttle != 10 || len(c.TrustedProxies) != 0 {
+	if c, err = parseConfig([]byte("listen: 127.0.0.1:1")); err != nil || c.Throttle != 10 || len(c.TrustedProxies) != 0 || c.Connections != 4096 {
 		t.Errorf("defaults: %+v, %v", c, err)
 	}
 	fresh := *c
-	fresh.Throttle, fresh.TrustedProxies = 1, []string{"10.0.0.0/8"}
-	if got := fresh.needRestart(c); !slices.Equal(got, []string{"throttle", "trusted_proxies"}) {
+	fresh.Throttle, fresh.TrustedProxies, fresh.Connections, fresh.ConnectionsPerSource = 1, []string{"10.0.0.0/8"}, 100, 50
+	if got := fresh.needRestart(c); !slices.Equal(got, []string{"connections", "connections_per_source", "throttle", "trusted_proxies"}) {
 		t.Errorf("%v", got)
 	}
-	if fresh.keep(c); fresh.Throttle != 10 || fresh.TrustedProxies != nil {
+	if fresh.keep(c); fresh.Throttle != 10 || fresh.TrustedProxies != nil || fresh.Connections != 4096 || fresh.ConnectionsPerSource != 0 {
 		t.Errorf("not kept: %+v", fresh)
 	}
 }

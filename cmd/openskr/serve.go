@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -40,8 +39,9 @@ one that init wrote; flags win over it.
 SIGHUP reads the configuration's files again (certificate, EK roots, allow and
 deny lists, references, log level), records the new configuration's hash, and
 keeps the old ones when any of them cannot be read. A changed kek, listen, hosts,
-nonce_ttl, requests_per_second, throttle, trusted_proxies, collateral_offline,
-amd_kds or intel_pcs waits for a restart, and the log says so.
+nonce_ttl, requests_per_second, throttle, trusted_proxies, connections,
+connections_per_source, collateral_offline, amd_kds or intel_pcs waits for a
+restart, and the log says so.
 
 The log of the program is JSON, one object a line, on stderr.`,
 		Args: exactArgs(),
@@ -121,13 +121,13 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 	}
 	cert := &atomic.Pointer[tls.Certificate]{}
 	cert.Store(leaf)
-	listener, err := net.Listen("tcp", o.cfg.Listen)
-	if err != nil {
-		return err
-	}
 	server := api.Server(b.handler, clientCertificates(&tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil },
 	}, b.settings.Load().callers.ClientCAs), logger)
+	listener, err := b.listen(server)
+	if err != nil {
+		return err
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	if !o.cfg.reached() {

@@ -18,31 +18,41 @@ import (
 	"time"
 )
 
-// serve runs the API on a real socket and gives its address and a client.
-func serve(t *testing.T, h *harness, config *tls.Config) (addr string, client *http.Client) {
+// certificate makes a self-signed one for a server, and what trusts it.
+func certificate(t *testing.T) (tls.Certificate, *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	h.must(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "t"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		DNSNames: []string{"kv1.vault.local"}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	h.must(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cert, err := x509.ParseCertificate(der)
-	h.must(err)
-	config.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, &tls.Config{RootCAs: pool, ServerName: "kv1.vault.local"}
+}
+
+// serve runs the API on a real socket and gives its address and a client.
+func serve(t *testing.T, h *harness, config *tls.Config) (addr string, client *http.Client) {
+	t.Helper()
+	cert, trust := certificate(t)
+	config.Certificates = []tls.Certificate{cert}
 	s := Server(h.handler, config, h.config.Logger)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	h.must(err)
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { _ = s.Close() })
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	tr := &http.Transport{
-		ForceAttemptHTTP2: true,
-		TLSClientConfig:   &tls.Config{RootCAs: pool, ServerName: "kv1.vault.local"},
-	}
+	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust}
 	t.Cleanup(tr.CloseIdleConnections)
 	return l.Addr().String(), &http.Client{Transport: tr}
 }
