@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -236,6 +237,7 @@ type fakeLog struct {
 	hashes []tlog.Hash
 	vkey   string
 	note   string
+	pages  atomic.Int64 // that were asked for
 }
 
 func newFakeLog(t *testing.T) *fakeLog {
@@ -296,6 +298,7 @@ func (l *fakeLog) checkpoint(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (l *fakeLog) entries(w http.ResponseWriter, r *http.Request) {
+	l.pages.Add(1)
 	start, _ := strconv.Atoi(r.URL.Query().Get("start"))
 	end := min(start+2, len(l.leaves)) // fewer than asked for: clients go on
 	out := v1.Entries{Start: int64(start), Leaves: []attest.Bytes{}}

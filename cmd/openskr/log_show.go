@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,56 +30,86 @@ type shownDecision struct {
 }
 
 func newLogShowCmd(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "show N|CORRELATION", Short: "Show an entry, and for a refusal why", Args: exactArgs("N|CORRELATION"),
-		Long: `Shows an entry, by its index or by the correlation id that a refused machine shows: that
-is looked for in the last 10000 entries, then among the refusals whose callers proved
-nothing (openskr log refusals).
+	var f logFilter
+	cmd := &cobra.Command{
+		Use: "show [N|CORRELATION]", Short: "Show an entry, and for a refusal why",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && f.any() {
+				return nil
+			}
+			if len(args) == 1 && f.any() {
+				return usagef("%s: give an entry, or filters that find it", cmd.CommandPath())
+			}
+			return exactArgs("N|CORRELATION")(cmd, args)
+		},
+		Long: `Shows an entry, by its index, by the correlation id that a refused machine shows, or the
+newest that passes filters. The correlation id is looked for in the last 10000 entries,
+then among the refusals whose callers proved nothing (openskr log refusals).
 
 For a denial by a release policy, the broker evaluates the policy again on the input it
 kept and says which conditions failed, and what they saw; for another one, which check
 failed. With --json the input document comes along: it is what a policy sees, word for
-word.`,
+word.
+` + filterHelp,
+		Example: "  openskr log show 4711\n  openskr log show --machine 3f2a9c0d --decision deny",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			index, err := indexArg(args[0])
-			id := correlationForm.MatchString(args[0])
-			if err != nil && !id {
-				return usagef("entry %q: want its index, a number from 0, or a correlation id", args[0])
+			if err := f.complete(time.Now()); err != nil {
+				return err
+			}
+			which := ""
+			if len(args) == 1 {
+				which = args[0]
+			}
+			index, err := indexArg(which)
+			id := correlationForm.MatchString(which)
+			if err != nil && !id && !f.any() {
+				return usagef("entry %q: want its index, a number from 0, or a correlation id", which)
 			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if id {
-				var s *audit.Stranger
-				if index, s, err = c.find(cmd.Context(), args[0]); err != nil {
-					return err
-				}
-				if s != nil {
-					return a.printStranger(s)
-				}
+			var s *audit.Stranger
+			switch {
+			case id:
+				index, s, err = c.find(cmd.Context(), which)
+			case f.any():
+				index, err = c.newestOf(cmd.Context(), &f)
 			}
-			var raw []byte
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/log/decisions/"+strconv.FormatInt(index, 10), nil, &raw); err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(a.stdout, json.RawMessage(raw))
-			}
-			var d shownDecision
-			if err := json.Unmarshal(raw, &d); err != nil {
-				return fmt.Errorf("the broker's answer is not a decision: %w", err)
-			}
-			rec, err := receipt.Decode(d.Record)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stdout, "entry %d\n", d.Index)
-			a.printRecord(rec)
-			a.explain(rec, &d)
-			return nil
+			if s != nil {
+				return a.printStranger(s)
+			}
+			return a.showEntry(cmd.Context(), c, index)
 		},
 	}
+	f.flags(cmd)
+	return cmd
+}
+
+// showEntry prints what the broker says about an entry.
+func (a *app) showEntry(ctx context.Context, c *client, index int64) error {
+	var raw []byte
+	if err := c.call(ctx, http.MethodGet, "/v1/log/decisions/"+strconv.FormatInt(index, 10), nil, &raw); err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(a.stdout, json.RawMessage(raw))
+	}
+	var d shownDecision
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("the broker's answer is not a decision: %w", err)
+	}
+	rec, err := receipt.Decode(d.Record)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "entry %d\n", d.Index)
+	a.printRecord(rec)
+	a.explain(rec, &d)
+	return nil
 }
 
 // correlationForm is that of a random UUID, as the broker makes them.

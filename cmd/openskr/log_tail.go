@@ -16,9 +16,6 @@ import (
 	"github.com/openskr/openskr/release/receipt"
 )
 
-// maxSearch is how many of the newest entries are searched.
-const maxSearch = 10_000
-
 // logEntry is an entry as `log tail --json` prints it.
 type logEntry struct {
 	Index  int64           `json:"index"`
@@ -77,41 +74,42 @@ func (c *client) refusals(ctx context.Context) ([]audit.Stranger, error) {
 
 func newLogTailCmd(a *app) *cobra.Command {
 	var n int64
-	var deny bool
+	var f logFilter
 	cmd := &cobra.Command{
 		Use: "tail", Short: "Print the newest entries", Args: exactArgs(),
-		Long: `Prints the newest entries, the oldest of them first. With --deny only refusals, out of
-the last 10000 entries.`,
+		Long: "Prints the newest entries that pass, the oldest of them first.\n" + filterHelp,
+		Example: "  openskr log tail --decision deny --since 12h\n" +
+			"  openskr log tail --key disk --machine 3f2a9c0d --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if n < 1 {
 				return usagef("-n %d: want at least 1", n)
+			}
+			if err := f.complete(time.Now()); err != nil {
+				return err
 			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
-			search := n
-			if deny {
-				search = maxSearch
-			}
-			var list []logEntry
-			for e, err := range c.newest(cmd.Context(), search) {
-				if err != nil {
-					return err
-				}
-				if deny && e.Record.Decision != receipt.Deny {
-					continue
-				}
-				if list = append(list, e); int64(len(list)) == n {
-					break
-				}
+			list, older, err := c.search(cmd.Context(), &f, n)
+			if err != nil {
+				return err
 			}
 			slices.Reverse(list)
-			return a.printEntries(list)
+			if len(list) == 0 && f.any() && !a.json {
+				_, err := fmt.Fprintln(a.stderr, nothing(older))
+				return err
+			}
+			if err := a.printEntries(list); err != nil || older < 0 || !f.any() || a.json {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stderr, "these are of the last %d entries; --since looks further back\n", maxSearch)
+			return err
 		},
 	}
 	cmd.Flags().Int64VarP(&n, "lines", "n", 20, "how `MANY`")
-	cmd.Flags().BoolVar(&deny, "deny", false, "only refusals")
+	cmd.Flags().BoolVar(&f.deny, "deny", false, "only refusals, as --decision deny")
+	f.flags(cmd)
 	return cmd
 }
 
