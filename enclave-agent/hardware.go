@@ -19,6 +19,13 @@ type Hardware struct {
 	PCRs      Selection   // zero: DefaultSelection
 	Simulator string      // socket of `openskr simulate`, for simulated types
 	Root      string      // folder that stands for /, "": / itself
+	// AKChain is a file of the certificates, PEM or DER, between that of an Azure vTPM's
+	// AK and its root; "": brokers have them, or the AK's certificate is not sent.
+	AKChain string
+	// Notice is told what evidence goes without. nil: nobody.
+	Notice func(string)
+
+	akChain []byte // content of AKChain
 }
 
 // opener opens the attester of one platform.
@@ -96,9 +103,29 @@ func (h Hardware) open(ctx context.Context) (Attester, error) {
 	if _, simulated := h.Platform.Base(); simulated != (h.Simulator != "") {
 		return nil, fmt.Errorf("%w: a simulated platform and the socket of its simulator belong together", ErrConfig)
 	}
+	if err := h.readAKChain(); err != nil {
+		return nil, fmt.Errorf("%w: --ak-chain: %w", ErrConfig, err)
+	}
 	a, err := all[i].open(ctx, &h)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNoHardware, h.Platform, err)
 	}
 	return a, nil
+}
+
+// maxAKChain bounds the file of [Hardware.AKChain], in bytes.
+const maxAKChain = 64 << 10
+
+func (h *Hardware) readAKChain() (err error) {
+	if h.AKChain == "" {
+		return nil
+	}
+	if base, _ := h.Platform.Base(); base != attest.TypeAzureCVM {
+		return fmt.Errorf("only machines of %s have one, and this is %s", attest.TypeAzureCVM, h.Platform)
+	}
+	h.akChain, err = ReadBounded(h.AKChain, maxAKChain)
+	if err == nil && len(h.akChain) > maxAKChain {
+		return fmt.Errorf("%s has more than %d bytes", h.AKChain, maxAKChain)
+	}
+	return err
 }

@@ -36,9 +36,12 @@ func openTPM(_ context.Context, h *Hardware) (Attester, error) {
 }
 
 func openAzure(_ context.Context, h *Hardware) (Attester, error) {
-	o := azure.Options{Type: h.Platform, TPM: h.tpm(), EventLog: h.EventLog}
+	o := azure.Options{Type: h.Platform, TPM: h.tpm(), EventLog: h.EventLog, AKChain: h.akChain}
 	if h.Simulator != "" {
 		o.IMDS = "unix:" + h.Simulator
+	}
+	if h.Notice != nil {
+		o.Warn = func(err error) { h.Notice("evidence goes without a part: " + err.Error()) }
 	}
 	m, err := azure.Open(o)
 	if err != nil {

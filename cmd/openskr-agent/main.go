@@ -29,6 +29,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return agent.ExitUsage
 	}
 	p := &program{options: o, stdout: stdout, stderr: stderr, powerOff: boot.PowerOff}
+	p.hardware.Notice = p.notice
 	if err := agent.Harden(); err != nil {
 		p.report(err)
 		return agent.ExitFailed

@@ -40,6 +40,8 @@ Options:
                       simulated-snp, -tdx, -nitro, -azure-cvm
   --tpm PATH          TPM device, or socket of a software TPM (default /dev/tpmrm0)
   --eventlog FILE     event log of the firmware (default: the kernel's)
+  --ak-chain FILE     in Azure: certificates between that of the vTPM's AK and Microsoft's root, where
+                      brokers do not have them
   --simulator SOCKET  of openskr simulate, for the simulated platforms
   --state DIR         keep a TPM's AK certificate there, so that not every run enrols
   --recipient KIND    hybrid (ML-KEM-768 + P-256, default), p256 or rsa
@@ -88,7 +90,7 @@ type options struct {
 // only says which options belong to which command; the others belong to all.
 var only = map[string][]string{
 	"out": {"key get", "decrypt", "token"}, "fd": {"key get"}, "key": {"decrypt", "seal-disk", "unlock"}, "runtime-data": {"evidence"},
-	"platform": proving, "simulator": proving,
+	"platform": proving, "simulator": proving, "ak-chain": proving,
 
 	"erase": {"seal-disk"}, "recovery-out": {"seal-disk"}, "no-recovery": {"seal-disk"}, "token": {"seal-disk"}, "update-header": {"seal-disk"},
 	"name": {"unlock"}, "device": {"unlock"}, "recovery": {"unlock"}, "cap": {"unlock"}, "no-cap": {"unlock"},
@@ -108,6 +110,7 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.hardware.TPM, "tpm", "", "")
 	fs.StringVar(&o.hardware.EventLog, "eventlog", "", "")
 	fs.StringVar(&o.hardware.Simulator, "simulator", "", "")
+	fs.StringVar(&o.hardware.AKChain, "ak-chain", "", "")
 	fs.StringVar(&o.state, "state", "", "")
 	fs.StringVar(&o.kind, "recipient", "hybrid", "")
 	fs.StringVar(&o.pcrList, "pcrs", "", "")

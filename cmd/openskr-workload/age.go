@@ -118,12 +118,13 @@ func (a *app) ageIdentityCmd() *cobra.Command {
 func (a *app) ageSettings(key string) (ageplugin.Settings, error) {
 	s := ageplugin.Settings{
 		Key: key, Config: a.config, Platform: string(a.hardware.Platform), TPM: a.hardware.TPM, EventLog: a.hardware.EventLog,
+		AKChain:   a.hardware.AKChain,
 		Simulator: a.hardware.Simulator, State: a.state, PCRs: a.pcrs, AllowSwap: a.allowSwap,
 	}
 	if a.kind != string(agent.Hybrid) {
 		s.Recipient = a.kind
 	}
-	for _, path := range []*string{&s.Config, &s.TPM, &s.EventLog, &s.Simulator, &s.State} {
+	for _, path := range []*string{&s.Config, &s.TPM, &s.EventLog, &s.AKChain, &s.Simulator, &s.State} {
 		if *path == "" {
 			continue
 		}

@@ -57,6 +57,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.platform, "platform", "auto", "what proves this machine, as openskr-agent platform lists")
 	f.StringVar(&a.hardware.TPM, "tpm", "", "TPM device, or socket of a software TPM")
 	f.StringVar(&a.hardware.EventLog, "eventlog", "", "event log of the firmware (default: the kernel's)")
+	f.StringVar(&a.hardware.AKChain, "ak-chain", "", "in Azure: certificates between that of the vTPM's AK and Microsoft's root")
 	f.StringVar(&a.hardware.Simulator, "simulator", "", "socket of openskr simulate, for the simulated platforms")
 	f.StringVar(&a.state, "state", "", "folder that keeps a TPM's AK certificate, so that not every run enrols")
 	f.StringVar(&a.kind, "recipient", string(agent.Hybrid), "hybrid (ML-KEM-768 + P-256), p256 or rsa")
@@ -102,6 +103,7 @@ func (a *app) values() (err error) {
 	if a.timeout <= 0 {
 		return bad("--timeout must be positive")
 	}
+	a.hardware.Notice = a.notice
 	if a.hardware.PCRs, err = agent.ParsePCRs(a.pcrs); err != nil {
 		return bad("--pcrs: %w", err)
 	}

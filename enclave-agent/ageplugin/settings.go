@@ -29,6 +29,7 @@ type Settings struct {
 	Platform  string `json:"platform,omitempty"`  // as openskr-agent platform lists, "": detected
 	TPM       string `json:"tpm,omitempty"`       // device or socket
 	EventLog  string `json:"eventlog,omitempty"`  // file
+	AKChain   string `json:"ak_chain,omitempty"`  // file, of an Azure vTPM's
 	Simulator string `json:"simulator,omitempty"` // socket of openskr simulate
 	State     string `json:"state,omitempty"`     // folder that keeps a TPM's AK certificate
 	Recipient string `json:"recipient,omitempty"` // hybrid, p256 or rsa
@@ -63,7 +64,7 @@ func (s *Settings) check() error {
 	if _, err := parseKeyURL(s.Key); err != nil {
 		return err
 	}
-	for what, path := range map[string]string{"config": s.Config, "tpm": s.TPM, "eventlog": s.EventLog, "simulator": s.Simulator, "state": s.State} {
+	for what, path := range map[string]string{"config": s.Config, "tpm": s.TPM, "eventlog": s.EventLog, "ak_chain": s.AKChain, "simulator": s.Simulator, "state": s.State} {
 		if path != "" && !filepath.IsAbs(path) {
 			return bad("identity: %s %q: want an absolute path", what, path)
 		}
@@ -114,7 +115,7 @@ func (s *Settings) released(ctx context.Context, url string, notice func(string)
 	a, err := agent.New(ctx, agent.Config{
 		Trust: trust, State: s.State, Recipient: agent.RecipientKind(s.Recipient), Built: built, Notice: notice,
 		Hardware: agent.Hardware{
-			Platform: agent.Platform(s.Platform), TPM: s.TPM, EventLog: s.EventLog, PCRs: pcrs, Simulator: s.Simulator,
+			Platform: agent.Platform(s.Platform), TPM: s.TPM, EventLog: s.EventLog, AKChain: s.AKChain, Notice: notice, PCRs: pcrs, Simulator: s.Simulator,
 		},
 	})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 func none([]byte) []byte { return nil }
 
 // TestAKCertificate: a certificate goes along when a broker will take it. Everything
-// else leaves evidence as sound as it is without one, and says why.
+// else leaves evidence as sound as it is without one, and says why, once.
 func TestAKCertificate(t *testing.T) {
 	p, err := simulated.New([32]byte{1})
 	if err != nil {
@@ -58,6 +58,9 @@ func TestAKCertificate(t *testing.T) {
 			}
 			host, err := p.Install(raw, simulated.Options{AKCertificate: c.nv})
 			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.Evidence(t.Context(), []byte("other data"), tpmguest.DefaultSelection(), nil); err != nil {
 				t.Fatal(err)
 			}
 			ev, err := m.Evidence(t.Context(), []byte("runtime data"), tpmguest.DefaultSelection(), nil)

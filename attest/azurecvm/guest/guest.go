@@ -59,6 +59,7 @@ type Machine struct {
 	mu      sync.Mutex
 	hcl     []byte // that vouched is for
 	vouched voucher
+	told    string // why the AK's certificate was withheld
 }
 
 // voucher is what the hardware's maker says of one HCL report, the same until the
@@ -139,7 +140,7 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 			return attest.Evidence{}, err
 		}
 		certificate = nil
-		m.warn(err)
+		m.withheld(err)
 	}
 	part.AK = nil // the HCL report names it
 	body, err := json.Marshal(&format.Evidence{Type: m.opts.Type, HCL: raw, TPM: *part, TDQuote: v.quote, Client: m.opts.Client})
@@ -147,6 +148,17 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 		return attest.Evidence{}, err
 	}
 	return attest.Evidence{Type: m.opts.Type, Body: body, RuntimeData: runtimeData, Endorsements: slices.Concat(certificate, v.endorsements)}, nil
+}
+
+// withheld tells once why the AK's certificate does not go along.
+func (m *Machine) withheld(err error) {
+	m.mu.Lock()
+	told := m.told == err.Error()
+	m.told = err.Error()
+	m.mu.Unlock()
+	if !told {
+		m.warn(err)
+	}
 }
 
 func (m *Machine) warn(err error) {
