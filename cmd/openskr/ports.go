@@ -131,6 +131,10 @@ func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
 	if err := m.Gauge("openskr_log_entries", "Entries under the signed checkpoint.", func() float64 { return float64(b.log.Size()) }); err != nil {
 		return err
 	}
+	if err := m.Gauge("openskr_store_foreign_commits", "Commits to the database that were not this program's, since it started; alert above 0.",
+		func() float64 { return float64(b.store.Foreign()) }); err != nil {
+		return err
+	}
 	for _, kind := range endorser.Kinds() {
 		if err := m.CollateralGauge("openskr_collateral_next_update_seconds",
 			"Seconds until the first document of this kind proves nothing any more; alert long before 0. +Inf: none is held.",

@@ -89,6 +89,7 @@ type Log struct {
 	shred     bool  // the write-ahead log may hold rows that this batch removed
 	late      bool  // or an earlier one
 	purged    int64 // time of the last purge of nonces, Unix ms
+	foreign   int64 // commits of others that are on record
 }
 
 // signed is a consistent view of the log.

@@ -49,7 +49,9 @@ func (l *Log) scrub() {
 	if !l.shred {
 		return
 	}
+	l.look() // what comes between this and the next is taken for our own
 	left, err := l.cfg.Store.Checkpoint(context.Background(), true)
+	l.look()
 	l.judgeDisk(err)
 	l.shred, l.late = false, err != nil || left > 0
 }

@@ -76,8 +76,8 @@ func TestHeartbeatIsTriedAgain(t *testing.T) {
 		b.edit(`ALTER TABLE away RENAME TO log_leaves`)
 		time.Sleep(heartbeatAgain)
 		synctest.Wait()
-		if got := b.log.Size() - size; got != 1 {
-			t.Errorf("%d entries after the disk was repaired, want a heartbeat", got)
+		if got := b.log.Size() - size; got == 0 || b.last().Operation != "broker/heartbeat" {
+			t.Errorf("%d entries after the disk was repaired, the last of %s, want a heartbeat", got, b.last().Operation)
 		}
 	})
 }

@@ -3,6 +3,8 @@ package audit
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
@@ -49,4 +51,25 @@ func TestRememberedInside(t *testing.T) {
 	if c := b.append(b.allow(k, m)); c.Record.Reason != "" {
 		t.Errorf("after a change that was taken back: %s", c.Record.Reason)
 	}
+}
+
+// TestForeignRecorded: that somebody else wrote to the database is noticed while nothing
+// is asked for, and on record once.
+func TestForeignRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, beating)
+		b.machine("m", release.MachineApproved)
+		b.edit(`UPDATE objects SET idx = idx + 1`)
+		time.Sleep(3 * lookout)
+		synctest.Wait()
+		if r := b.last(); r.Operation != "store/foreign" {
+			t.Errorf("the last record is of %s", r.Operation)
+		}
+		size := b.log.Size()
+		time.Sleep(3 * lookout)
+		synctest.Wait()
+		if b.log.Size() != size {
+			t.Errorf("%d more records", b.log.Size()-size)
+		}
+	})
 }

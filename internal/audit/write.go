@@ -17,10 +17,15 @@ const (
 	troubleAgain   = 5 * time.Second
 )
 
+// lookout is how often an idle log looks whether somebody else wrote to the database.
+const lookout = time.Second
+
 // write is the writing goroutine.
 func (l *Log) write() {
 	idle := time.NewTimer(heartbeat)
 	defer idle.Stop()
+	look := time.NewTicker(lookout)
+	defer look.Stop()
 	for {
 		size := l.Size()
 		select {
@@ -31,6 +36,9 @@ func (l *Log) write() {
 			} else if l.Size() != size {
 				idle.Reset(heartbeat)
 			}
+		case <-look.C:
+			l.look()
+			l.intruded()
 		case <-idle.C:
 			l.shred = l.late
 			l.scrub()
@@ -54,6 +62,28 @@ func (l *Log) write() {
 				}
 			}
 		}
+	}
+}
+
+// look notices commits of others. What is wrong with the database, the next commit says.
+func (l *Log) look() {
+	if l.w != nil {
+		_ = l.w.Look()
+	}
+}
+
+// intruded puts on record that somebody else wrote to the database: by hand, or as a
+// thief. What they wrote is believed only where its seal says that it is ours.
+func (l *Log) intruded() {
+	n := l.cfg.Store.Foreign()
+	if n == l.foreign {
+		return
+	}
+	if p := l.system("store/foreign"); p != nil {
+		l.round(p)
+	}
+	if l.Trouble() == nil {
+		l.foreign = n
 	}
 }
 

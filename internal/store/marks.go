@@ -78,17 +78,21 @@ func (tx *Tx) markOf(scope *atomic.Int64) (int64, bool) {
 // since it was opened. Nothing that was remembered before is believed after.
 func (s *Store) Foreign() int64 { return s.foreign.Load() }
 
-// noticed looks, inside the transaction, whether somebody else committed since the last
-// one. A forced checkpoint of ours looks the same to the database.
-func (tx *Tx) noticed() error {
-	w := tx.w
+// Look notices, between transactions, whether somebody else committed since the last one.
+// Begin does the same.
+func (w *Writer) Look() error {
 	if w.s.b.Foreign == "" {
 		return nil
 	}
+	st, err := w.stmt(w.s.b.Foreign)
 	var version int64
-	if err := tx.QueryRowContext(context.Background(), w.s.b.Foreign).Scan(&version); err != nil {
-		return tx.fail(fmt.Errorf("looking for commits of others: %w", err))
+	if err == nil {
+		err = st.QueryRowContext(context.Background()).Scan(&version)
 	}
+	if err != nil {
+		return fmt.Errorf("looking for commits of others: %w", err)
+	}
+	// A forced checkpoint of ours looks the same to the database.
 	own := w.s.forced.Swap(false)
 	if version == w.version {
 		return nil

@@ -55,7 +55,7 @@ func (w *Writer) Begin() (*Tx, error) {
 	if err := tx.exec(w.s.b.Begin); err != nil {
 		return tx, err
 	}
-	return tx, tx.noticed()
+	return tx, tx.fail(w.Look())
 }
 
 // stmt prepares query once for the life of the connection. Writes are never
