@@ -78,6 +78,7 @@ const (
 	ReasonClockUntrusted   Reason = "clock_untrusted"
 	ReasonLogUnavailable   Reason = "audit_unavailable"
 	ReasonIntegrity        Reason = "integrity_error"
+	ReasonRollback         Reason = "rollback_detected" // the store as a whole is older than it was
 	ReasonRecoveryNotReady Reason = "recovery_not_drilled"
 	ReasonDeleted          Reason = "deleted" // the name belongs to an object that was deleted and can be recovered
 	ReasonPurgeProtected   Reason = "purge_protected"
@@ -112,7 +113,7 @@ var reasons = map[Reason]Class{
 	ReasonPolicyTimeout: ClassUnavailable, ReasonTCBNotNamed: ClassForbidden, ReasonFloor: ClassForbidden, ReasonStateChanged: ClassForbidden,
 	ReasonMachinePending: ClassForbidden, ReasonMachineDenied: ClassForbidden, ReasonMachineUnknown: ClassForbidden,
 	ReasonTPMRollback: ClassForbidden, ReasonEKNotTrusted: ClassForbidden, ReasonEnrollState: ClassForbidden,
-	ReasonClockUntrusted: ClassUnavailable, ReasonLogUnavailable: ClassUnavailable, ReasonIntegrity: ClassUnavailable,
+	ReasonClockUntrusted: ClassUnavailable, ReasonLogUnavailable: ClassUnavailable, ReasonIntegrity: ClassUnavailable, ReasonRollback: ClassUnavailable,
 	ReasonRecoveryNotReady: ClassConflict, ReasonLastAdministrator: ClassConflict,
 	ReasonDeleted: ClassConflict, ReasonPurgeProtected: ClassForbidden, ReasonBackupInvalid: ClassBad,
 	ReasonTokenReplayed: ClassForbidden, ReasonTokenUnusable: ClassForbidden, ReasonNativeOnly: ClassForbidden,

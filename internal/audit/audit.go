@@ -46,6 +46,12 @@ type Config struct {
 	// (design D19), and of "broker/stop" at Close. It must not call the log.
 	System func(op string) *release.Record
 
+	// Mark, when set, is the file of the high-water mark, on another disk than the store.
+	// The log is not opened when it does not go on from it. Marked, when set, is told
+	// how each writing of it ended; it must not call the log.
+	Mark   string
+	Marked func(error)
+
 	MaxBatch int           // entries of one commit; 0 means 256
 	MaxQueue int           // entries that wait, more are refused as overloaded; 0 means 1024
 	Wait     time.Duration // how long a caller waits for its commit; 0 means 2 s
@@ -79,7 +85,8 @@ type Log struct {
 	objects *verified.Cache[keptObject]
 	states  *verified.Cache[keptState] // of key versions
 
-	interrupted bool // found at start
+	interrupted bool    // found at start
+	marker      *marker // nil: there is no mark
 
 	// Of the writing goroutine alone.
 	w         *store.Writer
@@ -135,6 +142,14 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err := l.recallStep(ctx); err != nil {
 		return nil, err
 	}
+	if cfg.Mark != "" {
+		j, err := l.JudgeMark(ctx, cfg.Mark)
+		if err != nil {
+			return nil, err
+		}
+		l.marker = newMarker(cfg.Mark, j.Marked, cfg.Marked)
+		go l.marker.run()
+	}
 	l.clock.floor.Store(l.signed.Load().last)
 	l.wait.Go(l.write)
 	l.wait.Go(l.checkpoint)
@@ -150,6 +165,7 @@ func (l *Log) Close() error {
 		err = errors.Join(l.flush(context.Background(), true), l.ended())
 		close(l.stop)
 		l.wait.Wait()
+		err = errors.Join(err, l.marker.close())
 		if l.w != nil {
 			err = errors.Join(err, l.w.Close())
 		}

@@ -241,6 +241,7 @@ func (b *batch) publish(outcomes []outcome) {
 	*l.tree = b.tree
 	state := b.before
 	l.signed.Store(&state)
+	l.marker.raise(&state)
 	b.believe(state.last)
 	proof := &batchProof{size: state.size, note: state.note, hashes: b.hashes}
 	at := l.cfg.Now()

@@ -40,6 +40,9 @@ func TestKill(t *testing.T) {
 	b := newBench(t)
 	b.key("disk", "1", 1)
 	b.machine("m", release.MachineApproved)
+	if err := WriteMark(b.mark(), b.log.Checkpoint()); err != nil {
+		t.Fatal(err)
+	}
 	r := rand.New(rand.NewPCG(3, 4))
 	var acked []*receipt.Receipt
 	for i := range kills {
@@ -50,7 +53,7 @@ func TestKill(t *testing.T) {
 		}
 		got := child(t, b.path, fault, 1+r.IntN(60))
 		acked = append(acked, got...)
-		b.open()
+		b.open(b.marking) // killed between commit and mark, too: never behind its mark
 		if err := b.check(acked); err != nil {
 			t.Fatalf("kill %d (%s): %v", i, fault, err)
 		}
@@ -121,7 +124,7 @@ func TestKillChild(t *testing.T) {
 	b := &bench{t: t, path: path}
 	b.now.Store(1_790_000_100_000)
 	b.nth.Store(int64(os.Getpid()) << 20) // nonces of its own
-	b.open(func(c *Config) {
+	b.open(b.marking, func(c *Config) {
 		c.MaxBatch = 8
 		c.Fault = func(s string) {
 			if s == step {

@@ -37,8 +37,14 @@ func (l *Log) load(ctx context.Context) error {
 			return integrity("hashing the last %d of %d entries gives root %v, which the stored checkpoint does not sign", st.Size-st.Prior, st.Size, root)
 		}
 	}
+	now := &signed{size: st.Size, root: root, note: st.Note, last: last}
+	if was := l.signed.Load(); was != nil && was.size > 0 { // put back under a broker that runs
+		if _, err := l.follows(ctx, now, was.size, was.root); err != nil {
+			return err
+		}
+	}
 	l.tree = tree
-	l.signed.Store(&signed{size: st.Size, root: root, note: st.Note, last: last})
+	l.signed.Store(now)
 	return nil
 }
 

@@ -77,21 +77,34 @@ func (l *Log) checkpointAt(ctx context.Context, s *signed, size int64) (tlog.Has
 	if size == s.size {
 		return s.root, s.note, nil
 	}
-	hashes := l.cfg.Store.Hashes(ctx)
-	root, err := tlog.TreeHash(size, hashes)
+	root, err := l.rootAt(ctx, s, size)
 	if err != nil {
-		return root, "", integrity("root at %d: %w", size, err)
-	}
-	proof, err := tlog.ProveTree(s.size, size, hashes)
-	if err != nil {
-		return root, "", integrity("root at %d: %w", size, err)
-	}
-	if err := tlog.CheckTree(proof, s.size, s.root, size, root); err != nil {
-		return root, "", integrity("root at %d: %w", size, err)
+		return root, "", err
 	}
 	cp := receipt.Checkpoint{Origin: l.cfg.Origin, Size: size, Root: root}
 	text, err := cp.Sign(l.cfg.Signers...)
 	return root, text, err
+}
+
+// rootAt gives the root of an earlier size, or of s itself, proven to be of the
+// beginning of s.
+func (l *Log) rootAt(ctx context.Context, s *signed, size int64) (tlog.Hash, error) {
+	if size == s.size {
+		return s.root, nil
+	}
+	hashes := l.cfg.Store.Hashes(ctx)
+	root, err := tlog.TreeHash(size, hashes)
+	if err != nil {
+		return root, integrity("root at %d: %w", size, err)
+	}
+	proof, err := tlog.ProveTree(s.size, size, hashes)
+	if err != nil {
+		return root, integrity("root at %d: %w", size, err)
+	}
+	if err := tlog.CheckTree(proof, s.size, s.root, size, root); err != nil {
+		return root, integrity("root at %d: %w", size, err)
+	}
+	return root, nil
 }
 
 // Consistency proves that the log of size from is the beginning of the log of
