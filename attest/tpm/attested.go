@@ -64,7 +64,22 @@ func parseAttested(b []byte, want uint16) (*attested, error) {
 	if !r.done() || safe > 1 {
 		return nil, errors.New("wrong length or encoding")
 	}
+	if !isName(a.signer) {
+		return nil, fmt.Errorf("qualified signer %.40x is no name of an object", a.signer)
+	}
 	return a, err
+}
+
+// isName says whether b has the form of the name of an object (Part 1 §16) that has one
+// of the two algorithms that an AK may have: the algorithm, and a digest of its length.
+func isName(b []byte) bool {
+	switch r := (reader{b: b}); r.u16() {
+	case algSHA256:
+		return len(b) == 2+32
+	case algSHA384:
+		return len(b) == 2+48
+	}
+	return false
 }
 
 // parseSelection reads TPML_PCR_SELECTION and keeps its bytes, over which the

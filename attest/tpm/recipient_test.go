@@ -57,7 +57,8 @@ func TestBadRecipients(t *testing.T) {
 		{name: "certified for another nonce", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.ExtraData.Buffer[0] ^= 1 }), want: attest.CheckNotLinked},
 		{name: "certified in another boot", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.ClockInfo.ResetCount++ }), want: attest.CheckNotLinked},
 		{name: "certified by other firmware", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.FirmwareVersion++ }), want: attest.CheckNotLinked},
-		{name: "certified by another signer", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.QualifiedSigner.Buffer[0] ^= 1 }), want: attest.CheckNotLinked},
+		{name: "certified by another signer", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.QualifiedSigner.Buffer[2] ^= 1 }), want: attest.CheckNotLinked},
+		{name: "certified by what has no name", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.QualifiedSigner.Buffer[0] ^= 1 }), want: attest.CheckMalformed},
 		{name: "certify not from a TPM", body: recertify(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.Magic = 0 }), want: attest.CheckMalformed},
 		{name: "quote as certify", body: func(_ *tpmtest.Machine, b *format.Evidence) {
 			b.Recipient.Certify, b.Recipient.Signature = b.Quote, b.Signature
