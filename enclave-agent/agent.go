@@ -75,6 +75,8 @@ var (
 	ErrUnreachable = errors.New("no broker reached")
 	// ErrPending says that this machine waits for an operator's approval.
 	ErrPending = errors.New("this machine waits for approval")
+	// ErrNotGranted says that nobody allows a disk to be made with that key just now.
+	ErrNotGranted = errors.New("no disk may be made with this key")
 	// ErrDisk says that a disk is not the one that was sealed, package boot.
 	ErrDisk = errors.New("the disk is not what was sealed")
 )

@@ -27,9 +27,10 @@ func (r *Refused) detail() string {
 	return s
 }
 
-// Is makes a machine that waits for approval an [ErrPending].
+// Is makes a machine that waits for approval an [ErrPending], and a disk that must not be
+// made just now an [ErrNotGranted].
 func (r *Refused) Is(target error) bool {
-	return target == ErrPending && r.Reason == "machine_pending"
+	return target == ErrPending && r.Reason == "machine_pending" || target == ErrNotGranted && r.Reason == "format_not_granted"
 }
 
 // Invalid is an answer that must not be believed: the key in it is not used.

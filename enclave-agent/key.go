@@ -39,6 +39,22 @@ func (a *Agent) Key(ctx context.Context, keyURL string) (*Released, error) {
 	return a.ask(ctx, &errand{purpose: binding.PurposeRelease, path: "/v1/release", key: ref})
 }
 
+// What [Agent.DiskKey] asks for a key for.
+const (
+	ToUnlock = binding.PurposeUnlock // a disk that was made with it
+	ToFormat = binding.PurposeFormat // a disk; an operator allows that once, [ErrNotGranted]
+)
+
+// DiskKey is Key for a disk, and has the hardware sign whether the disk is opened or made:
+// ToUnlock, ToFormat. The broker holds it against the key, and the record says it.
+func (a *Agent) DiskKey(ctx context.Context, keyURL, purpose string) (*Released, error) {
+	ref, err := parseKeyURL(keyURL)
+	if err != nil {
+		return nil, err
+	}
+	return a.ask(ctx, &errand{purpose: purpose, path: "/v1/release", key: ref})
+}
+
 // Token asks for an attested access token for the vault at vaultURL, https://HOST[:PORT]:
 // a bearer token that reads there for a quarter of an hour, as far as the broker's
 // attested roles allow this machine. Its bytes are Material; KID is the vault. Errors

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release/receipt"
 )
@@ -90,6 +92,7 @@ func (q *asked) particulars(r *receipt.Response, rec *receipt.Record) []holding 
 		{"object", rec.Object == q.key.name},
 		{"version", kid.version != "" && (q.key.version == "" || kid.version == q.key.version)},
 		{"record_version", rec.Version == kid.version},
+		{"purpose", cmp.Or(rec.Detail["purpose"], binding.PurposeRelease) == q.purpose},
 		{"policy", rec.Policy == r.Policy && rec.Policy != receipt.Digest{}},
 	}
 }

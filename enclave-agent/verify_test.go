@@ -72,6 +72,7 @@ func lies(t *testing.T) map[string]struct {
 		"other recipient":     {"recipient", record(func(r *receipt.Record) { r.Recipient[0] ^= 1 })},
 		"other object":        {"object", record(func(r *receipt.Record) { r.Object = "other" })},
 		"record version":      {"record_version", record(func(r *receipt.Record) { r.Version = strings.Repeat("f", 32) })},
+		"other purpose":       {"purpose", record(func(r *receipt.Record) { r.Detail = map[string]string{"purpose": ToFormat} })},
 		"record enc":          {"record_enc", record(func(r *receipt.Record) { r.Enc = "hpke-p256" })},
 		"no policy":           {"policy", record(func(r *receipt.Record) { r.Policy = receipt.Digest{} })},
 		"other name":          {"name", response(func(r *receipt.Response) { r.KID = "https://vault.example/keys/other/" + agenttest.Version })},
@@ -114,6 +115,32 @@ func TestLiesAreFound(t *testing.T) {
 		}
 		if ExitCode(err) != ExitInvalid {
 			t.Errorf("%s: exit code %d", name, ExitCode(err))
+		}
+	}
+}
+
+// TestDiskKey: the purpose is in what the hardware signs, and in the record or nothing of
+// the answer is believed.
+func TestDiskKey(t *testing.T) {
+	b := agenttest.Start(t)
+	said := ""
+	b.Verify = func(req *binding.ReleaseRequest) error {
+		rd, err := binding.Parse(req.RuntimeData)
+		said = rd.Purpose
+		return err
+	}
+	a := newAgent(t, b, nil)
+	for _, purpose := range []string{ToUnlock, ToFormat} {
+		b.Record = nil
+		r, err := a.DiskKey(t.Context(), agenttest.KeyURL, purpose)
+		if err != nil || said != purpose {
+			t.Fatalf("%s: said %q: %v", purpose, said, err)
+		}
+		r.Material.Close()
+		b.Record = func(r *receipt.Record) { r.Detail = nil }
+		var found *Invalid
+		if _, err := a.DiskKey(t.Context(), agenttest.KeyURL, purpose); !errors.As(err, &found) || found.Check != "purpose" {
+			t.Errorf("%s: %v", purpose, err)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func document(in *release.Input) (*ast.Term, error) {
 	}
 	r, c, ev := in.Request, in.Caller, in.Evidence
 	doc := map[string]any{
-		"request": map[string]any{"key": r.Key, "version": r.Version, "enc": r.Enc, "door": string(r.Door), "time": r.Time},
+		"request": map[string]any{"key": r.Key, "version": r.Version, "purpose": r.Purpose, "enc": r.Enc, "door": string(r.Door), "time": r.Time},
 		"caller":  map[string]any{"kind": c.Kind, "id": c.ID, "roles": roles(c.Roles)},
 		"evidence": map[string]any{
 			"type": ev.Type, "authority": ev.Authority, "freshness": ev.Freshness, "tcb_status": ev.TCBStatus, "collateral_age": ev.CollateralAge,

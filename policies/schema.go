@@ -9,7 +9,7 @@ func inputSchema(claims map[string]any) any {
 	}
 	str, integer, boolean := scalar("string"), scalar("integer"), scalar("boolean")
 	return object(map[string]any{
-		"request": object(map[string]any{"key": str, "version": str, "enc": str, "door": str, "time": integer}),
+		"request": object(map[string]any{"key": str, "version": str, "purpose": str, "enc": str, "door": str, "time": integer}),
 		"caller":  object(map[string]any{"kind": str, "id": str, "roles": map[string]any{"type": "array", "items": str}}),
 		"machine": object(map[string]any{"labels": object(nil), "enrolled": boolean}),
 		"evidence": object(map[string]any{

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -81,7 +82,7 @@ func (b *Broker) wrapper(door Door) Wrapper {
 func (b *Broker) presented(req TokenRequest, key *Key) *proven {
 	p := &proven{
 		req: Request{Door: DoorKeyVault, Correlation: req.Correlation, Digest: req.Digest, Source: req.Source},
-		at:  b.Now(), ref: req.Key, url: req.URL, enc: req.Enc, caller: req.Caller, freshness: "none",
+		at:  b.Now(), ref: req.Key, url: req.URL, purpose: binding.PurposeRelease, enc: req.Enc, caller: req.Caller, freshness: "none",
 		result: &attest.Result{Type: attest.TypeToken}, guard: Guard{Objects: req.Right},
 		record: &Record{
 			V: 1, Deployment: b.Deployment, Simulation: b.Simulation, Kind: receipt.KindRelease, Decision: receipt.Allow,

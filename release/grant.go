@@ -40,6 +40,9 @@ func grant(c *Committed, key *Key, now func() time.Time) (*Grant, error) {
 		c.Record.ObjectID != key.ObjectID || c.Record.Version != key.Ref.Version || c.Record.Policy != receipt.Digest(key.Policy.Digest) {
 		return nil, Refuse(ReasonInternal, "no allow record for this key version")
 	}
+	if Formats(c.Record) && c.Record.Detail[DetailGrant] == "" {
+		return nil, Refuse(ReasonInternal, "an allow record to format that spent no grant")
+	}
 	return &Grant{key: key, once: once{at: c.At, now: now}}, nil
 }
 

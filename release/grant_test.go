@@ -29,6 +29,7 @@ func TestGrantNeedsAnAllow(t *testing.T) {
 		"other version":  func(_ *Committed, k *Key) { k.Ref.Version = "2" },
 		"other policy":   func(_ *Committed, k *Key) { k.Policy.Digest = [32]byte{2} },
 		"a stale record": func(c *Committed, _ *Key) { c.Record.Version = "" },
+		"no grant spent": func(c *Committed, _ *Key) { c.Record.Detail = stated("format") },
 	} {
 		c, k := allowed()
 		spoil(c, k)

@@ -17,11 +17,13 @@ const (
 	ObjectAttestedRole = "attested-role"
 	// ObjectRotation says when a key is rotated, named by the key's object id.
 	ObjectRotation = "rotation"
+	// ObjectFormatGrant lets a disk be made with a key version, once; see [FormatGrant].
+	ObjectFormatGrant = "format-grant"
 )
 
 // ObjectKinds lists them: whoever verifies a store reads them all.
 func ObjectKinds() []string {
-	return []string{ObjectMachine, ObjectPrincipal, ObjectSetting, ObjectReference, ObjectVault, ObjectRoles, ObjectAttestedRole, ObjectRotation}
+	return []string{ObjectMachine, ObjectPrincipal, ObjectSetting, ObjectReference, ObjectVault, ObjectRoles, ObjectAttestedRole, ObjectRotation, ObjectFormatGrant}
 }
 
 // Object is a small document without secrets: an enrolled machine, a principal, a

@@ -86,6 +86,8 @@ const (
 	ReasonTokenReplayed    Reason = "token_replayed"
 	ReasonTokenUnusable    Reason = "token_unusable" // an attestation token that no key may be released on
 	ReasonNativeOnly       Reason = "native_door_required"
+	ReasonPurposeRequired  Reason = "purpose_not_stated"
+	ReasonFormatNotGranted Reason = "format_not_granted"
 
 	ReasonSecretDisabled    Reason = "secret_disabled"
 	ReasonSecretNotYetValid Reason = "secret_not_yet_valid"
@@ -117,6 +119,7 @@ var reasons = map[Reason]Class{
 	ReasonRecoveryNotReady: ClassConflict, ReasonLastAdministrator: ClassConflict,
 	ReasonDeleted: ClassConflict, ReasonPurgeProtected: ClassForbidden, ReasonBackupInvalid: ClassBad,
 	ReasonTokenReplayed: ClassForbidden, ReasonTokenUnusable: ClassForbidden, ReasonNativeOnly: ClassForbidden,
+	ReasonPurposeRequired: ClassForbidden, ReasonFormatNotGranted: ClassForbidden,
 
 	Reason(attest.CheckInternal):         ClassForbidden,
 	Reason(attest.CheckTypeUnsupported):  ClassForbidden,

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,12 +43,13 @@ type admission struct {
 
 // errand is what a native request is for.
 type errand struct {
-	purpose, kind string // of the runtime data, of the record
-	names         func(*binding.RuntimeData) (url string, ref KeyRef, err error)
+	purposes []string // of the runtime data
+	kind     string   // of the record
+	names    func(*binding.RuntimeData) (url string, ref KeyRef, err error)
 }
 
 func (b *Broker) admit(ctx context.Context, req Request) (*admission, error) {
-	return b.sent(ctx, req, errand{binding.PurposeRelease, receipt.KindRelease, func(rd *binding.RuntimeData) (string, KeyRef, error) {
+	return b.sent(ctx, req, errand{binding.KeyPurposes(), receipt.KindRelease, func(rd *binding.RuntimeData) (string, KeyRef, error) {
 		ref, err := b.ParseKID(rd.Key)
 		return rd.Key, ref, err
 	}})
@@ -67,8 +69,8 @@ func (b *Broker) sent(ctx context.Context, req Request, on errand) (*admission, 
 		return nil, Refuse(Reason(attest.CheckRuntimeData), "%w", err)
 	case rd.Audience != b.Deployment:
 		return nil, Refuse(ReasonAudience, "audience %.64q is not this deployment", rd.Audience)
-	case rd.Purpose != on.purpose:
-		return nil, Refuse(ReasonPurpose, "purpose %.32q, want %q here", rd.Purpose, on.purpose)
+	case !slices.Contains(on.purposes, rd.Purpose):
+		return nil, Refuse(ReasonPurpose, "purpose %.32q, want %s here", rd.Purpose, strings.Join(on.purposes, " or "))
 	}
 	a := &admission{at: b.Now(), kind: on.kind, runtime: rd}
 	if a.url, a.ref, err = on.names(rd); err != nil {
@@ -98,6 +100,7 @@ type proven struct {
 	at        time.Time
 	ref       KeyRef
 	url       string // of the key, as requested
+	purpose   string // as the evidence says; on the Key Vault door a release
 	enc       string
 	recipient []byte // JWK that was checked
 	caller    InputCaller
@@ -114,7 +117,7 @@ type proven struct {
 
 func (a *admission) proven(b *Broker, req Request, res *attest.Result) *proven {
 	return &proven{
-		req: req, at: a.at, ref: a.ref, url: a.url, enc: a.runtime.Enc, recipient: a.runtime.Recipient(), result: res,
+		req: req, at: a.at, ref: a.ref, url: a.url, purpose: a.runtime.Purpose, enc: a.runtime.Enc, recipient: a.runtime.Recipient(), result: res,
 		caller: InputCaller{Kind: "machine", ID: res.Identity.ID, Roles: []string{}}, freshness: "nonce",
 		guard: Guard{Nonce: a.ticket.Hash, NonceExpires: a.ticket.Expires},
 		record: &Record{
@@ -126,7 +129,7 @@ func (a *admission) proven(b *Broker, req Request, res *attest.Result) *proven {
 				Type: string(res.Type), Digest: sha256.Sum256(req.Evidence.Body), Authority: res.Authority,
 				Anchors: b.Anchors(), Freshness: "nonce",
 			},
-			Recipient: a.thumbprint, Enc: a.runtime.Enc, Config: b.Settings(), Binary: b.Binary,
+			Recipient: a.thumbprint, Enc: a.runtime.Enc, Config: b.Settings(), Binary: b.Binary, Detail: stated(a.runtime.Purpose),
 		},
 	}
 }
@@ -160,6 +163,9 @@ const MaxInput = 256 << 10
 // policy. nil means allow.
 func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	if err := p.key.Usable(p.at); err != nil {
+		return err
+	}
+	if err := p.key.Suits(p.purpose); err != nil {
 		return err
 	}
 	in := p.document()
@@ -206,7 +212,7 @@ func (b *Broker) worthy(p *proven, in *Input) (err error) {
 // a token it has no key.
 func (p *proven) document() *Input {
 	in := &Input{
-		Request: InputRequest{Key: p.url, Enc: p.enc, Door: p.req.Door, Time: p.at.Unix()},
+		Request: InputRequest{Key: p.url, Purpose: p.purpose, Enc: p.enc, Door: p.req.Door, Time: p.at.Unix()},
 		Caller:  p.caller,
 		Evidence: InputEvidence{
 			Type: string(p.result.Type), Authority: p.result.Authority, Freshness: p.freshness, TCBStatus: p.result.Facts.TCBStatus,
@@ -236,6 +242,7 @@ func orEmpty(m map[string]string) map[string]string {
 func (p *proven) entry() Entry {
 	g := p.guard
 	g.Key, g.Latest, g.Machine, g.ResetCount = p.key, p.key != nil && p.ref.Version == "", p.machine, p.result.Facts.ResetCount
+	g.Format = p.purpose == binding.PurposeFormat
 	return Entry{Record: p.record, Input: p.input, Guard: &g}
 }
 

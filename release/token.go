@@ -55,7 +55,7 @@ func NewTokenBroker(b *Broker, c TokenConfig) (*TokenBroker, error) {
 // Token is [Broker.Release] for a token instead of a key: the same steps in the same
 // order, with the same records. Nothing is made before the ALLOW record is durable.
 func (t *TokenBroker) Token(ctx context.Context, req Request) (*Released, error) {
-	a, err := t.sent(ctx, req, errand{binding.PurposeToken, receipt.KindToken, t.vault})
+	a, err := t.sent(ctx, req, errand{[]string{binding.PurposeToken}, receipt.KindToken, t.vault})
 	if err != nil {
 		return nil, t.stranger(req, err)
 	}

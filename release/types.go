@@ -120,6 +120,7 @@ type Input struct {
 type InputRequest struct {
 	Key     string `json:"key"`     // URL as requested
 	Version string `json:"version"` // resolved
+	Purpose string `json:"purpose"` // "release", "unlock", "format" or "token", as the evidence says
 	Enc     string `json:"enc"`
 	Door    Door   `json:"door"`
 	Time    int64  `json:"time"` // Unix seconds
@@ -176,6 +177,7 @@ type Guard struct {
 	Key        *Key // generation, policy digest; attributes are judged at commit time
 	Latest     bool // the request named no version: Key must still be the latest
 	Operation  bool // Key is used inside the vault and does not leave: it need not be exportable
+	Format     bool // Key makes a disk: its [FormatGrant] is spent by this entry
 	Machine    *Machine
 	ResetCount uint32 // of the evidence; below the highest seen is a rollback
 	// Objects are those that gave the caller its right: principal, roles, vault.

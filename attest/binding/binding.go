@@ -22,9 +22,14 @@ const MaxSize = 16 << 10
 
 // Purposes of runtime data. Evidence for one is refused for the other.
 const (
-	PurposeRelease = "release" // of a key
+	PurposeRelease = "release" // of a key, for a use that is not said
+	PurposeUnlock  = "unlock"  // of a key, to open the LUKS disk that was made with it
+	PurposeFormat  = "format"  // of a key, to make a LUKS disk with it, which an operator allows once
 	PurposeToken   = "token"   // of an attested access token for a vault
 )
+
+// KeyPurposes lists those for which a key is asked.
+func KeyPurposes() []string { return []string{PurposeRelease, PurposeUnlock, PurposeFormat} }
 
 // NonceSize is the length of a broker nonce in bytes (package challenge).
 const NonceSize = 52

@@ -9,7 +9,7 @@ import (
 // ChallengeRequest is the body of POST /v1/challenge.
 type ChallengeRequest struct {
 	Purpose string `json:"purpose"`
-	Key     string `json:"key,omitzero"`   // of a release: key URL, version optional
+	Key     string `json:"key,omitzero"`   // of what asks for a key: its URL, version optional
 	Vault   string `json:"vault,omitzero"` // of a token: URL of a vault, https://HOST[:PORT]
 }
 

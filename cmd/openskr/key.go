@@ -57,6 +57,7 @@ func newKeyCmd(a *app) *cobra.Command {
 		newKeyEnabledCmd(a, "enable", "Allow a key version to be released again", true),
 		newKeyEnabledCmd(a, "disable", "Stop releases of a key version, at once", false))
 	cmd.AddCommand(newKeyLossCmds(a)...)
+	cmd.AddCommand(newKeyFormatCmds(a)...)
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,7 +143,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/v1/enroll":
 		out, err = b.enroll(body)
 	case "/v1/release":
-		out, err = b.release(body, binding.PurposeRelease)
+		out, err = b.release(body, binding.KeyPurposes()...)
 	case "/v1/token":
 		b.Tokens++
 		out, err = b.release(body, binding.PurposeToken)
@@ -179,7 +180,7 @@ func (b *Broker) challenge() (any, error) {
 	return c, nil
 }
 
-func (b *Broker) release(body []byte, purpose string) (any, error) {
+func (b *Broker) release(body []byte, purposes ...string) (any, error) {
 	b.Releases++
 	var req binding.ReleaseRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -189,7 +190,7 @@ func (b *Broker) release(body []byte, purpose string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !b.nonces[string(rd.Nonce)] || rd.Purpose != purpose {
+	if !b.nonces[string(rd.Nonce)] || !slices.Contains(purposes, rd.Purpose) {
 		return nil, errReplay
 	}
 	delete(b.nonces, string(rd.Nonce))
@@ -219,7 +220,7 @@ func (b *Broker) release(body []byte, purpose string) (any, error) {
 		Request: sha256.Sum256(body), KID: KeyURL + "/" + Version, Policy: rec.Policy, Time: rec.Time,
 		Enc: rd.Enc, Ciphertext: sealed, Receipt: rcpt, Kty: b.Kty, Tags: b.Tags,
 	}
-	if purpose == binding.PurposeToken {
+	if rd.Purpose == binding.PurposeToken {
 		rsp.KID = rd.Vault
 	}
 	if b.Response != nil {
@@ -242,7 +243,10 @@ func (b *Broker) record(body []byte, rd *binding.RuntimeData) (*receipt.Record, 
 		Request: sha256.Sum256(body), Nonce: sha256.Sum256(rd.Nonce), Caller: &receipt.Caller{Kind: "machine", ID: "m1"},
 		Vault: "vault", Object: name, Version: Version, Policy: receipt.Digest{1}, Recipient: r.Thumbprint(), Enc: rd.Enc,
 	}
-	if rd.Purpose == binding.PurposeToken {
+	switch rd.Purpose {
+	case binding.PurposeUnlock, binding.PurposeFormat:
+		rec.Detail = map[string]string{"purpose": rd.Purpose}
+	case binding.PurposeToken:
 		rec.Kind, rec.Object, rec.Version, rec.Policy = receipt.KindToken, "", "", receipt.Digest{}
 	}
 	if b.Record != nil {

@@ -30,7 +30,7 @@ const keySize = 32
 
 // Keys releases keys to this machine, as [agent.Agent] does.
 type Keys interface {
-	Key(ctx context.Context, keyURL string) (*agent.Released, error)
+	DiskKey(ctx context.Context, keyURL, purpose string) (*agent.Released, error)
 	Close() error
 }
 

@@ -31,6 +31,7 @@ type vault struct {
 	evidence string // its type, "": not said
 	err      error
 	asked    []string
+	purposes []string      // as asked
 	open     *agent.Secret // the last one released
 }
 
@@ -40,10 +41,10 @@ func newVault() *vault {
 
 func (v *vault) Close() error { return nil }
 
-func (v *vault) Key(_ context.Context, url string) (*agent.Released, error) {
+func (v *vault) DiskKey(_ context.Context, url, purpose string) (*agent.Released, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.asked = append(v.asked, url)
+	v.asked, v.purposes = append(v.asked, url), append(v.purposes, purpose)
 	if v.err != nil {
 		return nil, v.err
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
+
+	agent "github.com/openskr/openskr/enclave-agent"
 )
 
 // FuzzHeader throws changed headers at the parser: what it takes has the shape that
@@ -63,7 +65,7 @@ func seedHeader(t testing.TB, tool *cryptsetup) []byte {
 	t.Helper()
 	s := Seal{Device: blank(t), Key: testKey, Recovery: func([]byte) error { return nil }}
 	v := newVault()
-	r, err := v.Key(t.Context(), testKey)
+	r, err := v.DiskKey(t.Context(), testKey, agent.ToUnlock)
 	if err != nil {
 		t.Fatal(err)
 	}

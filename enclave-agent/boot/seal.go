@@ -70,7 +70,10 @@ func (s *Seal) Seal(ctx context.Context, keys Keys) (_ *Sealed, err error) {
 			return nil, err
 		}
 	}
-	r, err := keys.Key(ctx, s.Key)
+	r, err := keys.DiskKey(ctx, s.Key, agent.ToFormat)
+	if errors.Is(err, agent.ErrNotGranted) {
+		return nil, fmt.Errorf("%w; an operator allows it: %s", err, grantCommand(s.Key))
+	}
 	if err != nil {
 		return nil, err
 	}

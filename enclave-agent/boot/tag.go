@@ -35,10 +35,24 @@ func parseTag(s string) ([]string, error) {
 
 // tagCommand is what an operator runs to record a header.
 func tagCommand(kid, digest string) string {
+	name, version := operands(kid)
+	return "openskr key tag " + name + version + " " + HeaderTag + "=" + digest
+}
+
+// grantCommand is what an operator runs to let a disk be made with a key.
+func grantCommand(kid string) string {
+	name, version := operands(kid)
+	return "openskr key grant-format " + name + version
+}
+
+// operands name a key to the operator's program.
+func operands(kid string) (name, version string) {
 	key, version, err := agent.SplitKeyURL(kid)
 	if err != nil {
-		return "openskr key tag NAME " + HeaderTag + "=" + digest
+		return "NAME", ""
 	}
-	_, name, _ := strings.Cut(key, "/keys/")
-	return fmt.Sprintf("openskr key tag %s --version %s %s=%s", name, version, HeaderTag, digest)
+	if _, name, _ = strings.Cut(key, "/keys/"); version != "" {
+		version = " --version " + version
+	}
+	return name, version
 }

@@ -161,7 +161,7 @@ func (u *Unlocker) released(ctx context.Context, h *header) (r *agent.Released, 
 			r, err = nil, errors.Join(cerr, r.Material.Close())
 		}
 	}()
-	if r, err = keys.Key(ctx, h.keyURL); err != nil {
+	if r, err = keys.DiskKey(ctx, h.keyURL, agent.ToUnlock); err != nil {
 		return nil, err
 	}
 	if err := matches(h, r); err != nil {

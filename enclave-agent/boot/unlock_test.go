@@ -244,7 +244,7 @@ func TestKilledWhileOpening(t *testing.T) {
 // away is a broker that is not reached.
 type away struct{ vault }
 
-func (*away) Key(ctx context.Context, _ string) (*agent.Released, error) {
+func (*away) DiskKey(ctx context.Context, _, _ string) (*agent.Released, error) {
 	<-ctx.Done()
 	return nil, fmt.Errorf("%w: %w", agent.ErrUnreachable, ctx.Err())
 }

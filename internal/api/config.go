@@ -86,6 +86,7 @@ type Rate struct {
 type Keys interface {
 	apikeyvault.Service
 	v1.Vaults
+	v1.FormatGrants
 }
 
 // Broker decides on releases through either door. Implemented by *release.Broker.

@@ -29,6 +29,10 @@ func asked(path string, p place) string {
 			scope += "/" + strings.ToLower(p.name)
 		}
 		return scope
+	case "v1":
+		if scope, ok := strings.CutPrefix(path, "/v1/format-grants"); ok {
+			return "/vaults/" + vault + "/keys" + strings.ReplaceAll(scope, "{name}", strings.ToLower(p.name))
+		}
 	case "rng":
 		return "/vaults/" + vault
 	case "providers":

@@ -116,6 +116,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		"ReferenceSets": v1.ReferenceSets{}, "ReferenceSet": reference.Set{}, "ReferencePage": v1.ReferencePage{}, "Reference": v1.Reference{},
 		"ReferenceAdd": v1.ReferenceAdd{}, "ReferenceEntry": v1.ReferenceEntry{}, "ReferenceRetire": v1.ReferenceRetire{},
 		"AttestedRole": v1.AttestedRole{}, "AttestedRoleList": v1.AttestedRoleList{}, "AttestedRoleBody": v1.AttestedRoleBody{},
+		"FormatGrant": v1.FormatGrant{}, "FormatGrantPage": v1.FormatGrantPage{}, "FormatGrantBody": v1.FormatGrantBody{},
 		"Decision": v1.Decision{}, "DecisionPolicy": v1.Policy{}, "DrillBody": v1.DrillBody{}, "Ready": v1.Ready{}, "Discovery": v1.Discovery{},
 		"Backup": apikeyvault.Backup{}, "Vault": v1.Vault{}, "VaultPage": v1.VaultPage{}, "VaultCreate": v1.VaultCreate{}, "VaultPatch": v1.VaultPatch{},
 		"KeyBundle": apikeyvault.Bundle{}, "KeyItem": apikeyvault.Item{}, "KeyPage": apikeyvault.Page[apikeyvault.Item]{},

@@ -88,7 +88,7 @@ func (f *funnel) routes() []*route.Route {
 		rand.Read(f.PageKey[:])
 	}
 	out := v1.Routes(v1.Config{
-		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Tokens: f.Tokens, Attested: f.Attested, Enroll: f.Enroll, Log: f.Log,
+		Deployment: f.Deployment, Issuer: f.Issuer, ParseKID: f.Keys.ParseKID, Releaser: f.Broker, Tokens: f.Tokens, Attested: f.Attested, Formats: f.Keys, Enroll: f.Enroll, Log: f.Log,
 		Objects: f.Objects, Access: f.Access, References: f.References, Vaults: f.Keys, Policies: f.Policies, Clock: f.Clock, Recovery: f.Recovery, Record: f.Record, Now: f.Now,
 		Warnings: f.Warnings, OpenAPI: openAPI, Metrics: f.Metrics, PublicLog: f.PublicLog,
 	})

@@ -60,6 +60,9 @@ func (l *Log) Append(ctx context.Context, e release.Entry) (*release.Committed, 
 		if g := e.Guard; r.Decision != receipt.Allow || g == nil || g.Key == nil || g.Nonce == [32]byte{} {
 			return nil, release.Refuse(release.ReasonInternal, "an allow needs a guard with key and nonce")
 		}
+		if g := e.Guard; g.Format != release.Formats(r) || g.Format && (g.Machine == nil || g.Repeat != [32]byte{}) {
+			return nil, release.Refuse(release.ReasonInternal, "an allow to format needs a guard that spends a grant, of a machine")
+		}
 	}
 	if r.Kind == receipt.KindOperation && r.Decision != receipt.Deny {
 		if g := e.Guard; r.Decision != receipt.Allow || g == nil || g.Key == nil || !g.Operation {

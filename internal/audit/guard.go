@@ -44,13 +44,16 @@ func (b *batch) judge(rec *release.Record, g *release.Guard) (why, err error) {
 	case b.distrusted():
 		return b.untimely(), nil
 	}
-	for _, check := range []func(*release.Guard) error{b.key, b.objects, b.machine, b.reset} {
+	for _, check := range []func(*release.Guard) error{b.key, b.objects, b.machine, b.granted, b.reset} {
 		if why := check(g); why != nil {
 			return why, b.tx.Err()
 		}
 	}
-	if onToken {
+	switch {
+	case onToken:
 		return b.spend(rec, g)
+	case g.Format:
+		return b.burn(rec, g), b.tx.Err()
 	}
 	return nil, nil
 }

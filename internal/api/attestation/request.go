@@ -3,6 +3,7 @@ package attestation
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -16,7 +17,7 @@ import (
 
 // purposes of runtime data that our own protocol uses. Evidence for those is never
 // turned into a token, so that nobody can pass a native request off as another.
-var purposes = map[string]bool{binding.PurposeRelease: true, binding.PurposeToken: true}
+var purposes = append(binding.KeyPurposes(), binding.PurposeToken)
 
 // request is a body of POST /attest/…, names folded: Azure's clients differ in case.
 type request struct {
@@ -158,7 +159,7 @@ func purpose(runtimeData []byte) error {
 		return nil // so no native request has it either
 	}
 	var said string
-	if json.Unmarshal(doc["purpose"], &said) == nil && purposes[said] {
+	if json.Unmarshal(doc["purpose"], &said) == nil && slices.Contains(purposes, said) {
 		return release.Refuse(release.ReasonPurpose, "runtime data of purpose %q is for the native door", said)
 	}
 	return nil

@@ -21,6 +21,7 @@ type Config struct {
 	Releaser   Releaser
 	Tokens     Tokens
 	Attested   AttestedRoles
+	Formats    FormatGrants
 	Enroll     Enroll
 	Log        Log
 	Objects    release.Objects

@@ -2,6 +2,8 @@ package v1
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,19 +28,20 @@ func (d *door) challenge(_ context.Context, _ *route.Call, req *binding.Challeng
 	return binding.Challenge{Nonce: nonce, Audience: d.Deployment, Expires: expires.Unix()}, nil
 }
 
-// named is the URL that a challenge is asked for: of a key for its release, of a
-// vault for a token.
+// named is the URL that a challenge is asked for: of a vault for a token, of a key for
+// all else.
 func (d *door) named(req *binding.ChallengeRequest) (url string, err error) {
 	other := req.Vault
-	switch req.Purpose {
-	case binding.PurposeRelease:
+	switch {
+	case slices.Contains(binding.KeyPurposes(), req.Purpose):
 		url = req.Key
 		_, err = d.ParseKID(url)
-	case binding.PurposeToken:
+	case req.Purpose == binding.PurposeToken:
 		url, other = req.Vault, req.Key
 		_, err = d.Tokens.ParseVault(url)
 	default:
-		return "", release.Refuse(release.ReasonPurpose, "purpose %.32q, want %q or %q", req.Purpose, binding.PurposeRelease, binding.PurposeToken)
+		return "", release.Refuse(release.ReasonPurpose, "purpose %.32q, want %s or %s",
+			req.Purpose, strings.Join(binding.KeyPurposes(), ", "), binding.PurposeToken)
 	}
 	if err != nil {
 		return "", release.Refuse(release.ReasonBadRequest, "%.256q: %w", url, err)

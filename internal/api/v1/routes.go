@@ -76,7 +76,7 @@ func Routes(c Config) []*route.Route {
 	out = append(out, d.referenceRoutes()...)
 	out = append(out, d.vaultRoutes()...)
 	out = append(out, d.principalRoutes()...)
-	out = append(out, d.attestedRoutes()...)
+	out = append(append(out, d.attestedRoutes()...), d.formatRoutes()...)
 	for _, r := range out {
 		r.Door = release.DoorNative
 		if r.Access == route.Nobody { // the log, open to auditors and, if so configured, to anybody

@@ -1,0 +1,156 @@
+package keyvault_test
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/keyvault"
+)
+
+func diskKey(tags map[string]string) keyvault.CreateKey {
+	k := attested(keyvault.KtyOct)
+	k.Size, k.Tags = 256, tags
+	return k
+}
+
+// TestGrantFormat: one record makes the grant and closes the version to whoever does not
+// say what a disk's key is for; the next one leaves the key's row alone.
+func TestGrantFormat(t *testing.T) {
+	l := newLab(t)
+	row := l.create(t, "disk", diskKey(map[string]string{"owner": "me"}))
+	g, err := l.GrantFormat(t.Context(), vault, "DISK", "", "m1", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.State != release.FormatOpen || g.Version != row.Version || g.ObjectID != row.ObjectID || g.Machine != "m1" || g.Until != l.now.Unix()+3600 || g.Key != "disk" {
+		t.Errorf("%+v", g)
+	}
+	rec := l.store.Leaves[g.Index]
+	if rec.Operation != "keys/grantformat" || rec.ObjectID != row.ObjectID || rec.Version != row.Version || rec.Detail["machine"] != "m1" || rec.Detail["until"] == "" || rec.Generation != 2 {
+		t.Errorf("%+v", rec)
+	}
+	now, err := l.Get(t.Context(), vault, "disk", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(now.Tags, map[string]string{"owner": "me", release.TagLUKSOnly: "yes"}) || now.Generation != 2 {
+		t.Errorf("tags %v, generation %d", now.Tags, now.Generation)
+	}
+	again, err := l.GrantFormat(t.Context(), vault, "disk", row.Version, "", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err = l.Get(t.Context(), vault, "disk", ""); err != nil || now.Generation != 2 {
+		t.Errorf("a second grant made generation %d: %v", now.Generation, err)
+	}
+	if list, next, err := l.FormatGrants(t.Context(), vault, "", 10); err != nil || next != "" || len(list) != 1 || *list[0] != *again {
+		t.Errorf("%+v %q %v", list, next, err)
+	}
+}
+
+func TestGrantFormatRefuses(t *testing.T) {
+	l := newLab(t)
+	row := l.create(t, "disk", diskKey(nil))
+	full := map[string]string{}
+	for i := range 15 {
+		full[string(rune('a'+i))] = ""
+	}
+	l.create(t, "full", diskKey(full))
+	l.create(t, "signing", attested(keyvault.KtyEC))
+	short := diskKey(nil)
+	short.Size = 128
+	l.create(t, "short", short)
+	l.create(t, "inside", keyvault.CreateKey{Kty: keyvault.KtyOct, Size: 256})
+	l.create(t, "gone", diskKey(nil))
+	if _, err := l.Delete(t.Context(), vault, keyvault.Keys, "gone"); err != nil {
+		t.Fatal(err)
+	}
+	size := len(l.store.Leaves)
+	for name, c := range map[string]struct {
+		key, version string
+		life         time.Duration
+		reason       release.Reason
+	}{
+		"too long":       {"disk", "", 31 * 24 * time.Hour, release.ReasonBadRequest},
+		"too short":      {"disk", "", time.Second, release.ReasonBadRequest},
+		"no life":        {"disk", "", 0, release.ReasonBadRequest},
+		"EC":             {"signing", "", time.Hour, release.ReasonBadRequest},
+		"128 bits":       {"short", "", time.Hour, release.ReasonBadRequest},
+		"not released":   {"inside", "", time.Hour, release.ReasonBadRequest},
+		"no room":        {"full", "", time.Hour, release.ReasonBadRequest},
+		"no version":     {"disk", "x", time.Hour, release.ReasonBadRequest},
+		"other version":  {"disk", strings.Repeat("0", 32), time.Hour, release.ReasonNotFound},
+		"no key":         {"none", "", time.Hour, release.ReasonNotFound},
+		"deleted":        {"gone", "", time.Hour, release.ReasonNotFound},
+		"no name of one": {"a/b", "", time.Hour, release.ReasonBadRequest},
+	} {
+		_, err := l.GrantFormat(t.Context(), vault, c.key, c.version, "", c.life)
+		want(t, name, err, c.reason)
+	}
+	l.right = []release.ObjectState{{Kind: release.ObjectRoles, Name: "p1", Generation: 3}}
+	_, err := l.GrantFormat(t.Context(), vault, "disk", "", "", time.Hour)
+	want(t, "a right that was taken meanwhile", err, release.ReasonStateChanged)
+	if len(l.store.Leaves) != size {
+		t.Errorf("%d records of what was refused", len(l.store.Leaves)-size)
+	}
+	if now, err := l.Get(t.Context(), vault, "disk", ""); err != nil || now.Generation != row.Generation {
+		t.Errorf("%+v %v", now, err)
+	}
+}
+
+func TestRevokeFormat(t *testing.T) {
+	l := newLab(t)
+	l.create(t, "disk", diskKey(nil))
+	_, err := l.RevokeFormat(t.Context(), vault, "disk", "")
+	want(t, "none", err, release.ReasonNotFound)
+	if _, err := l.GrantFormat(t.Context(), vault, "disk", "", "", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	g, err := l.RevokeFormat(t.Context(), vault, "disk", "")
+	if err != nil || g.State != release.FormatRevoked || l.store.Leaves[g.Index].Operation != "keys/revokeformat" {
+		t.Errorf("%+v %v", g, err)
+	}
+	if list, _, err := l.FormatGrants(t.Context(), vault, "", 10); err != nil || len(list) != 1 || list[0].State != release.FormatRevoked {
+		t.Errorf("%+v %v", list, err)
+	}
+	_, err = l.RevokeFormat(t.Context(), vault, "disk", "")
+	want(t, "twice", err, release.ReasonNotFound)
+}
+
+// TestFormatGrantPages: pages are over the grants of all vaults, so that one may have
+// nothing of this vault and still have a next.
+func TestFormatGrantPages(t *testing.T) {
+	l := newLab(t)
+	if _, err := l.CreateVault(t.Context(), "other", keyvault.VaultSettings{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{vault, "other"} {
+		for _, name := range []string{"a", "b", "c"} {
+			if _, err := l.Create(t.Context(), in, name, diskKey(nil)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.GrantFormat(t.Context(), in, name, "", "", time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var names []string
+	for after, turns := "", 0; ; turns++ {
+		page, next, err := l.FormatGrants(t.Context(), "other", after, 1)
+		if err != nil || turns > 6 || len(page) > 1 {
+			t.Fatal(turns, page, err)
+		}
+		for _, g := range page {
+			names = append(names, g.Vault+g.Key)
+		}
+		if after = next; next == "" {
+			break
+		}
+	}
+	if len(names) != 3 {
+		t.Errorf("%v", names)
+	}
+}
