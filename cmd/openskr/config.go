@@ -79,6 +79,10 @@ type Config struct {
 	IntelRoots  []string `yaml:"intel_roots" json:"intel_roots,omitempty"`
 	NitroRoots  []string `yaml:"nitro_roots" json:"nitro_roots,omitempty"`
 	GoogleRoots []string `yaml:"google_roots" json:"google_roots,omitempty"`
+	// MicrosoftRoots are PEM files or folders of CA certificates that certify the AKs of
+	// Azure's vTPMs. Those that sign themselves are trusted besides Microsoft's; the
+	// others are no trust, but lead certificates to a root. Reloaded on SIGHUP.
+	MicrosoftRoots []string `yaml:"microsoft_roots" json:"microsoft_roots,omitempty"`
 	// SNPVMPLs are the privilege levels of SEV-SNP guests that may have keys. Default: 0
 	// alone, the most privileged; others for guests below a service module (SVSM) that
 	// the policy pins. Reloaded on SIGHUP.
@@ -310,7 +314,8 @@ func (c *Config) Digest() (receipt.Digest, error) {
 	type member struct{ name, path string }
 	named := []member{{"ek_allow", c.EKAllow}, {"ek_deny", c.EKDeny}, {"references", c.References}, {"tls_cert", c.TLSCert}, {"platform_deny", c.PlatformDeny}}
 	for name, paths := range map[string][]string{
-		"ek_roots": c.EKRoots, "snp_roots": c.SNPRoots, "intel_roots": c.IntelRoots, "nitro_roots": c.NitroRoots, "google_roots": c.GoogleRoots, "client_ca": c.ClientCA,
+		"ek_roots": c.EKRoots, "snp_roots": c.SNPRoots, "intel_roots": c.IntelRoots, "nitro_roots": c.NitroRoots, "google_roots": c.GoogleRoots,
+		"microsoft_roots": c.MicrosoftRoots, "client_ca": c.ClientCA,
 	} {
 		for _, p := range paths {
 			named = append(named, member{name, p})

@@ -68,7 +68,7 @@ Evidence is one FILE of ` + "`openskr-agent evidence`" + ` (--evidence), or raw 
   snp        --report --endorsement…
   tdx        --quote [--ccel] [--collateral…]
   sgx        --quote [--collateral…]
-  azure-cvm  --hcl [--quote --signature] [--pcrs] [--eventlog] [--td-quote] [--endorsement…]
+  azure-cvm  --hcl [--quote --signature] [--pcrs] [--eventlog] [--td-quote] [--ak-cert] [--endorsement…]
   nitro      --document
   gce        as tpm, with [--report | --td-quote] and [--endorsement…]
   token      --token --jwks
@@ -82,7 +82,8 @@ refuses only with its --require flag.
 Quote, signature and AK of a TPM may be raw structures or as tpm2-tools writes them
 (tpm2_quote -m, -s; tpm2_createak -u). --pcrs is {"sha256":{"0":"<hex>",…}}, one line of
 hex for each of PCR 0 to 23, or what tpm2_quote -o writes. --endorsement takes PEM or
-DER certificates in any order, or the certificate table of a SEV-SNP host. --collateral
+DER certificates in any order, or the certificate table of a SEV-SNP host; also those
+between --ak-cert and its root, where this program has no copy of them. --collateral
 takes files or folders: what ` + "`openskr collateral fetch`" + ` wrote, or answers of the vendors.
 
 Evidence of simulated hardware (openskr simulate) proves nothing to anyone but a

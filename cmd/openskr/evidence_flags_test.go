@@ -27,7 +27,7 @@ func TestEvidenceFlags(t *testing.T) {
 		"--type snp --report R --endorsement E --runtime-data=":        "--runtime-data is empty",
 		"--type snp --report R --endorsement E --ak-roots E":           "--ak-roots is not part of",
 		"--type gce --attestation R --ak-roots E":                      "--ak-roots is not part of",
-		"--type azure-cvm --hcl R --root E":                            "--root says nothing",
+		"--type token --token B --jwks E --root E":                     "--root says nothing",
 		"--type nitro --document R --collateral E":                     "--collateral says nothing",
 		"--evidence B --root E --collateral E":                         "--collateral says nothing",
 		"--evidence B --jwks E":                                        "--jwks says nothing",

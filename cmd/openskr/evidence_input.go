@@ -17,6 +17,7 @@ import (
 	"strconv"
 
 	"github.com/openskr/openskr/attest"
+	azure "github.com/openskr/openskr/attest/azurecvm/format"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/internal/strict"
@@ -92,16 +93,24 @@ func (a *app) readParts(f *evidenceFlags, ev *attest.Evidence) error {
 	return err
 }
 
+// readAKCert puts the certificate, PEM or DER, in the place of the one that ev has. The
+// NV index of an Azure vTPM may be longer than what it holds.
 func (a *app) readAKCert(path string, ev *attest.Evidence) error {
 	b, err := a.input(path)
 	if err != nil {
 		return err
 	}
-	certs, err := certificates(b)
-	if err != nil || len(certs) != 1 {
-		return usagef("--ak-cert %s: want one certificate", path)
+	var cert *x509.Certificate
+	if block, rest := pem.Decode(b); block == nil {
+		cert, err = azure.ParseAKCertificate(b)
+	} else if cert, err = x509.ParseCertificate(block.Bytes); len(bytes.TrimSpace(rest)) > 0 {
+		err = errors.New("more than one PEM block")
 	}
-	ev.Endorsements = []attest.Endorsement{{Type: attest.EndorsementAKCertificate, Data: certs[0].Raw}}
+	if err != nil {
+		return usagef("--ak-cert %s: want one certificate: %v", path, err)
+	}
+	ev.Endorsements = slices.DeleteFunc(ev.Endorsements, func(e attest.Endorsement) bool { return e.Type == attest.EndorsementAKCertificate })
+	ev.Endorsements = append(ev.Endorsements, attest.Endorsement{Type: attest.EndorsementAKCertificate, Data: cert.Raw})
 	return nil
 }
 

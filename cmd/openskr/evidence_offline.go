@@ -72,6 +72,8 @@ func (a *app) offlineTrust(f *evidenceFlags, ev *attest.Evidence) (c all.Config,
 		c.AWS, err = rootFiles(f.roots)
 	case attest.TypeGCE:
 		c.Google, err = rootFiles(f.roots)
+	case attest.TypeAzureCVM:
+		c.Microsoft, err = rootFiles(f.roots)
 	}
 	if err != nil {
 		return c, unreadable(fmt.Errorf("--root: %w", err))

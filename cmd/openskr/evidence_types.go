@@ -30,7 +30,7 @@ func evidenceFiles() map[attest.Type][]string {
 		attest.TypeSNP:      {"report", "endorsement"},
 		attest.TypeTDX:      {"quote", "ccel"},
 		attest.TypeSGX:      {"quote"},
-		attest.TypeAzureCVM: {"hcl", "quote", "signature", "pcrs", "eventlog", "td-quote", "endorsement"},
+		attest.TypeAzureCVM: {"hcl", "quote", "signature", "pcrs", "eventlog", "td-quote", "ak-cert", "endorsement"},
 		attest.TypeNitro:    {"document"},
 		attest.TypeGCE:      append([]string{"report", "td-quote", "endorsement"}, tpmFiles...),
 		attest.TypeToken:    {"token", "jwks"},
@@ -79,7 +79,7 @@ func (f *evidenceFlags) trusts(t attest.Type) error {
 		given bool
 		types []attest.Type
 	}{
-		{"root", len(f.roots) > 0, append(quoted, attest.TypeNitro)},
+		{"root", len(f.roots) > 0, append(quoted, attest.TypeNitro, attest.TypeAzureCVM)},
 		{"collateral", len(f.collateral) > 0, append(quoted, attest.TypeAzureCVM)},
 		{"ak-roots", f.akRoots != "", []attest.Type{attest.TypeTPM}},
 		{"jwks", f.jwks != "", []attest.Type{attest.TypeToken}},
@@ -111,7 +111,9 @@ func (a *app) parts(f *evidenceFlags, ev *attest.Evidence) error {
 		b := nitro.Evidence{Type: ev.Type}
 		err, body = a.files(rawFile{"document", f.document, &b.Document, true}), &b
 	case attest.TypeAzureCVM:
-		body, err = a.azureParts(f)
+		if body, err = a.azureParts(f); err == nil && f.akCert != "" {
+			err = a.readAKCert(f.akCert, ev)
+		}
 	case attest.TypeGCE:
 		body, err = a.gceParts(f, ev)
 	case attest.TypeToken:

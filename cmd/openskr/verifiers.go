@@ -109,7 +109,12 @@ func trustOf(c *Config) (t all.Config, err error) {
 		name  string
 		paths []string
 		into  *[]*x509.Certificate
-	}{{"intel_roots", c.IntelRoots, &t.Intel}, {"nitro_roots", c.NitroRoots, &t.AWS}, {"google_roots", c.GoogleRoots, &t.Google}} {
+	}{
+		{"intel_roots", c.IntelRoots, &t.Intel},
+		{"nitro_roots", c.NitroRoots, &t.AWS},
+		{"google_roots", c.GoogleRoots, &t.Google},
+		{"microsoft_roots", c.MicrosoftRoots, &t.Microsoft},
+	} {
 		if *r.into, err = rootFiles(r.paths); err != nil {
 			return t, fmt.Errorf("%s: %w", r.name, err)
 		}
