@@ -116,7 +116,7 @@ func (a *app) printReport(what string, r *deployment.Report) error {
 }
 
 func newRestoreCmd(a *app) *cobra.Command {
-	var file, dir, identity, kek, config, listen string
+	var file, dir, identity, kek, config, listen, highWater string
 	var hosts []string
 	cmd := &cobra.Command{
 		Use: "restore", Short: "Make a broker's folder from a backup", Args: exactArgs(),
@@ -151,6 +151,11 @@ will you: compare with the last one you kept.`,
 			} else if err := cfg.complete(); err != nil {
 				return usagef("%w", err)
 			}
+			if highWater != "" {
+				if cfg.HighWater, err = filepath.Abs(highWater); err != nil {
+					return err
+				}
+			}
 			return a.restore(cmd.Context(), file, dir, kek, cfg, deployment.WithIdentities(ids...))
 		},
 	}
@@ -160,6 +165,7 @@ will you: compare with the last one you kept.`,
 	fl.StringVar(&identity, "identity", "", "`FILE` with a recovery identity (age), - for stdin")
 	fl.StringVar(&kek, "kek", "", "new root key `FILE`, outside DIR")
 	fl.StringVar(&config, "config", "", "configuration `FILE` of the lost broker, to go on with (its kek is replaced)")
+	fl.StringVar(&highWater, "high-water", "", "`FILE` of the high-water mark, written anew (default: high_water of --config)")
 	fl.StringSliceVar(&hosts, "host", nil, "`NAME[:PORT]` of the lost broker, without --config; may be repeated")
 	fl.StringVar(&listen, "listen", "", "`HOST:PORT` to listen on, with --host (default as for init)")
 	return cmd
@@ -170,7 +176,7 @@ func (a *app) restore(ctx context.Context, file, dir, kek string, cfg *Config, o
 	if cfg.KEK, err = filepath.Abs(kek); err != nil {
 		return err
 	}
-	r, err := deployment.Restore(ctx, file, dir, open, kek, time.Now)
+	r, err := deployment.Restore(ctx, open, deployment.RestoreOptions{File: file, Dir: dir, KEKPath: kek, HighWater: cfg.HighWater, Now: time.Now})
 	if err != nil {
 		return err
 	}

@@ -111,6 +111,9 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if o.Tune != nil {
 		o.Tune(&lc)
 	}
+	if err := b.marking(&lc); err != nil {
+		return nil, err
+	}
 	if b.log, err = audit.Open(ctx, lc); err != nil {
 		return nil, err
 	}
@@ -161,7 +164,10 @@ func (b *broker) started(ctx context.Context, quiet bool) error {
 	if b.log.Interrupted() {
 		rec.Detail = map[string]string{"previous": "interrupted"}
 	}
-	return b.append(ctx, rec)
+	if err := b.append(ctx, rec); err != nil {
+		return err
+	}
+	return b.log.RaiseMark() // one that cannot be written is noticed while somebody looks
 }
 
 // append records an event of the broker itself.
@@ -300,6 +306,9 @@ func (b *broker) warnings(ctx context.Context) ([]string, error) {
 	}
 	if b.dep.Ready(ctx) != nil {
 		out = append(out, "recovery_not_drilled")
+	}
+	if _, lasted := b.log.MarkLag(); lasted > markWarn {
+		out = append(out, "high_water_behind")
 	}
 	return out, nil
 }

@@ -48,6 +48,10 @@ type Config struct {
 	// without a recovery identity every key is lost; with it and the database every
 	// key is readable. It must lie outside the data folder.
 	KEK string `yaml:"kek" json:"kek"`
+	// HighWater is the file of the high-water mark, on another disk than the data folder:
+	// the last checkpoint of the log. A store that was put back to an older state does
+	// not start against it (rollback_detected). Default: none is kept.
+	HighWater string `yaml:"high_water" json:"high_water,omitempty"`
 	// TLSCert and TLSKey are PEM files of the operator's own certificate. Default:
 	// a certificate of the deployment's CA, renewed by serve. Reloaded on SIGHUP.
 	TLSCert string `yaml:"tls_cert" json:"tls_cert,omitempty"`

@@ -7,7 +7,7 @@ import "slices"
 func (c *Config) needRestart(old *Config) []string {
 	var out []string
 	for name, differs := range map[string]bool{
-		"kek": c.KEK != old.KEK, "listen": c.Listen != old.Listen, "hosts": !slices.Equal(c.Hosts, old.Hosts),
+		"kek": c.KEK != old.KEK, "high_water": c.HighWater != old.HighWater, "listen": c.Listen != old.Listen, "hosts": !slices.Equal(c.Hosts, old.Hosts),
 		"vault_suffixes": !slices.Equal(c.VaultSuffixes, old.VaultSuffixes), "resource": c.Resource != old.Resource, "release_signature": c.ReleaseSignature != old.ReleaseSignature,
 		"nonce_ttl": c.NonceTTL != old.NonceTTL, "requests_per_second": c.RequestsPerSecond != old.RequestsPerSecond,
 		"collateral_offline": c.CollateralOffline != old.CollateralOffline,
@@ -28,6 +28,7 @@ func (c *Config) needRestart(old *Config) []string {
 // taken away is not believed any more.
 func (c *Config) keep(old *Config) {
 	c.Listen, c.Hosts, c.KEK, c.NonceTTL, c.RequestsPerSecond = old.Listen, old.Hosts, old.KEK, old.NonceTTL, old.RequestsPerSecond
+	c.HighWater = old.HighWater
 	c.VaultSuffixes, c.Resource, c.ReleaseSignature = old.VaultSuffixes, old.Resource, old.ReleaseSignature
 	c.Throttle, c.TrustedProxies = old.Throttle, old.TrustedProxies
 	c.Connections, c.ConnectionsPerSource = old.Connections, old.ConnectionsPerSource

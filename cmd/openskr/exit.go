@@ -71,7 +71,7 @@ func exitCode(err error) int {
 		return marked.code
 	case errors.As(err, &broker):
 		return broker.exit()
-	case errors.As(err, &rejected):
+	case errors.As(err, &rejected), release.ReasonOf(err) == release.ReasonRollback:
 		return codeRefused
 	}
 	return codeFailed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/deployment"
 	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/simulate"
@@ -19,9 +20,9 @@ import (
 
 // initFlags are what `openskr init` can be told.
 type initFlags struct {
-	data, kek, listen, credential, ekAllow string
-	hosts, recipients, ekRoots             []string
-	simulation                             bool
+	data, kek, listen, credential, ekAllow, highWater string
+	hosts, recipients, ekRoots                        []string
+	simulation                                        bool
 }
 
 func newInitCmd(a *app) *cobra.Command {
@@ -57,6 +58,7 @@ It writes, besides DIR:
 	fl.StringSliceVar(&f.recipients, "recovery-recipient", nil, "age recipient (`age1…`); give two or more")
 	fl.StringSliceVar(&f.ekRoots, "ek-roots", nil, "PEM `FILE|DIR` of TPM manufacturers' CAs; may be repeated")
 	fl.StringVar(&f.ekAllow, "ek-allow", "", "`FILE` of EK hashes whose machines are approved as they enrol")
+	fl.StringVar(&f.highWater, "high-water", "", "new `FILE`, on another disk than DIR, for the high-water mark (openskr log accept --help)")
 	fl.StringVar(&f.credential, "admin-credential", "", "`FILE` for the administrator's credential, outside DIR (default DIR.admin.json)")
 	fl.BoolVar(&f.simulation, "simulation", false, "accept simulated evidence; cannot be changed later, and every record says so")
 	return c
@@ -80,7 +82,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 	if err != nil {
 		return usagef("init: %w", err)
 	}
-	if err := outside(f.credential, dir); err != nil {
+	if err := errors.Join(outside(f.credential, dir), f.newMark(cfg, dir)); err != nil {
 		return usagef("init: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(f.kek), 0o700); err != nil {
@@ -104,6 +106,11 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 					return err
 				}
 			}
+			if cfg.HighWater != "" {
+				if err := audit.WriteMark(cfg.HighWater, r.Checkpoint); err != nil {
+					return err
+				}
+			}
 			return errors.Join(cfg.write(tmp, "init"), os.WriteFile(filepath.Join(tmp, agentFile), append(trust, '\n'), 0o644), writeNew(f.credential, append(cred, '\n')))
 		},
 	})
@@ -116,8 +123,8 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 const agentFile = "agent.json"
 
 func (f *initFlags) config() (*Config, error) {
-	c := &Config{Listen: f.listen, Hosts: f.hosts, KEK: f.kek, EKAllow: f.ekAllow, EKRoots: f.ekRoots}
-	for _, p := range append([]*string{&c.KEK, &c.EKAllow}, pointers(c.EKRoots)...) {
+	c := &Config{Listen: f.listen, Hosts: f.hosts, KEK: f.kek, HighWater: f.highWater, EKAllow: f.ekAllow, EKRoots: f.ekRoots}
+	for _, p := range append([]*string{&c.KEK, &c.HighWater, &c.EKAllow}, pointers(c.EKRoots)...) {
 		if *p == "" {
 			continue
 		}
@@ -141,6 +148,17 @@ func (f *initFlags) config() (*Config, error) {
 	}
 	_, err := hashList(c.EKAllow)
 	return c, err
+}
+
+// newMark refuses a high-water mark in dir or over an existing file.
+func (f *initFlags) newMark(cfg *Config, dir string) error {
+	if cfg.HighWater == "" {
+		return nil
+	}
+	if _, err := os.Lstat(cfg.HighWater); err == nil {
+		return fmt.Errorf("--high-water %s exists: it may be that of another deployment", f.highWater)
+	}
+	return deployment.MarkOutside(cfg.HighWater, dir)
 }
 
 func pointers(list []string) []*string {

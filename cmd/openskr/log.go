@@ -26,7 +26,7 @@ func newLogCmd(a *app) *cobra.Command {
 an entry of one append-only log (docs/audit-record.md). Keep checkpoints: whoever holds
 an older one notices when the log was rolled back or rewritten.`,
 	})
-	cmd.AddCommand(newLogTailCmd(a), newLogShowCmd(a), newLogRefusalsCmd(a), newLogVerifyCmd(a), newLogProveCmd(a), newLogExportCmd(a))
+	cmd.AddCommand(newLogTailCmd(a), newLogShowCmd(a), newLogRefusalsCmd(a), newLogVerifyCmd(a), newLogProveCmd(a), newLogExportCmd(a), newLogAcceptCmd(a))
 	return cmd
 }
 

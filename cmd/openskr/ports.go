@@ -135,6 +135,9 @@ func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
 		func() float64 { return float64(b.store.Foreign()) }); err != nil {
 		return err
 	}
+	if err := b.markGauges(m); err != nil {
+		return err
+	}
 	for _, kind := range endorser.Kinds() {
 		if err := m.CollateralGauge("openskr_collateral_next_update_seconds",
 			"Seconds until the first document of this kind proves nothing any more; alert long before 0. +Inf: none is held.",

@@ -27,7 +27,7 @@ import (
 )
 
 func newServeCmd(a *app) *cobra.Command {
-	var data, config, listen, cert, key string
+	var data, config, listen, cert, key, highWater string
 	var acceptClock bool
 	c := &cobra.Command{
 		Use:   "serve --data DIR",
@@ -38,7 +38,7 @@ one that init wrote; flags win over it.
 
 SIGHUP reads the configuration's files again (certificate, EK roots, allow and
 deny lists, references, log level), records the new configuration's hash, and
-keeps the old ones when any of them cannot be read. A changed kek, listen, hosts,
+keeps the old ones when any of them cannot be read. A changed kek, high_water, listen, hosts,
 nonce_ttl, requests_per_second, throttle, trusted_proxies, connections,
 connections_per_source, collateral_offline, amd_kds or intel_pcs waits for a
 restart, and the log says so.
@@ -55,6 +55,9 @@ The log of the program is JSON, one object a line, on stderr.`,
 			flags := func(c *Config) {
 				if listen != "" {
 					c.Listen = listen
+				}
+				if highWater != "" {
+					c.HighWater = highWater
 				}
 				if cert != "" || key != "" {
 					c.TLSCert, c.TLSKey = cert, key
@@ -76,6 +79,7 @@ The log of the program is JSON, one object a line, on stderr.`,
 	c.Flags().StringVar(&listen, "listen", "", "`HOST:PORT` to listen on")
 	c.Flags().StringVar(&cert, "tls-cert", "", "PEM `FILE` of your own certificate and its chain")
 	c.Flags().StringVar(&key, "tls-key", "", "PEM `FILE` of its key")
+	c.Flags().StringVar(&highWater, "high-water", "", "`FILE` of the high-water mark, on another disk (openskr log accept --help)")
 	c.Flags().BoolVar(&acceptClock, "accept-clock", false, "believe the clock although the log says otherwise, and record it")
 	return c
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
@@ -27,6 +28,8 @@ type Report struct {
 	Keys       int    `json:"keys"`
 	Secrets    int    `json:"secrets"`
 	Versions   int    `json:"versions"`
+
+	checkpoint string // of the log, with the record of a restoration
 }
 
 // VerifyBackup checks a backup file as far as it can be checked without using it:
@@ -102,39 +105,58 @@ func copied(ctx context.Context, st *store.Store) iter.Seq2[receipt.Copied, erro
 	}
 }
 
-// Restore makes a deployment in dir, absent or empty, from a backup file and a
-// recovery identity, under a new root key that it makes at kekPath. Every key
-// version must open; the restoration is a record. What happened after the backup
-// was taken is not in it: anyone who holds a newer checkpoint will see that.
-func Restore(ctx context.Context, file, dir string, opener Opener, kekPath string, now func() time.Time) (_ *Report, err error) {
-	if err := vacant(dir); err != nil {
+// RestoreOptions are required but for HighWater.
+type RestoreOptions struct {
+	File    string // the backup
+	Dir     string // data folder: absent or empty
+	KEKPath string // of the new root key, outside Dir
+	// HighWater is the file of the high-water mark, outside Dir. It is written anew: the
+	// restored log goes back behind it, and its record says so.
+	HighWater string
+	Now       func() time.Time
+}
+
+// Restore makes a deployment from a backup and a recovery identity, under a new root
+// key that it makes. Every key version must open; the restoration is a record. What
+// happened after the backup was taken is not in it: anyone who holds a newer checkpoint
+// will see that.
+func Restore(ctx context.Context, opener Opener, o RestoreOptions) (_ *Report, err error) {
+	if err := vacant(o.Dir); err != nil {
 		return nil, err
 	}
-	if err := seal.Outside(kekPath, dir); err != nil {
+	if err := seal.Outside(o.KEKPath, o.Dir); err != nil {
 		return nil, err
 	}
-	kek, err := seal.NewFile(kekPath)
+	if o.HighWater != "" {
+		if err := MarkOutside(o.HighWater, o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	kek, err := seal.NewFile(o.KEKPath)
 	if err != nil {
 		return nil, err
 	}
 	var report *Report
-	err = build(dir, func(tmp string) error {
+	err = build(o.Dir, func(tmp string) error {
 		path := filepath.Join(tmp, Database)
-		if err := copyFile(file, path); err != nil {
+		if err := copyFile(o.File, path); err != nil {
 			return err
 		}
-		report, err = rewrap(ctx, path, opener, kek, now)
+		report, err = rewrap(ctx, path, opener, kek, o)
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(kekPath))
+		return nil, errors.Join(err, os.Remove(o.KEKPath))
 	}
-	return report, nil
+	if o.HighWater != "" { // last: a mark that is ahead is accepted, a lost one is not noticed
+		err = audit.WriteMark(o.HighWater, report.checkpoint)
+	}
+	return report, err
 }
 
 // rewrap adds a wrap of the deployment key under kek to a store, proves that the
 // new wrap opens, and verifies everything.
-func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, now func() time.Time) (_ *Report, err error) {
+func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, with RestoreOptions) (r *Report, err error) {
 	var dk []byte
 	defer func() { clear(dk) }()
 	keep := func(ctx context.Context, st secrets, id string) ([]byte, error) {
@@ -142,7 +164,7 @@ func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, now f
 		dk = append([]byte(nil), k...)
 		return k, err
 	}
-	o, err := open(ctx, path, keep, now)
+	o, err := open(ctx, path, keep, with.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +174,10 @@ func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, now f
 		return nil, err
 	}
 	rec := record("recovery/restore")
-	rec.Detail = map[string]string{"kek": kek.ID()}
+	if rec.Detail, err = o.superseded(ctx, with.HighWater); err != nil {
+		return nil, err
+	}
+	rec.Detail["kek"] = kek.ID()
 	_, err = o.log.Change(ctx, rec, func(tx keyvault.Tx, _ int64) error {
 		return tx.PutSecret(secretKEK+kek.ID(), wrapped)
 	})
@@ -162,7 +187,10 @@ func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, now f
 	if _, err := Load(ctx, o.store, WithKEK(kek)); err != nil {
 		return nil, fmt.Errorf("the new root key does not open what it sealed: %w", err)
 	}
-	return o.verify(ctx)
+	if r, err = o.verify(ctx); err == nil {
+		r.checkpoint = o.log.Checkpoint()
+	}
+	return r, err
 }
 
 // copyFile copies a backup to a new file of mode 0600, durably.

@@ -54,6 +54,7 @@ type Result struct {
 	AdminSecret        string
 	KEKMade            bool
 	Trust              receipt.Trust
+	Checkpoint         string // of the log
 }
 
 // Format keeps secrets out of logs, whatever the verb.
@@ -157,7 +158,7 @@ func (o *Options) populate(ctx context.Context, dir string, kek seal.KEK, recipi
 	for i, h := range o.Hosts {
 		urls[i] = "https://" + h
 	}
-	r.ID = d.ID
+	r.ID, r.Checkpoint = d.ID, made.log.Checkpoint()
 	r.Trust, err = d.Trust(urls)
 	return err
 }

@@ -241,7 +241,7 @@ func TestRestore(t *testing.T) {
 	s, backup := stocked(t)
 	to := site{base: s.base, dir: filepath.Join(s.base, "restored"), kek: filepath.Join(s.base, "new.kek")}
 	later := func() time.Time { return start.Add(time.Hour) }
-	r, err := Restore(t.Context(), backup, to.dir, WithIdentities(identity(t, s.result.RecoveryIdentities[1])), to.kek, later)
+	r, err := Restore(t.Context(), WithIdentities(identity(t, s.result.RecoveryIdentities[1])), RestoreOptions{File: backup, Dir: to.dir, KEKPath: to.kek, Now: later})
 	if err != nil || r.Keys != 3 || r.Versions != 4 || r.Entries != 10 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -309,7 +309,7 @@ func TestRestoreRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, _ := os.ReadDir(s.base)
-			if _, err := Restore(t.Context(), c.file, c.dir, c.opener, c.kek, clock); err == nil {
+			if _, err := Restore(t.Context(), c.opener, RestoreOptions{File: c.file, Dir: c.dir, KEKPath: c.kek, Now: clock}); err == nil {
 				t.Fatal("no error")
 			}
 			if after, _ := os.ReadDir(s.base); len(after) != len(before) {

@@ -118,22 +118,25 @@ func syncDir(dir string) error {
 // Outside refuses a KEK file inside the data folder: whoever copies that folder
 // would have the keys with their lock. Links are resolved; dir may not exist yet.
 func Outside(path, dir string) error {
+	in, err := Inside(path, dir)
+	if err == nil && in {
+		return fmt.Errorf("root key %s lies inside the data folder %s, so one stolen copy opens everything: keep it on another path, best on another file system", path, dir)
+	}
+	return err
+}
+
+// Inside says whether path lies in dir. Links are resolved; neither needs to exist yet.
+func Inside(path, dir string) (bool, error) {
 	file, err := resolve(path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	data, err := resolve(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	rel, err := filepath.Rel(data, file)
-	if err != nil {
-		return err
-	}
-	if rel != ".." && !strings.HasPrefix(rel, "../") {
-		return fmt.Errorf("root key %s lies inside the data folder %s, so one stolen copy opens everything: keep it on another path, best on another file system", path, dir)
-	}
-	return nil
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../"), err
 }
 
 // resolve gives the real path of what exists, followed by what does not exist yet.
