@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/openskr/openskr/attest"
+	tdx "github.com/openskr/openskr/attest/tdx/guest"
 	"github.com/openskr/openskr/attest/tpm/guest"
 )
 
@@ -42,6 +43,34 @@ func Cap(ctx context.Context, h Hardware, n int, event string) error {
 		return err
 	}
 	return errors.Join(t.Extend(ctx, n, []byte(event)), t.Close())
+}
+
+// ErrNoRTMR says that this machine has no RTMR to cap: it is no TD, or its kernel is older
+// than Linux 6.16.
+var ErrNoRTMR = tdx.ErrNoRTMR
+
+// DefaultRTMR is the register of TDX that [CapRTMR] is for where nothing else is said: the
+// running system's, which no firmware and no boot loader extends.
+const DefaultRTMR = 3
+
+// CapRTMR is [Cap] for a TDX machine: it extends RTMR n, 2 or 3, with event. Errors wrap
+// [ErrNoRTMR] where there is none, and [ErrConfig] for another register.
+func CapRTMR(h Hardware, n int, event string) error {
+	if err := CheckCapRTMR(n); err != nil {
+		return err
+	}
+	if h.Root == "" {
+		h.Root = "/"
+	}
+	return tdx.Extend(h.path("", tdx.DefaultMeasurements), n, []byte(event))
+}
+
+// CheckCapRTMR refuses a register that [CapRTMR] does not take: those of the firmware.
+func CheckCapRTMR(n int) error {
+	if n != 2 && n != 3 {
+		return fmt.Errorf("%w: RTMR %d cannot be the cap: want 2 or 3", ErrConfig, n)
+	}
+	return nil
 }
 
 // OfTPM says that the key was released for evidence that a TPM signed, so that this

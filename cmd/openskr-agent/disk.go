@@ -19,6 +19,7 @@ func (p *program) unlocker() boot.Unlocker {
 	return boot.Unlocker{
 		Keys:    func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
 		Cap:     func(ctx context.Context, pcr int, event string) error { return agent.Cap(ctx, p.hardware, pcr, event) },
+		CapRTMR: func(_ context.Context, rtmr int, event string) error { return agent.CapRTMR(p.hardware, rtmr, event) },
 		Console: p.console(), Timeout: p.timeout,
 	}
 }
@@ -87,6 +88,9 @@ func (p *program) entry() (boot.Disk, error) {
 	case o.noCap:
 		d.Cap = boot.NoCap
 	}
+	if o.capRTMR != 0 {
+		d.RTMR = o.capRTMR
+	}
 	return d, d.Check(o.name)
 }
 
@@ -115,8 +119,8 @@ func (p *program) crypttabCap(ctx context.Context) error {
 		return err
 	}
 	out := struct {
-		PCR    int  `json:"pcr,omitempty"`
-		Capped bool `json:"capped"`
+		Register string `json:"register,omitempty"`
+		Capped   bool   `json:"capped"`
 	}{}
 	d, ok := disks[p.disk.name]
 	if !ok {
@@ -126,14 +130,15 @@ func (p *program) crypttabCap(ctx context.Context) error {
 		return p.print(out, "%s has no cap\n", p.disk.name)
 	}
 	u := p.unlocker()
-	switch err := u.CapAfter(ctx, p.disk.name, d); {
+	register, err := u.CapAfter(ctx, p.disk.name, d)
+	switch {
 	case errors.Is(err, agent.ErrNoPCR):
 		return p.print(out, "no PCR was capped (%v): whoever is root later can ask for the key again\n", err)
 	case err != nil:
 		return err
 	}
-	out.PCR, out.Capped = d.Cap, true
-	return p.print(out, "PCR %d is capped\n", d.Cap)
+	out.Register, out.Capped = register, true
+	return p.print(out, "%s is capped\n", register)
 }
 
 // idle is how long a key socket is served without a connection.

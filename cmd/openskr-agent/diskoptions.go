@@ -15,7 +15,7 @@ type diskOptions struct {
 	noRecovery, erase        bool
 	updateHeader, powerOff   bool
 	recovery                 string
-	cap                      int
+	cap, capRTMR             int
 	noCap                    bool
 	recoverySet, capSet, key bool // given on the command line
 }
@@ -31,6 +31,7 @@ func (d *diskOptions) register(fs *flag.FlagSet) {
 	fs.StringVar(&d.disks, "disks", boot.DefaultDisks, "")
 	fs.StringVar(&d.recovery, "recovery", string(boot.Prompt), "")
 	fs.IntVar(&d.cap, "cap", 0, "")
+	fs.IntVar(&d.capRTMR, "cap-rtmr", 0, "")
 	fs.BoolVar(&d.noCap, "no-cap", false, "")
 	fs.BoolVar(&d.powerOff, "power-off", false, "")
 }
@@ -52,8 +53,8 @@ func (d *diskOptions) visit(fs *flag.FlagSet, o *options) error {
 		return errors.New("--update-header goes with --key and --token alone")
 	case o.command == "unlock" && d.name == "":
 		return errors.New("unlock needs --name NAME")
-	case d.capSet && d.noCap:
-		return errors.New("--cap and --no-cap exclude each other")
+	case (d.capSet || d.capRTMR != 0) && d.noCap:
+		return errors.New("--cap or --cap-rtmr, and --no-cap exclude each other")
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ Disks:
   --no-recovery       no recovery key: a disk whose key is not released is lost
   --token FILE        an operator's access token, to record the header with the key at once
   --disks FILE        which disks there are (default /etc/openskr/disks.json)
-  --device DEV, --key URL, --recovery prompt|off, --cap PCR, --no-cap
+  --device DEV, --key URL, --recovery prompt|off, --cap PCR, --cap-rtmr N, --no-cap
                       of unlock: instead of what disks.json says of the disk
   --power-off         power the machine off when a volume stays closed
 
@@ -93,7 +93,7 @@ var only = map[string][]string{
 	"platform": proving, "simulator": proving, "ak-chain": proving,
 
 	"erase": {"seal-disk"}, "recovery-out": {"seal-disk"}, "no-recovery": {"seal-disk"}, "token": {"seal-disk"}, "update-header": {"seal-disk"},
-	"name": {"unlock"}, "device": {"unlock"}, "recovery": {"unlock"}, "cap": {"unlock"}, "no-cap": {"unlock"},
+	"name": {"unlock"}, "device": {"unlock"}, "recovery": {"unlock"}, "cap": {"unlock"}, "cap-rtmr": {"unlock"}, "no-cap": {"unlock"},
 	"disks": {"unlock", "crypttab header", "crypttab serve", "crypttab cap"}, "power-off": {"unlock", "crypttab serve"},
 }
 

@@ -147,7 +147,7 @@ func (s *Server) keyOf(ctx context.Context, name string, d Disk, h *header) (*ag
 	if rerr != nil {
 		return nil, errors.Join(err, rerr)
 	}
-	if merr := s.mark(ctx, d); merr != nil {
+	if _, merr := s.mark(ctx, d); merr != nil {
 		return nil, errors.Join(err, merr, key.Close())
 	}
 	return key, nil

@@ -30,6 +30,7 @@ type Disk struct {
 	Key      string // URL, its version optional
 	Recovery Recovery
 	Cap      int // PCR, 8 to 15, or NoCap
+	RTMR     int // in its place on a TDX machine without a TPM: 2 or 3; 0: agent.DefaultRTMR
 }
 
 const maxDisks = 64 << 10
@@ -44,6 +45,7 @@ type diskEntry struct {
 	Key      string   `json:"key"`
 	Recovery Recovery `json:"recovery"`
 	Cap      *int     `json:"cap"`
+	RTMR     *int     `json:"cap_rtmr"`
 	NoCap    bool     `json:"no_cap"`
 }
 
@@ -72,8 +74,8 @@ func ParseDisks(b []byte) (map[string]Disk, error) {
 			d.Recovery = Prompt
 		}
 		switch {
-		case e.Cap != nil && e.NoCap:
-			return nil, fmt.Errorf("%w: disks.json: %s: cap and no_cap exclude each other", agent.ErrConfig, name)
+		case (e.Cap != nil || e.RTMR != nil) && e.NoCap:
+			return nil, fmt.Errorf("%w: disks.json: %s: cap or cap_rtmr, and no_cap exclude each other", agent.ErrConfig, name)
 		case e.Cap != nil:
 			if err := agent.CheckCap(*e.Cap); err != nil {
 				return nil, fmt.Errorf("disks.json: %s: %w", name, err)
@@ -81,6 +83,12 @@ func ParseDisks(b []byte) (map[string]Disk, error) {
 			d.Cap = *e.Cap
 		case e.NoCap:
 			d.Cap = NoCap
+		}
+		if e.RTMR != nil {
+			if err := agent.CheckCapRTMR(*e.RTMR); err != nil {
+				return nil, fmt.Errorf("disks.json: %s: %w", name, err)
+			}
+			d.RTMR = *e.RTMR
 		}
 		if err := d.Check(name); err != nil {
 			return nil, fmt.Errorf("disks.json: %w", err)
@@ -115,6 +123,11 @@ func (d *Disk) Check(name string) error {
 	}
 	if d.Recovery != Prompt && d.Recovery != Off {
 		return fmt.Errorf("%w: %s: recovery %.32q: want prompt or off", agent.ErrConfig, name, d.Recovery)
+	}
+	if d.RTMR != 0 {
+		if err := agent.CheckCapRTMR(d.RTMR); err != nil {
+			return err
+		}
 	}
 	if d.Cap == NoCap {
 		return nil

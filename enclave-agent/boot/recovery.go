@@ -37,24 +37,20 @@ func (u *Unlocker) recover(ctx context.Context, name string, d Disk, h *header) 
 		return nil, err
 	}
 	out := &Opened{Name: name, Device: d.Device, Header: h.digest(), Recovered: true}
-	if err := u.mark(ctx, d); err != nil {
+	if out.Register, err = u.mark(ctx, d); err != nil {
 		return nil, errors.Join(err, u.tool.close(context.WithoutCancel(ctx), name))
 	}
 	out.Capped = true
 	return out, nil
 }
 
-// mark caps the PCR of a disk whatever its configuration says, so that the system on it,
+// mark caps the register of a disk whatever its configuration says, so that the system on it,
 // which may be anybody's, cannot ask for keys as the one that was measured.
-func (u *Unlocker) mark(ctx context.Context, d Disk) error {
-	pcr := d.Cap
-	if pcr == NoCap {
-		pcr = agent.DefaultCap
+func (u *Unlocker) mark(ctx context.Context, d Disk) (register string, err error) {
+	if register, err = u.extend(ctx, d, agent.RecoveryEvent); err != nil {
+		return "", fmt.Errorf("%s does not take that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", register, err)
 	}
-	if err := u.Cap(ctx, pcr, agent.RecoveryEvent); err != nil {
-		return fmt.Errorf("PCR %d does not take that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", pcr, err)
-	}
-	return nil
+	return register, nil
 }
 
 // ask reads the recovery key until accept takes it. The caller closes the result.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,9 @@ type Unlocker struct {
 	// Keys opens the hardware and gives what releases keys; it is asked once for a disk.
 	Keys func(context.Context) (Keys, error)
 	// Cap extends a PCR with an event; see [agent.Cap].
-	Cap     func(ctx context.Context, pcr int, event string) error
+	Cap func(ctx context.Context, pcr int, event string) error
+	// CapRTMR extends an RTMR where Cap says that there is no TPM; see [agent.CapRTMR]. nil: none.
+	CapRTMR func(ctx context.Context, rtmr int, event string) error
 	Console *Console
 	Timeout time.Duration // for everything before recovery, 0: DefaultTimeout
 
@@ -37,6 +38,7 @@ type Opened struct {
 	LogIndex  int64  `json:"log_index,omitempty"`
 	Recovered bool   `json:"recovered,omitempty"` // with the recovery key
 	Capped    bool   `json:"capped"`
+	Register  string `json:"register,omitempty"` // that was: "PCR 15", "RTMR 3"
 }
 
 // Unlock opens the disk as /dev/mapper/name. When the key is not released, or the disk is
@@ -112,11 +114,11 @@ func (u *Unlocker) attested(ctx context.Context, name string, d Disk, h *header)
 		}
 		return nil, err
 	}
-	capped, err := u.cap(ctx, name, d, r)
+	register, err := u.cap(ctx, name, d, r)
 	if err != nil {
 		return nil, errors.Join(err, u.tool.close(context.WithoutCancel(ctx), name))
 	}
-	return &Opened{Name: name, Device: d.Device, Key: r.KID, Header: h.digest(), LogIndex: r.Receipt.Index, Capped: capped}, nil
+	return &Opened{Name: name, Device: d.Device, Key: r.KID, Header: h.digest(), LogIndex: r.Receipt.Index, Capped: register != "", Register: register}, nil
 }
 
 // open has cryptsetup open a slot of the very bytes that were checked.
@@ -186,63 +188,3 @@ func matches(h *header, r *agent.Released) error {
 	}
 	return nil
 }
-
-// cap caps the PCR of a disk that was just opened. There may be none only where the key
-// was released for other evidence than a TPM's.
-func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Released) (bool, error) {
-	if d.Cap == NoCap {
-		return false, nil
-	}
-	err := u.Cap(ctx, d.Cap, agent.CapEvent)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, agent.ErrNoPCR) && !r.OfTPM():
-		u.Console.Say("%s: no PCR was capped (%v): whoever is root later can ask for the key again", name, err)
-		return false, nil
-	}
-	return false, fmt.Errorf("PCR %d could not be capped, so the volume is closed again: %w", d.Cap, err)
-}
-
-// CapAfter caps the PCR of a disk that others opened: it wants the volume to be there,
-// and to be an encrypted one. systemd-cryptsetup takes whatever has its name for opened,
-// and the host's disks may hold an LVM volume of that name.
-func (u *Unlocker) CapAfter(ctx context.Context, name string, d Disk) error {
-	return u.capAfter(ctx, "/sys", name, d)
-}
-
-func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) error {
-	if err := d.Check(name); err != nil {
-		return err
-	}
-	if d.Cap == NoCap {
-		return fmt.Errorf("%w: %s has no cap", agent.ErrConfig, name)
-	}
-	uuid, err := mapped(sys, name)
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(uuid, "CRYPT-LUKS2-") || !strings.HasSuffix(uuid, "-"+name) {
-		return tampered("/dev/mapper/%s is no encrypted volume (its identity is %.80q): a disk holds something else of that name", name, uuid)
-	}
-	return u.Cap(ctx, d.Cap, agent.CapEvent)
-}
-
-// mapped is what device-mapper knows a volume by: "CRYPT-LUKS2-UUID-NAME" from
-// cryptsetup, "LVM-…" from LVM.
-func mapped(sys, name string) (uuid string, err error) {
-	found, err := filepath.Glob(filepath.Join(sys, "block/dm-*/dm/name"))
-	if err != nil {
-		return "", err
-	}
-	for _, f := range found {
-		if b, err := agent.ReadBounded(f, maxMapped); err != nil || strings.TrimSpace(string(b)) != name {
-			continue // it may just have gone
-		}
-		b, err := agent.ReadBounded(filepath.Join(filepath.Dir(f), "uuid"), maxMapped)
-		return strings.TrimSpace(string(b)), err
-	}
-	return "", fmt.Errorf("%s is not open, and capping now would keep it closed", name)
-}
-
-const maxMapped = 4 << 10

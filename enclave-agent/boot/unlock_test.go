@@ -376,7 +376,7 @@ func TestCapAfter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = r.capAfter(t.Context(), sys, "vg-root", r.disk)
+		_, err = r.capAfter(t.Context(), sys, "vg-root", r.disk)
 		if open := name == "ours"; (err == nil) != open || c.want != nil && !errors.Is(err, c.want) || (len(r.capped) == 1) != open {
 			t.Errorf("%s: %v, capped %v", name, err, r.capped)
 		}

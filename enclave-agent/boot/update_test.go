@@ -148,9 +148,14 @@ func TestDisks(t *testing.T) {
 	const entry = `"device":"/dev/vda","key":"https://vault.example/keys/disk"`
 	const otherVersion = "ffffffffffffffffffffffffffffffff"
 	for in, want := range map[string]*Disk{
-		`{"v":1,"disks":{"root":{` + entry + `}}}`:                               {"/dev/vda", testKey, Prompt, 15},
-		`{"v":1,"disks":{"root":{` + entry + `,"recovery":"off","cap":8}}}`:      {"/dev/vda", testKey, Off, 8},
-		`{"v":1,"disks":{"root":{` + entry + `,"no_cap":true}}}`:                 {"/dev/vda", testKey, Prompt, NoCap},
+		`{"v":1,"disks":{"root":{` + entry + `}}}`:                               {"/dev/vda", testKey, Prompt, 15, 0},
+		`{"v":1,"disks":{"root":{` + entry + `,"recovery":"off","cap":8}}}`:      {"/dev/vda", testKey, Off, 8, 0},
+		`{"v":1,"disks":{"root":{` + entry + `,"no_cap":true}}}`:                 {"/dev/vda", testKey, Prompt, NoCap, 0},
+		`{"v":1,"disks":{"root":{` + entry + `,"cap_rtmr":2}}}`:                  {"/dev/vda", testKey, Prompt, 15, 2},
+		`{"v":1,"disks":{"root":{` + entry + `,"cap_rtmr":1}}}`:                  nil,
+		`{"v":1,"disks":{"root":{` + entry + `,"cap_rtmr":4}}}`:                  nil,
+		`{"v":1,"disks":{"root":{` + entry + `,"cap_rtmr":0}}}`:                  nil,
+		`{"v":1,"disks":{"root":{` + entry + `,"cap_rtmr":3,"no_cap":true}}}`:    nil,
 		`{"v":1,"disks":{"root":{` + entry + `,"no_cap":true,"cap":15}}}`:        nil,
 		`{"v":1,"disks":{"root":{` + entry + `,"cap":7}}}`:                       nil,
 		`{"v":1,"disks":{"root":{` + entry + `,"cap":16}}}`:                      nil,
@@ -166,8 +171,8 @@ func TestDisks(t *testing.T) {
 		`{"v":1,"disks":{"root":{` + entry + `},"data":{` + entry + `,"no_cap":true}}}`:                                                                    nil,
 		`{"v":1,"disks":{"root":{` + entry + `},"data":{"device":"/dev/vdb","key":"` + testKID + `"}}}`:                                                    nil,
 		`{"v":1,"disks":{"root":{"device":"/dev/vda","key":"` + testKID + `"},"data":{"device":"/dev/vdb","key":"` + testKID + `"}}}`:                      nil,
-		`{"v":1,"disks":{"root":{` + entry + `},"data":{"device":"/dev/vdb","key":"` + testKey + `2"}}}`:                                                   {"/dev/vda", testKey, Prompt, 15},
-		`{"v":1,"disks":{"root":{"device":"/dev/vda","key":"` + testKID + `"},"data":{"device":"/dev/vdb","key":"` + testKey + `/` + otherVersion + `"}}}`: {"/dev/vda", testKID, Prompt, 15},
+		`{"v":1,"disks":{"root":{` + entry + `},"data":{"device":"/dev/vdb","key":"` + testKey + `2"}}}`:                                                   {"/dev/vda", testKey, Prompt, 15, 0},
+		`{"v":1,"disks":{"root":{"device":"/dev/vda","key":"` + testKID + `"},"data":{"device":"/dev/vdb","key":"` + testKey + `/` + otherVersion + `"}}}`: {"/dev/vda", testKID, Prompt, 15, 0},
 	} {
 		got, err := ParseDisks([]byte(in))
 		switch {

@@ -34,6 +34,7 @@ import (
 type Options struct {
 	Measurement []byte // of what was launched: SNP and MRTD 48 bytes, Nitro PCR 0; nil: the usual one
 	Debug       bool   // the machine can be debugged
+	Extended    []byte // digest, 48 bytes, that the running system extended RTMR 3 of TDX with; nil: none
 	TPM         string // socket of the software TPM that becomes an Azure machine's vTPM
 }
 

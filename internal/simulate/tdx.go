@@ -1,6 +1,8 @@
 package simulate
 
 import (
+	"crypto/sha512"
+
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tdx/format"
@@ -12,6 +14,7 @@ import (
 const (
 	attributeDebug = 1 << 0
 	tdMeasurement  = 136 // MRTD
+	tdRTMR3        = 472
 )
 
 // newTDX is a trust domain; its quotes carry their chain.
@@ -41,5 +44,11 @@ func (o Options) changeTDX(p *simulated.Platform) {
 	if o.Debug {
 		p.TD.Attributes |= attributeDebug
 	}
-	p.TD.Edit = func(report []byte) { copy(report[tdMeasurement:], o.Measurement) }
+	p.TD.Edit = func(report []byte) {
+		copy(report[tdMeasurement:], o.Measurement)
+		if o.Extended != nil { // from zero: no firmware extends this register
+			v := sha512.Sum384(append(make([]byte, sha512.Size384), o.Extended...))
+			copy(report[tdRTMR3:], v[:])
+		}
+	}
 }
