@@ -165,9 +165,6 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	if err := p.key.Usable(p.at); err != nil {
 		return err
 	}
-	if err := p.key.Suits(p.purpose); err != nil {
-		return err
-	}
 	in := p.document()
 	if err := b.worthy(p, in); err != nil {
 		return err
@@ -185,7 +182,7 @@ func (b *Broker) evaluate(ctx context.Context, p *proven) (err error) {
 	case !d.Allow:
 		return Refuse(d.Reason, "release policy: %s", strings.Join(d.Messages, "; "))
 	}
-	return nil
+	return p.key.Suits(p.purpose) // what the policy says against it tells more
 }
 
 // worthy asks what no policy is asked: the floor, and whether the recipient is the

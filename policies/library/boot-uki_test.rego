@@ -116,3 +116,30 @@ test_not_enrolled if not release.allow with input as good with input.machine.enr
 test_another_paravisor if not release.allow with input as azure with input.claims.snp.id_key_digest as "ff" with data.references.boot as boot
 
 test_another_project if not release.allow with input as google with input.claims.gce.project_number as "1" with data.references.boot as boot
+
+builder := {
+	"request": {"time": 1000, "purpose": "format"},
+	"machine": {"labels": {"role": "image-builder"}, "enrolled": true},
+	"evidence": {"type": "tpm", "freshness": "nonce"},
+	"claims": {"tpm": {"pcrs": {"sha256": {"4": "ff", "9": "ff", "11": "ff", "12": "ff", "15": "ff"}}, "eventlog": {"unexplained": [4]}}},
+}
+
+test_the_builder_makes_disks if {
+	release.allow with input as builder with data.references.boot as {"pcr9": listed}
+	count(release.deny) == 0 with input as builder with data.references.boot as {"pcr9": listed}
+}
+
+test_the_builder_opens_none if {
+	every purpose in ["unlock", "release", "token", ""] {
+		not release.allow with input as builder with input.request.purpose as purpose with data.references.boot as boot
+	}
+	not release.allow with input as builder with input.request as {"time": 1000} with data.references.boot as boot
+}
+
+test_who_is_no_builder_makes_none_by_that_rule if {
+	every machine in [{"labels": {}, "enrolled": true}, {"labels": {"role": "web"}, "enrolled": true}] {
+		not release.allow with input as builder with input.machine as machine with data.references.boot as boot
+	}
+	not release.allow with input as builder with input.evidence.freshness as "none" with data.references.boot as boot
+	not release.allow with input as builder with input.evidence.type as "token" with data.references.boot as boot
+}
