@@ -39,6 +39,9 @@ func TestReport(b *testing.T) {
 	case "agent":
 		reportAgent(b)
 		return
+	case "group":
+		reportGroup(b, newRig(b, nil))
+		return
 	}
 	m := reportM(b)
 	r := newRig(b, nil)
@@ -60,7 +63,7 @@ func TestReport(b *testing.T) {
 	}
 	reportPaths(b)
 	reportKeyVault(b)
-	reportGroup(r)
+	reportGroup(b, r)
 	reportGrowth(b, loaded)
 	reportAgent(b)
 }
@@ -165,25 +168,6 @@ func (r *rig) resident() float64 {
 func (r *rig) end() {
 	if err := r.stop(syscall.SIGTERM); err != nil {
 		r.tb.Fatal(err)
-	}
-}
-
-func reportGroup(r *rig) {
-	fmt.Printf("\nP3 group commit against one commit a release, 64 clients, by added fsync latency\n")
-	for _, d := range []struct {
-		delay time.Duration
-		goal  string
-	}{{0, "1.3"}, {time.Millisecond, "4"}, {5 * time.Millisecond, "15"}} {
-		r.start(servedBroker{Single: true, Delay: d.delay})
-		single := r.measure(64, 800)
-		one := r.measure(1, 150)
-		r.end()
-		r.start(servedBroker{Delay: d.delay})
-		group := r.measure(64, 2000)
-		alone := r.measure(1, 150)
-		r.end()
-		fmt.Printf("  +%-4v %6.0f against %6.0f rel/s: %5.2f x (goal %s); one client %.2f x (goal 0.9)\n",
-			d.delay, group.rate, single.rate, group.rate/single.rate, d.goal, alone.rate/one.rate)
 	}
 }
 

@@ -199,6 +199,7 @@ type servedBroker struct {
 	Dir    string
 	Step   string // kill -9 itself when a release comes to this step …
 	After  int    // … for the time after this many
+	Empty  bool   // answers every request with 600 bytes, and is no broker
 	Single bool   // one commit a release
 	Delay  time.Duration
 }

@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/pprof"
@@ -10,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openskr/openskr/internal/api"
 	"github.com/openskr/openskr/internal/audit"
 )
 
@@ -35,12 +42,6 @@ func served(env string) int {
 		}
 	}
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
-	tune := func(c *audit.Config) {
-		c.Single = s.Single
-		if s.Delay > 0 {
-			c.CommitDelay = func() { time.Sleep(s.Delay) }
-		}
-	}
 	if path := os.Getenv("OPENSKR_TEST_PROFILE"); path != "" { // docs/performance.md
 		f, err := os.Create(path)
 		if err != nil {
@@ -52,9 +53,47 @@ func served(env string) int {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	err = a.serve(ctx, serveOptions{dir: s.Dir, cfg: cfg, fault: fault, tune: tune})
+	if s.Empty {
+		err = empty(ctx, s.Dir, cfg)
+	} else {
+		err = a.serve(ctx, serveOptions{dir: s.Dir, cfg: cfg, fault: fault, tune: s.tune})
+	}
 	if err != nil {
 		a.complain(err)
 	}
 	return exitCode(err)
+}
+
+// tune makes the log commit as the benchmark says.
+func (s servedBroker) tune(c *audit.Config) {
+	c.Single = s.Single
+	if s.Delay > 0 {
+		c.CommitDelay = func() { time.Sleep(s.Delay) }
+	}
+}
+
+// empty is what the broker's door is measured against: the same server with the same
+// certificate, in a process of its own, and a handler that does nothing.
+func empty(ctx context.Context, dir string, cfg *Config) error {
+	tuneMemory()
+	logger := slog.New(slog.DiscardHandler)
+	b, err := openBroker(ctx, brokerOptions{Dir: dir, Config: cfg, Logger: logger, Level: &slog.LevelVar{}, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	leaf, err := b.leaf(nil)
+	if err := errors.Join(err, b.close()); err != nil {
+		return err
+	}
+	body := bytes.Repeat([]byte("x"), 600)
+	server := api.Server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }), &tls.Config{Certificates: []tls.Certificate{*leaf}}, logger)
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return err
+	}
+	go func() { <-ctx.Done(); _ = server.Close() }()
+	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
