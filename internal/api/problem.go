@@ -11,6 +11,7 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/internal/api/attestation"
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/internal/identity"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release"
 )
@@ -105,7 +106,7 @@ func newProblem(c *route.Call, err error) problem {
 	}
 	b.Error.InnerError, b.Error.CorrelationID = inner(c, p.reason), c.Correlation
 	if c.Operation == opToken {
-		p.body = oauthProblem(p, c.Correlation)
+		p.body = oauthProblem(p, err, c.Correlation)
 		return p
 	}
 	if p.body, err = strict.Marshal(b); err != nil {
@@ -168,14 +169,20 @@ func (p problem) write(w http.ResponseWriter) {
 	_, _ = w.Write(p.body) // the caller is gone; there is nobody to tell
 }
 
-// oauthProblem is the body that OAuth clients read (RFC 6749 §5.2).
-func oauthProblem(p problem, correlation string) []byte {
+// oauthProblem is the body that OAuth clients read (RFC 6749 §5.2). What is wrong with the
+// request alone is said in full; whether there is such a client, and what was wrong with
+// its proof, is not.
+func oauthProblem(p problem, err error, correlation string) []byte {
 	body := struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 		Reason      string `json:"reason"`
 		Correlation string `json:"correlation_id"`
 	}{"invalid_request", messages[p.class], string(p.reason), correlation}
+	var form *identity.FormError
+	if errors.As(err, &form) {
+		body.Error, body.Description = form.Code, form.Text
+	}
 	switch p.class {
 	case release.ClassUnauthorized:
 		body.Error, body.Description = "invalid_client", "Unknown client, or its credential is not accepted."

@@ -84,3 +84,48 @@ func TestAssertionForm(t *testing.T) {
 		}
 	}
 }
+
+// TestTokenProblems: what is wrong with a request is said, in OAuth's codes (RFC 6749 §5.2)
+// and without what was sent; whether there is such a client is not.
+func TestTokenProblems(t *testing.T) {
+	h := newHarness(t)
+	id, secret := h.principal("app", identity.RoleReader)
+	answer := func(form string) (int, string, string) {
+		w := h.do(request{method: http.MethodPost, path: "/" + testDeployment + "/oauth2/v2.0/token", body: form, contentType: "application/x-www-form-urlencoded"})
+		var b struct {
+			Error       string `json:"error"`
+			Description string `json:"error_description"`
+		}
+		h.must(json.Unmarshal(w.Body.Bytes(), &b))
+		if strings.ContainsAny(b.Description, `"\\`) || strings.Contains(w.Body.String(), "canary") {
+			t.Errorf("%s: %s", form, w.Body)
+		}
+		return w.Code, b.Error, b.Description
+	}
+	good := "grant_type=client_credentials&client_id=" + id + "&client_secret=" + secret
+	for form, want := range map[string][2]string{
+		"%zz":               {"invalid_request", "urlencoded"},
+		"canary=1&canary=2": {"invalid_request", "more than once"},
+		strings.Replace(good, "client_credentials", "password", 1) + "&username=canary": {"unsupported_grant_type", "client_credentials"},
+		"client_id=" + id: {"unsupported_grant_type", "client_credentials"},
+		good + "&scope=https://canary.example/.default":                                      {"invalid_scope", "none of this deployment"},
+		good + "&scope=https://a.example+https://canary":                                     {"invalid_scope", "more than one scope"},
+		good + "&scope=https://a.example&resource=https://canary":                            {"invalid_request", "together"},
+		good + "&client_assertion=canary&client_assertion_type=" + identity.AssertionType:    {"invalid_request", "together"},
+		"grant_type=client_credentials&client_assertion=canary&client_assertion_type=canary": {"invalid_request", identity.AssertionType},
+	} {
+		if code, e, text := answer(form); code != http.StatusBadRequest || e != want[0] || !strings.Contains(text, want[1]) {
+			t.Errorf("%s: %d %s: %s", form, code, e, text)
+		}
+	}
+	seen := map[string]bool{}
+	for _, form := range []string{good + "x", "grant_type=client_credentials&client_id=" + uuidOf(9) + "&client_secret=" + secret, "grant_type=client_credentials&client_id=" + id} {
+		code, e, text := answer(form)
+		if seen[text] = true; code != http.StatusUnauthorized || e != "invalid_client" {
+			t.Errorf("%s: %d %s", form, code, e)
+		}
+	}
+	if len(seen) != 1 {
+		t.Errorf("the answers tell clients apart: %v", seen)
+	}
+}

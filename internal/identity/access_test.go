@@ -55,7 +55,7 @@ func TestLastAdministrator(t *testing.T) {
 	a, _ := newAccess(t)
 	ids := make([]string, 4)
 	for i, role := range []string{RoleIdentityAdmin, "Managed HSM Policy Administrator", "Managed HSM Administrator", "Managed HSM Crypto Officer"} {
-		ids[i] = a.made(t, "admin", role)
+		ids[i] = a.made(t, "admin of "+role, role)
 	}
 	a.made(t, "no administrator", RoleAdministrator, RoleMachineOperator, RoleAuditor)
 	if _, err := a.Assign(t.Context(), "", Held{Assignment{ID: newUUID(), Role: RoleIdentityAdmin, Scope: Everywhere}, newUUID()}); err != nil {
@@ -388,4 +388,37 @@ func TestStaleRight(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestNames: a name is one principal's, whatever its case, until that is deleted; those
+// who shared one before keep it.
+func TestNames(t *testing.T) {
+	a, st := newAccess(t)
+	id := a.made(t, "web")
+	for name, want := range map[string]release.Reason{
+		"web": release.ReasonConflict, "WEB": release.ReasonConflict, "web ": release.ReasonConflict,
+		id: release.ReasonBadRequest, strings.ToUpper(id): release.ReasonBadRequest,
+	} {
+		if _, _, err := a.CreatePrincipal(t.Context(), name, true, Proofs{}); err == nil || release.ReasonOf(err) != want {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	twin, _, err := NewPrincipal("web", time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := twin.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Docs[release.ObjectPrincipal+"/"+twin.ID] = &release.Object{Kind: release.ObjectPrincipal, Name: twin.ID, Generation: 1, Value: value}
+	for _, one := range []string{id, twin.ID} {
+		if _, err := a.ResetSecret(t.Context(), one); err != nil {
+			t.Error(err)
+		}
+		if err := a.DeletePrincipal(t.Context(), one); err != nil {
+			t.Error(err)
+		}
+	}
+	a.made(t, "Web")
 }

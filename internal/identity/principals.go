@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"strings"
 
 	"github.com/openskr/openskr/release"
 )
@@ -33,7 +34,8 @@ func (by Proofs) over(p *Principal) {
 }
 
 // CreatePrincipal makes one without rights, and its secret, which is nowhere kept;
-// "" when none is wanted.
+// "" when none is wanted. ReasonConflict when another has the name: people give rights by
+// names.
 func (a *Access) CreatePrincipal(ctx context.Context, name string, secret bool, by Proofs) (*Principal, string, error) {
 	p, plain, err := NewPrincipal(name, a.c.Now())
 	if err != nil {
@@ -48,6 +50,9 @@ func (a *Access) CreatePrincipal(ctx context.Context, name string, secret bool, 
 		return nil, "", err
 	}
 	defer end()
+	if err := a.unnamed(ctx, p.Name); err != nil {
+		return nil, "", err
+	}
 	rec := a.c.Record(ctx, OpCreatePrincipal)
 	rec.Object = p.ID
 	_, err = a.c.Objects.ChangeObject(ctx, rec, release.ObjectPrincipal, p.ID, func(*release.Object) ([]byte, error) { return encode(p) })
@@ -55,6 +60,21 @@ func (a *Access) CreatePrincipal(ctx context.Context, name string, secret bool, 
 		return nil, "", err
 	}
 	return p, plain, nil
+}
+
+// unnamed refuses a name that a principal has, in whatever case, and one that looks like
+// an id. Stores of versions before have names twice: those who have one keep it. a.mu is held.
+func (a *Access) unnamed(ctx context.Context, name string) error {
+	if ValidID(strings.ToLower(name)) {
+		return release.Refuse(release.ReasonBadRequest, "the name %s would be taken for an id", name)
+	}
+	return a.walk(ctx, release.ObjectPrincipal, "", func(o *release.Object) error {
+		p, err := readPrincipal(o)
+		if err == nil && p.Deleted == 0 && strings.EqualFold(strings.TrimSpace(p.Name), strings.TrimSpace(name)) {
+			err = release.Refuse(release.ReasonConflict, "principal %s is called %q already: choose another name, or delete it first", p.ID, p.Name)
+		}
+		return err
+	})
 }
 
 // Principal gives one that is not deleted. ReasonNotFound.

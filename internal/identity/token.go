@@ -32,6 +32,27 @@ type Token struct {
 	Access     string `json:"access_token"`
 }
 
+// FormError is what is wrong with a token request in itself. Its sender is told, since it
+// says nothing about who or what there is here.
+type FormError struct {
+	Code string // of RFC 6749 §5.2
+	Text string // without quotation marks and backslashes (§5.2)
+}
+
+// Codes of FormError.
+const (
+	oauthRequest = "invalid_request"
+	oauthGrant   = "unsupported_grant_type"
+	oauthScope   = "invalid_scope"
+)
+
+func (e *FormError) Error() string { return "token form: " + e.Text }
+
+// malformed refuses a token request; detail is for the log alone.
+func malformed(code, text, detail string) error {
+	return release.Refuse(release.ReasonBadRequest, "%w %.128q", &FormError{code, text}, detail)
+}
+
 // ParseForm reads the one form body of the API. A repeated member is refused:
 // two parsers would read it differently. Members that clients send and nobody
 // needs (client_info, claims) are ignored.
@@ -41,16 +62,16 @@ func ParseForm(body []byte) (*TokenRequest, error) {
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, release.Refuse(release.ReasonBadRequest, "token form: not application/x-www-form-urlencoded")
+		return nil, malformed(oauthRequest, "the body is not application/x-www-form-urlencoded", "")
 	}
 	for name, values := range form {
 		if len(values) != 1 {
-			return nil, release.Refuse(release.ReasonDuplicateMember, "token form: %.32q given %d times", name, len(values))
+			return nil, release.Refuse(release.ReasonDuplicateMember, "%w: %.32q", &FormError{oauthRequest, "a parameter is given more than once"}, name)
 		}
 	}
 	scope, resource := form.Get("scope"), form.Get("resource")
 	if scope != "" && resource != "" {
-		return nil, release.Refuse(release.ReasonBadRequest, "token form: scope and resource together")
+		return nil, malformed(oauthRequest, "scope and resource together: one of them says what the token is for", "")
 	}
 	if scope, err = oneScope(scope); err != nil {
 		return nil, err
@@ -58,9 +79,9 @@ func ParseForm(body []byte) (*TokenRequest, error) {
 	secret, assertion, kind := form.Get("client_secret"), form.Get("client_assertion"), form.Get("client_assertion_type")
 	switch {
 	case assertion != "" && secret != "":
-		return nil, release.Refuse(release.ReasonBadRequest, "token form: client_secret and client_assertion together")
+		return nil, malformed(oauthRequest, "client_secret and client_assertion together", "")
 	case (assertion != "") != (kind == AssertionType):
-		return nil, release.Refuse(release.ReasonBadRequest, "token form: client_assertion goes with client_assertion_type %s", AssertionType)
+		return nil, malformed(oauthRequest, "client_assertion goes with client_assertion_type "+AssertionType, kind)
 	}
 	return &TokenRequest{
 		GrantType: form.Get("grant_type"), ClientID: form.Get("client_id"), ClientSecret: secret, Assertion: assertion,
@@ -79,7 +100,7 @@ func oneScope(scope string) (string, error) {
 			continue
 		}
 		if out != "" {
-			return "", release.Refuse(release.ReasonBadRequest, "token form: more than one scope")
+			return "", malformed(oauthScope, "more than one scope: a token is for one resource", s)
 		}
 		out = s
 	}
@@ -91,10 +112,10 @@ func oneScope(scope string) (string, error) {
 // *release.Error.
 func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
 	if r.GrantType != "client_credentials" {
-		return nil, release.Refuse(release.ReasonBadRequest, "grant_type %.32q: only client_credentials", r.GrantType)
+		return nil, malformed(oauthGrant, "only grant_type client_credentials: users log in elsewhere", r.GrantType)
 	}
 	if r.Resource != "" && !slices.Contains(s.c.Resources, r.Resource) {
-		return nil, release.Refuse(release.ReasonBadRequest, "resource %.128q is not of this deployment", r.Resource)
+		return nil, malformed(oauthScope, "the scope or resource is none of this deployment: ask for the one that its 401 answers name", r.Resource)
 	}
 	p, err := s.principal(ctx, r.ClientID)
 	if err != nil {
