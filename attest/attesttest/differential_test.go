@@ -33,7 +33,7 @@ func differ(t *testing.T, sound func() subject, mutant func(r *rand.Rand) subjec
 	if err := s.theirs(); err != nil {
 		t.Fatalf("sound evidence is refused there: %v", err)
 	}
-	n := 3000
+	n := 2000
 	if testing.Short() {
 		n = 300
 	}
