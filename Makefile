@@ -30,7 +30,7 @@ interop: ## Azure's own clients, unchanged, against a broker: Go, JavaScript, Py
 e2e-boot: ## whole machines in qemu: a Debian on LUKS2 that boots unattended, and those that are refused; needs root
 	@scripts/deps.sh e2e
 	$(BUILD) -o $(BIN)/ ./cmd/openskr
-	$(ERASING) -o $(BIN)/ ./cmd/openskr-agent
+	$(ERASING) -o $(BIN)/ ./cmd/openskr-agent ./cmd/openskr-workload
 	OPENSKR_E2E=boot OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -timeout 20m -v ./internal/e2e/boot
 
 canary: build ## scan the memory of programs that had a key, in every mode; needs root

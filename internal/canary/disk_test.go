@@ -24,8 +24,17 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getpid() == 1 {
+		alone(m)
+	}
 	if socket := os.Getenv(asPeer); socket != "" {
 		os.Exit(peer(socket))
+	}
+	if os.Getenv(asHog) != "" {
+		os.Exit(hog())
+	}
+	if os.Getenv(asCommand) != "" {
+		os.Exit(command())
 	}
 	os.Exit(m.Run())
 }

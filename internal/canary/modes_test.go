@@ -145,12 +145,7 @@ func TestModeRun(t *testing.T) {
 // TestModeServe: a key that the local API has given to a program is gone from the server.
 func TestModeServe(t *testing.T) {
 	m := newMachine(t)
-	socket := filepath.Join(t.TempDir(), "api")
-	config := filepath.Join(t.TempDir(), "workload.json")
-	js := fmt.Sprintf(`{"v":1,"socket":{"path":%q},"callers":[{"name":"test","user":"0","keys":[%q]}]}`, socket, agenttest.KeyURL)
-	if err := os.WriteFile(config, []byte(js), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	socket, config := m.serving()
 	cmd, _ := m.start("openskr-workload", append([]string{"serve", "--serve-config", config}, m.options...)...)
 	got := m.keyRelease(socket)
 	if !strings.Contains(got, base64.RawURLEncoding.EncodeToString(m.broker.Material)) {
@@ -159,14 +154,32 @@ func TestModeServe(t *testing.T) {
 	m.clean(cmd.Process.Pid, m.broker.Material)
 }
 
+// serving writes a configuration of the local API.
+func (m *machine) serving() (socket, config string) {
+	m.Helper()
+	socket, config = filepath.Join(m.TempDir(), "api"), filepath.Join(m.TempDir(), "workload.json")
+	js := fmt.Sprintf(`{"v":1,"socket":{"path":%q},"callers":[{"name":"test","user":"0","keys":[%q]}]}`, socket, agenttest.KeyURL)
+	if err := os.WriteFile(config, []byte(js), 0o600); err != nil {
+		m.Fatal(err)
+	}
+	return socket, config
+}
+
 // keyRelease asks the local API for the key, once it listens.
 func (m *machine) keyRelease(socket string) string {
 	m.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		for {
 			c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-			if err == nil || ctx.Err() != nil {
-				return c, err
+			if err == nil {
+				return c, nil
+			}
+			select {
+			case <-tick.C: // nothing tells when it listens
+			case <-ctx.Done():
+				return nil, err
 			}
 		}
 	}}}

@@ -41,11 +41,9 @@ func (l *lab) initrds(root string) error {
 	if err != nil {
 		return err
 	}
-	kernels, err := filepath.Glob(filepath.Join(l.tree, "boot/vmlinuz-*"))
-	if err != nil || len(kernels) != 1 {
-		return fmt.Errorf("kernels in the image: %v, %w", kernels, err)
+	if l.kernel, err = kernelOf(l.tree); err != nil {
+		return err
 	}
-	l.kernel = kernels[0]
 	release := strings.TrimPrefix(filepath.Base(l.kernel), "vmlinuz-")
 	l.initrd, err = cached("initrd", root+key+strings.Join(dracut, " "), func(dir string) error {
 		for name, command := range map[string][]string{
@@ -62,6 +60,15 @@ func (l *lab) initrds(root string) error {
 		return nil
 	})
 	return err
+}
+
+// kernelOf is the one kernel of an image.
+func kernelOf(root string) (string, error) {
+	kernels, err := filepath.Glob(filepath.Join(root, "boot/vmlinuz-*"))
+	if err != nil || len(kernels) != 1 {
+		return "", fmt.Errorf("kernels in the image: %v, %w", kernels, err)
+	}
+	return kernels[0], nil
 }
 
 // contents is a digest of what this repository puts into an initrd.
@@ -86,9 +93,11 @@ func (l *lab) contents() (string, error) {
 
 // overlay is a second archive for the end of an initrd, whose files win: the
 // configuration of one machine. It is measured as the rest of the initrd is.
-func (s setup) overlay() []byte {
+func (s setup) overlay() []byte { return newc(0o644, s.files()) }
+
+// newc is an archive of files, all of one mode, as the kernel unpacks it.
+func newc(mode uint32, files map[string]string) []byte {
 	var b bytes.Buffer
-	files := s.files()
 	dirs := map[string]bool{}
 	for name := range files {
 		for d := path.Dir(name); d != "."; d = path.Dir(d) {
@@ -109,7 +118,7 @@ func (s setup) overlay() []byte {
 		entry(name, 0o40755, "")
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		entry(name, 0o100644, files[name])
+		entry(name, 0o100000|mode, files[name])
 	}
 	entry("TRAILER!!!", 0, "")
 	return b.Bytes()

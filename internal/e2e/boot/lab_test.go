@@ -16,9 +16,9 @@ type lab struct {
 	tree        string // the image
 	initrd      string // folder of initrds with the sample configuration
 	kernel      string
-	sealing     string // file of the policy for the machine that builds images
 	broker      *broker
 	builder     *swtpm.TPM
+	builderID   string
 	debian      disk // a whole Debian
 	small       disk // one program
 	free        chan *machine
@@ -30,11 +30,8 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{}
 	var err error
-	if l.source, err = filepath.Abs("../../.."); err != nil {
+	if l.source, l.bin, err = checkout(); err != nil {
 		t.Fatal(err)
-	}
-	if l.bin = os.Getenv("OPENSKR_BIN"); l.bin == "" {
-		l.bin = filepath.Join(l.source, "bin")
 	}
 	// Paths of sockets are short.
 	if l.dir, err = os.MkdirTemp("", "skr-e2e-"); err != nil {
@@ -59,8 +56,16 @@ func newLab(t *testing.T) *lab {
 	step(t, "initrds (cached)", func() error { return l.initrds(root) })
 	step(t, "TPMs, broker, enrolment", func() error { return l.enrolled(t) })
 	step(t, "two sealed disks", l.disks)
-	step(t, "policy of the boot", l.bootPolicy)
 	return l
+}
+
+// checkout is where the repository is, and where its programs are.
+func checkout() (source, bin string, err error) {
+	source, err = filepath.Abs("../../..")
+	if bin = os.Getenv("OPENSKR_BIN"); bin == "" {
+		bin = filepath.Join(source, "bin")
+	}
+	return source, bin, err
 }
 
 // enrolled makes the TPMs and the broker. Two machines are approved, as many as a small
@@ -89,6 +94,7 @@ func (l *lab) enrolled(t *testing.T) error {
 	if err != nil {
 		return err
 	}
+	l.builderID = id
 	if _, err := l.openskr("machine", "label", id, "role=image-builder"); err != nil {
 		return err
 	}
@@ -120,25 +126,8 @@ func oneBank(tpm *swtpm.TPM) error {
 	return err
 }
 
-// sealingPolicy releases a new disk's key to the machine that builds images, until the
-// key gets the policy of the boot.
-const sealingPolicy = `package release
-
-default allow := false
-
-allow if {
-	input.evidence.type == "tpm"
-	input.evidence.freshness == "nonce"
-	input.machine.labels.role == "image-builder"
-}
-`
-
 // disks makes two disks: the image, and a root that is one program.
 func (l *lab) disks() (err error) {
-	if err := write(l.dir, map[string]string{"seal.rego": sealingPolicy}); err != nil {
-		return err
-	}
-	l.sealing = filepath.Join(l.dir, "seal.rego")
 	vars, err := os.ReadFile(ovmfVars)
 	if err != nil {
 		return err
@@ -165,16 +154,6 @@ func (l *lab) disks() (err error) {
 	}
 	l.small, err = l.made("small", small, 48<<20)
 	return err
-}
-
-// bootPolicy gives both keys the ready policy of the library.
-func (l *lab) bootPolicy() error {
-	for _, d := range []disk{l.debian, l.small} {
-		if _, err := l.openskr("key", "policy", filepath.Base(d.key), filepath.Join(l.source, "policies/library/boot-uki.rego")); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // made seals a disk and fills it with a folder, to which the configuration of the

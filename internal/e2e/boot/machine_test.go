@@ -119,30 +119,36 @@ func (l *lab) boot(ctx context.Context, name string, m *machine, s start) (*cons
 	return c, nil
 }
 
-// qemu is the command line of a machine that reaches nothing but the broker. It never
-// uses KVM because /dev/kvm exists: that says nothing about whether a guest would run.
-func (l *lab) qemu(dir string, s start) ([]string, error) {
+// pc is a machine with a console and nothing else. It never uses KVM because /dev/kvm
+// exists: that says nothing about whether a guest would run.
+func pc() []string {
 	accel := os.Getenv("OPENSKR_E2E_ACCEL")
 	if accel == "" {
 		accel = "tcg,thread=multi"
 	}
+	return []string{
+		"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", "2", "-m", "1024",
+		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none",
+	}
+}
+
+// qemu is the command line of a machine that reaches nothing but the broker.
+func (l *lab) qemu(dir string, s start) ([]string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	args := []string{
-		"-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", "2", "-m", "1024",
-		"-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none",
-		"-chardev", "socket,id=tpm,path=" + filepath.Join(dir, "tpm"), "-tpmdev", "emulator,id=tpm0,chardev=tpm",
+	args := append(pc(),
+		"-chardev", "socket,id=tpm,path="+filepath.Join(dir, "tpm"), "-tpmdev", "emulator,id=tpm0,chardev=tpm",
 		"-device", "tpm-crb,tpmdev=tpm0", "-device", "virtio-rng-pci",
 		"-smbios", "type=11,value=io.systemd.credential:tmpfiles.extra=f /run/obeys-the-host",
 		"-fw_cfg", "name=opt/io.systemd.credentials/ssh.authorized_keys.root,string=ssh-ed25519 AAAA host",
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + ovmfCode,
-		"-drive", "if=pflash,format=raw,unit=1,snapshot=on,file=" + filepath.Join(l.dir, "vars.fd"),
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
+		"-drive", "if=pflash,format=raw,unit=1,snapshot=on,file="+filepath.Join(l.dir, "vars.fd"),
 		"-netdev", fmt.Sprintf("user,id=n0,restrict=on,guestfwd=tcp:%s:%s-cmd:%s", guestBroker, l.broker.port, self),
 		"-device", "virtio-net-pci,netdev=n0,romfile=",
-		"-drive", "file=" + s.disk.file + ",if=none,id=root,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root",
-	}
+		"-drive", "file="+s.disk.file+",if=none,id=root,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root",
+	)
 	if s.options != "" {
 		return append(args, "-kernel", s.image.file, "-append", s.options), nil
 	}

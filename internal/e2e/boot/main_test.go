@@ -47,6 +47,7 @@ const (
 	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 	stub     = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+	qboot    = "/usr/share/qemu/qboot.rom"
 )
 
 // require skips when whole machines were not asked for, and otherwise fails for
@@ -67,7 +68,7 @@ func require(t *testing.T) {
 			t.Fatalf("%v; install it with `scripts/deps.sh e2e`", err)
 		}
 	}
-	for _, f := range []string{ovmfCode, ovmfVars, stub} {
+	for _, f := range []string{ovmfCode, ovmfVars, stub, qboot} {
 		if _, err := os.Stat(f); err != nil {
 			t.Fatalf("%v; install it with `scripts/deps.sh e2e`", err)
 		}
