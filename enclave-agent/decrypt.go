@@ -33,8 +33,11 @@ func (a *Agent) Decrypt(ctx context.Context, in, out, keyURL string) (rel *Relea
 	if rel, err = a.Key(ctx, keyURL); err != nil {
 		return nil, err
 	}
-	err = create(out, func(w io.Writer) error { return r.Decrypt(w, rel.Material.Bytes()) })
+	Erasing(func() { err = r.Unlock(rel.Material.Bytes()) })
 	if err := errors.Join(err, rel.Material.Close()); err != nil {
+		return nil, err
+	}
+	if err := create(out, r.Decrypt); err != nil {
 		return nil, err
 	}
 	return rel, nil

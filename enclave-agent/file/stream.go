@@ -66,9 +66,10 @@ func readChunk(r *bufio.Reader, b []byte) (n int, final bool, err error) {
 type Reader struct {
 	KeyURL string // the key that the file asks for
 
-	in  io.Reader
-	h   *header
-	raw []byte
+	in   io.Reader
+	h    *header
+	raw  []byte
+	aead cipher.AEAD // once there was a key
 }
 
 // Open reads the header.
@@ -80,10 +81,9 @@ func Open(r io.Reader) (*Reader, error) {
 	return &Reader{KeyURL: h.Key, in: r, h: h, raw: raw}, nil
 }
 
-// Decrypt writes the plain text to dst, chunk by chunk as they authenticate. On
-// any error what was written must be thrown away: [ErrKey], [ErrTampered], or
-// that of reading or writing.
-func (f *Reader) Decrypt(dst io.Writer, key []byte) error {
+// Unlock says whether the file was made with key, of which it keeps no more than a
+// cipher for this file. Errors: [ErrKey], [ErrTampered], or that of reading.
+func (f *Reader) Unlock(key []byte) error {
 	aead, want, err := derive(key, f.h, f.raw)
 	if err != nil {
 		return err
@@ -95,7 +95,18 @@ func (f *Reader) Decrypt(dst io.Writer, key []byte) error {
 	if subtle.ConstantTimeCompare(proof, want) != 1 {
 		return ErrKey
 	}
-	return decryptChunks(dst, bufio.NewReaderSize(f.in, ChunkSize+tagSize+1), aead)
+	f.aead = aead
+	return nil
+}
+
+// Decrypt writes the plain text to dst, chunk by chunk as they authenticate, once
+// [Reader.Unlock] gave nil. On any error what was written must be thrown away:
+// [ErrKey], [ErrTampered], or that of reading or writing.
+func (f *Reader) Decrypt(dst io.Writer) error {
+	if f.aead == nil {
+		return fmt.Errorf("%w: the file was not unlocked", ErrKey)
+	}
+	return decryptChunks(dst, bufio.NewReaderSize(f.in, ChunkSize+tagSize+1), f.aead)
 }
 
 func decryptChunks(dst io.Writer, in *bufio.Reader, aead cipher.AEAD) error {
