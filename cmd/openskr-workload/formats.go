@@ -150,9 +150,13 @@ func openSKR(in io.Reader, o *blobOptions) (*encrypted, error) {
 		if err != nil {
 			return 0, err
 		}
+		agent.Erasing(func() { err = f.Unlock(rel.Material.Bytes()) })
+		if err := errors.Join(err, rel.Material.Close()); err != nil {
+			return 0, err
+		}
 		c := &counter{Writer: dst}
-		err = f.Decrypt(c, rel.Material.Bytes())
-		return c.n, expect(o, c.n, errors.Join(err, rel.Material.Close()))
+		err = f.Decrypt(c)
+		return c.n, expect(o, c.n, err)
 	}}, nil
 }
 
