@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -39,13 +40,15 @@ func fileSystem(dir, file string, size int64) error {
 var headerDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
 // seal makes a LUKS2 disk of that size for a file system, with a key that the broker
-// made, as the machine that builds images, and has the operator record its header.
+// made, as the machine that builds images, and has the operator record its header. The
+// key has the policy of the boot from the beginning: what lets the builder have it is the
+// operator's grant, once (BU-10).
 func (l *lab) seal(name string, size int64) (disk, error) {
 	d := disk{
 		file: filepath.Join(l.dir, name+".luks"), key: l.broker.url + "/keys/" + name,
 		secret: "only " + name + " says this", recovery: filepath.Join(l.dir, name+".recovery"),
 	}
-	if _, err := l.openskr("key", "create", name, "--kty", "oct", "--size", "256", "--policy", l.sealing); err != nil {
+	if _, err := l.openskr("key", "create", name, "--kty", "oct", "--size", "256", "--policy", filepath.Join(l.source, "policies/library/boot-uki.rego")); err != nil {
 		return d, err
 	}
 	if err := os.WriteFile(d.file, nil, 0o600); err != nil {
@@ -54,8 +57,18 @@ func (l *lab) seal(name string, size int64) (disk, error) {
 	if err := os.Truncate(d.file, size+16<<20); err != nil {
 		return d, err
 	}
-	out, err := l.agent(l.builder, "seal-disk", d.file, "--key", d.key, "--recovery-out", d.recovery)
+	seal := []string{"seal-disk", d.file, "--key", d.key, "--recovery-out", d.recovery}
+	if err := l.ungranted(seal); err != nil {
+		return d, err
+	}
+	if _, err := l.openskr("key", "grant-format", name, "--machine", l.builderID); err != nil {
+		return d, err
+	}
+	out, err := l.agent(l.builder, seal...)
 	if err != nil {
+		return d, err
+	}
+	if err := l.ungranted([]string{"seal-disk", d.file, "--key", d.key, "--no-recovery", "--erase"}); err != nil {
 		return d, err
 	}
 	digest := headerDigest.Find(out)
@@ -68,6 +81,26 @@ func (l *lab) seal(name string, size int64) (disk, error) {
 	uuid, err := run("", "cryptsetup", "luksUUID", d.file)
 	d.uuid = strings.TrimSpace(string(uuid))
 	return d, err
+}
+
+// exitRefused is the agent's exit code when the broker refuses.
+const exitRefused = 3
+
+// ungranted wants no disk to be made just now, and a record of that.
+func (l *lab) ungranted(seal []string) error {
+	_, err := l.agent(l.builder, seal...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitRefused || !strings.Contains(err.Error(), "openskr key grant-format") {
+		return fmt.Errorf("a disk is made without a grant, or nobody is told what to do: %w", err)
+	}
+	all, err := l.entries(0)
+	if err != nil {
+		return err
+	}
+	if last := all[len(all)-1].Record; last.Reason != "format_not_granted" || last.Detail["purpose"] != "format" {
+		return fmt.Errorf("the last record is %s %s of %v", last.Decision, last.Reason, last.Detail)
+	}
+	return nil
 }
 
 // fill encrypts a file system into the disk. There may be no device mapper here, so it
