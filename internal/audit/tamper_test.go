@@ -208,6 +208,12 @@ func TestOldRowsPutBack(t *testing.T) {
 	if _, err := b.st.Row(ctx, "v", keyvault.Keys, "disk", ""); release.ReasonOf(err) != release.ReasonIntegrity {
 		t.Errorf("key: %v", err)
 	}
+	if _, err := b.st.Latest(ctx, "v", keyvault.Keys, false, "", 10); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("list of keys: %v", err)
+	}
+	if _, err := b.st.Versions(ctx, "v", keyvault.Keys, "disk", 0, 10); release.ReasonOf(err) != release.ReasonIntegrity {
+		t.Errorf("list of versions: %v", err)
+	}
 	if c := b.append(b.allow(k, nil)); c.Record.Reason != string(release.ReasonIntegrity) {
 		t.Errorf("release of the key: %s %s", c.Record.Decision, c.Record.Reason)
 	}

@@ -16,7 +16,7 @@ func (s *Store) Due(ctx context.Context, now int64, after *keyvault.Row, limit i
 	if after == nil {
 		after = &keyvault.Row{}
 	}
-	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys k WHERE purge > 0 AND purge <= ? AND (vault, collection, name) > (?, ?, ?) AND seq =
+	return s.at(ctx).keys(`SELECT `+keyColumns+`, `+keyGeneration+` FROM keys k WHERE purge > 0 AND purge <= ? AND (vault, collection, name) > (?, ?, ?) AND seq =
 		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY vault, collection, name LIMIT CAST(? AS INTEGER)`,
 		now, after.Vault, after.Collection, after.Name, limit)
 }
@@ -28,21 +28,7 @@ func (tx *Tx) Versions(vault string, c keyvault.Collection, name string) ([]*key
 }
 
 func (q queries) versions(vault string, c keyvault.Collection, name string) ([]*keyvault.Row, error) {
-	rows, err := q.db.QueryContext(q.ctx, q.rebind(`SELECT `+keyColumns+`, `+keyGeneration+`
-		FROM keys k WHERE vault = ? AND collection = ? AND name = ? ORDER BY seq`), vault, c, name)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []*keyvault.Row
-	for rows.Next() {
-		r, err := scanCurrentKey(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, r)
-	}
-	return out, rows.Err()
+	return q.keys(`SELECT `+keyColumns+`, `+keyGeneration+` FROM keys k WHERE vault = ? AND collection = ? AND name = ? ORDER BY seq`, vault, c, name)
 }
 
 // Remove implements [keyvault.Tx].

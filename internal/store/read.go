@@ -69,7 +69,7 @@ func (s *Store) Latest(ctx context.Context, vault string, c keyvault.Collection,
 	if deleted {
 		state = `deleted > 0`
 	}
-	return s.at(ctx).keys(`SELECT `+keyColumns+` FROM keys k WHERE vault = ? AND collection = ? AND name > ? AND `+state+` AND seq =
+	return s.at(ctx).keys(`SELECT `+keyColumns+`, `+keyGeneration+` FROM keys k WHERE vault = ? AND collection = ? AND name > ? AND `+state+` AND seq =
 		(SELECT MAX(seq) FROM keys WHERE vault = k.vault AND collection = k.collection AND name = k.name) ORDER BY name LIMIT CAST(? AS INTEGER)`,
 		vault, c, after, limit)
 }
@@ -79,8 +79,10 @@ func (s *Store) Versions(ctx context.Context, vault string, c keyvault.Collectio
 	return s.at(ctx).keys(versionsOf, vault, c, name, after, limit)
 }
 
-const versionsOf = `SELECT ` + keyColumns + ` FROM keys WHERE vault = ? AND collection = ? AND name = ? AND seq > ? ORDER BY seq LIMIT CAST(? AS INTEGER)`
+const versionsOf = `SELECT ` + keyColumns + `, ` + keyGeneration + ` FROM keys k WHERE vault = ? AND collection = ? AND name = ? AND seq > ? ORDER BY seq LIMIT CAST(? AS INTEGER)`
 
+// keys gives rows that are of the generation that the store made last: one that was put
+// back to an older state is refused, and the list with it.
 func (q queries) keys(query string, args ...any) ([]*keyvault.Row, error) {
 	rows, err := q.db.QueryContext(q.ctx, q.rebind(query), args...)
 	if err != nil {
@@ -89,7 +91,7 @@ func (q queries) keys(query string, args ...any) ([]*keyvault.Row, error) {
 	defer rows.Close()
 	var out []*keyvault.Row
 	for rows.Next() {
-		r, err := scanKey(rows)
+		r, err := scanCurrentKey(rows)
 		if err != nil {
 			return nil, err
 		}
