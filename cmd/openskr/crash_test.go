@@ -73,6 +73,9 @@ func TestKill9(t *testing.T) {
 	if allowed == 0 {
 		t.Fatal("not one release succeeded: the check proves nothing")
 	}
+	if n := interrupted(t, leaves); n != crashRounds(t)-1 {
+		t.Errorf("%d starts say that the broker before was killed, want %d", n, crashRounds(t)-1)
+	}
 	t.Logf("%d rounds, %d attempts, %d released, %d log entries", crashRounds(t), len(seen.attempts), allowed, len(leaves))
 	// The log goes on from there, and no nonce works again.
 	r.start(servedBroker{})
@@ -89,6 +92,21 @@ func TestKill9(t *testing.T) {
 	if err := r.stop(syscall.SIGTERM); err != nil {
 		t.Fatalf("clean stop: %v", err)
 	}
+}
+
+// interrupted counts the starts after a broker that did not stop.
+func interrupted(t *testing.T, leaves [][]byte) (n int) {
+	t.Helper()
+	for _, leaf := range leaves {
+		rec, err := receipt.Decode(leaf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Operation == "broker/start" && rec.Detail["previous"] == "interrupted" {
+			n++
+		}
+	}
+	return n
 }
 
 // transcript is what the clients saw.

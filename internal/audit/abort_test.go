@@ -111,6 +111,9 @@ func TestHangingCommit(t *testing.T) {
 		if r := b.last(); r.Reason != string(release.ReasonNonceReplayed) {
 			t.Errorf("its nonce again: %s %s", r.Decision, r.Reason)
 		}
+		if err := VerifyCopy(context.Background(), b.path, origin, b.vkey, []byte(b.log.Checkpoint())); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -43,14 +43,17 @@ func (t changeTx) Remove(r *keyvault.Row) error {
 }
 
 // scrub empties the write-ahead log after rows were removed: the pages in it still
-// have what they held before. When a long read keeps it from that, the next time
-// that the log is idle tries again. It runs between transactions.
+// have what they held before. When a long read or a slow disk keeps it from that, the
+// next time that the log is idle tries again. It runs between transactions, and
+// everybody waits for it.
 func (l *Log) scrub() {
 	if !l.shred {
 		return
 	}
 	l.look() // what comes between this and the next is taken for our own
-	left, err := l.cfg.Store.Checkpoint(context.Background(), true)
+	ctx, cancel := context.WithTimeout(context.Background(), scrubWait)
+	defer cancel()
+	left, err := l.cfg.Store.Checkpoint(ctx, true)
 	l.look()
 	l.judgeDisk(err)
 	l.shred, l.late = false, err != nil || left > 0

@@ -216,6 +216,9 @@ const maxWAL = 64 << 20
 // reliefWait is how long they wait then.
 const reliefWait = 250 * time.Millisecond
 
+// scrubWait is how long they wait after something was removed.
+const scrubWait = time.Second
+
 // checkpoint is the goroutine that moves the write-ahead log into the database,
 // beside the commits.
 func (l *Log) checkpoint() {
