@@ -92,7 +92,13 @@ func (k *Keys) Left(pid int) (found []string, err error) {
 
 // Process scans all that the kernel shows of a process: each readable part of its
 // memory, its arguments, its environment. It says where the key was found.
-func (k *Keys) Process(pid int) (found []string, err error) {
+func (k *Keys) Process(pid int) (found []string, err error) { return k.process(pid, false) }
+
+// Astray scans a process as [Keys.Process] does, but for the pages that are made for
+// secrets: locked into memory and left out of dumps.
+func (k *Keys) Astray(pid int) (found []string, err error) { return k.process(pid, true) }
+
+func (k *Keys) process(pid int, astray bool) (found []string, err error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	for _, name := range []string{"cmdline", "environ"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -103,7 +109,7 @@ func (k *Keys) Process(pid int) (found []string, err error) {
 			found = append(found, name+": "+form)
 		}
 	}
-	maps, err := os.ReadFile(filepath.Join(dir, "maps"))
+	maps, err := os.ReadFile(filepath.Join(dir, "smaps"))
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +119,7 @@ func (k *Keys) Process(pid int) (found []string, err error) {
 	}
 	defer mem.Close()
 	scanned := 0
-	for line := range strings.Lines(string(maps)) {
+	for _, line := range regions(string(maps), astray) {
 		from, size, readable, err := region(line)
 		if err != nil {
 			return nil, err
@@ -134,6 +140,25 @@ func (k *Keys) Process(pid int) (found []string, err error) {
 		return nil, fmt.Errorf("process %d: only %d parts of its memory could be read", pid, scanned)
 	}
 	return found, nil
+}
+
+// regions gives the first line of each region in /proc/PID/smaps, but for those of
+// secrets when astray.
+func regions(smaps string, astray bool) (heads []string) {
+	head := ""
+	for line := range strings.Lines(smaps) {
+		flags, last := strings.CutPrefix(line, "VmFlags:")
+		switch {
+		case last:
+			f := strings.Fields(flags)
+			if !astray || !slices.Contains(f, "lo") || !slices.Contains(f, "dd") {
+				heads = append(heads, head)
+			}
+		case !strings.Contains(strings.Fields(line)[0], ":"): // the others are "Name: value"
+			head = line
+		}
+	}
+	return heads
 }
 
 // region reads a line of /proc/PID/maps.

@@ -95,6 +95,9 @@ func TestProcess(t *testing.T) {
 		if err != nil || (found != nil) != c.found {
 			t.Errorf("%s: %v %q", name, err, found)
 		}
+		if found, err := k.Astray(cmd.Process.Pid); err != nil || (found != nil) != c.found {
+			t.Errorf("%s, outside the pages of secrets: %v %q", name, err, found)
+		}
 		in.Close()
 		_ = cmd.Wait()
 	}

@@ -20,12 +20,15 @@ import (
 // What tells this program, started again by a test, what it is.
 const (
 	asPeer = "OPENSKR_TEST_PEER" // systemd-cryptsetup, asking at this socket
-	inside = "OPENSKR_TEST_RUN"  // TestModeCrypttab, with a /run of its own
+	inside = "OPENSKR_TEST_RUN"  // a test with a /run of its own
 )
 
 func TestMain(m *testing.M) {
 	if os.Getpid() == 1 {
 		alone(m)
+	}
+	if os.Args[0] == cryptsetup {
+		os.Exit(standIn())
 	}
 	if socket := os.Getenv(asPeer); socket != "" {
 		os.Exit(peer(socket))
@@ -57,30 +60,11 @@ func peer(socket string) int {
 // TestModeCrypttab: the server of the key socket has nothing of a key that it has handed
 // to systemd-cryptsetup. Headers lie in /run/openskr, so the test has a /run of its own.
 func TestModeCrypttab(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		crypttab(t)
+	if os.Getenv(inside) == "" {
+		secluded(t)
 		return
 	}
-	newMachine(t) // or skip
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, "-test.run=^TestModeCrypttab$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-func crypttab(t *testing.T) {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
-		t.Fatal(err)
-	}
+	seclude(t)
 	m := newMachine(t)
 	disk := m.seal()
 	config := filepath.Join(t.TempDir(), "disks.json")
@@ -126,8 +110,43 @@ func crypttab(t *testing.T) {
 	m.clean(server.Process.Pid, m.broker.Material)
 }
 
+// secluded runs a test again, where it can [seclude] itself.
+func secluded(t *testing.T) {
+	t.Helper()
+	newMachine(t) // or skip
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// seclude gives this program a /run of its own.
+func seclude(t *testing.T) {
+	t.Helper()
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // seal makes a disk, and has the broker know its header.
 func (m *machine) seal() string {
+	m.Helper()
+	disk := m.disk()
+	m.record(m.agent(append([]string{"seal-disk", disk, "--key", agenttest.KeyURL, "--no-recovery", "--json"}, m.options[2:]...)...))
+	return disk
+}
+
+// disk makes an empty file that stands for one.
+func (m *machine) disk() string {
 	m.Helper()
 	disk := filepath.Join(m.TempDir(), "disk")
 	f, err := os.Create(disk)
@@ -140,7 +159,12 @@ func (m *machine) seal() string {
 	if err := f.Close(); err != nil {
 		m.Fatal(err)
 	}
-	out := m.agent(append([]string{"seal-disk", disk, "--key", agenttest.KeyURL, "--no-recovery", "--json"}, m.options[2:]...)...)
+	return disk
+}
+
+// record has the broker know the header of which seal-disk said this.
+func (m *machine) record(out []byte) {
+	m.Helper()
 	var sealed struct {
 		Header string `json:"header"`
 	}
@@ -148,7 +172,6 @@ func (m *machine) seal() string {
 		m.Fatalf("%v: %s", err, out)
 	}
 	m.broker.Change(func() { m.broker.Tags = map[string]string{"luks-header": sealed.Header} })
-	return disk
 }
 
 // agent runs openskr-agent to its end, with the broker's agent.json.
