@@ -35,7 +35,8 @@ type Endorsement struct {
 
 // Types of Endorsements.
 const (
-	// EndorsementAKCertificate is the DER certificate that enrolment issued for a TPM's AK.
+	// EndorsementAKCertificate is the DER certificate of a TPM's AK, which enrolment issued,
+	// or of a vTPM's, which its cloud did.
 	EndorsementAKCertificate = "ak-certificate"
 	// EndorsementCertificate is certificates of the hardware's chain, DER or PEM, any
 	// number in any order: the verifier finds the leaf by its key. Roots among them
