@@ -167,13 +167,20 @@ func (k *Checker) socket(path string) error {
 	return nil
 }
 
+// lowPort is the first that needs no right, unless net.ipv4.ip_unprivileged_port_start says
+// another.
+const lowPort = 1024
+
 // tcp is an address that is free, or that this program listens on.
 func (k *Checker) tcp(address string) error {
-	l, err := net.Listen("tcp", address)
+	at, aerr := netip.ParseAddrPort(address)
+	l, err := take(address)
 	if err == nil {
+		if k.serving != os.Geteuid() && at.Port() < lowPort {
+			k.Notice(fmt.Sprintf("%s: user %d listens there with CAP_NET_BIND_SERVICE alone: AmbientCapabilities= of the unit gives it", address, k.serving))
+		}
 		return l.Close()
 	}
-	at, aerr := netip.ParseAddrPort(address)
 	if !errors.Is(err, unix.EADDRINUSE) || aerr != nil {
 		return err
 	}

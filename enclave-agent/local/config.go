@@ -57,13 +57,17 @@ type Caller struct {
 
 // Identity is a managed identity endpoint for one caller.
 type Identity struct {
-	Address     string `json:"address,omitempty"`   // loopback; "": 127.0.0.1 and any port
-	Environment string `json:"environment"`         // absolute path of a file that gets the two variables
-	Group       string `json:"group,omitempty"`     // that reads the file; "": this program's user and root
-	ClientID    string `json:"client_id,omitempty"` // "": DefaultClientID
+	Address     string `json:"address,omitempty"`     // loopback, or MetadataAddress; "": 127.0.0.1 and any port
+	Environment string `json:"environment,omitempty"` // absolute path of a file that gets the two variables; "" at MetadataAddress alone
+	Group       string `json:"group,omitempty"`       // that reads the file; "": this program's user and root
+	ClientID    string `json:"client_id,omitempty"`   // "": DefaultClientID
 	// Metadata answers as the metadata service too, where no secret is asked for.
 	Metadata bool `json:"metadata,omitempty"`
 }
+
+// MetadataAddress is where clients that were told nothing look for the metadata service.
+// An administrator gives the address to this machine; listening does not.
+const MetadataAddress = "169.254.169.254:80"
 
 // DefaultClientID is the client id of a managed identity whose configuration gives none.
 const DefaultClientID = "attested-machine"
@@ -267,12 +271,16 @@ func (i *Identity) check() error {
 	if i == nil {
 		return nil
 	}
-	if i.Address != "" {
+	atMetadata := i.Address == MetadataAddress
+	if atMetadata && !i.Metadata {
+		return fmt.Errorf("identity.address %s is for the metadata service: say \"metadata\": true", i.Address)
+	}
+	if i.Address != "" && !atMetadata {
 		if err := checkLoopback(i.Address); err != nil {
-			return fmt.Errorf("identity.address: %w", err)
+			return fmt.Errorf("identity.address: %w, or %s", err, MetadataAddress)
 		}
 	}
-	if !clean(i.Environment) || len(i.ClientID) > 128 {
+	if !clean(i.Environment) && (i.Environment != "" || !atMetadata) || len(i.ClientID) > 128 {
 		return fmt.Errorf("identity.environment %q: want an absolute path, and a client_id of at most 128 characters", i.Environment)
 	}
 	return nil

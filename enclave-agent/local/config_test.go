@@ -28,6 +28,7 @@ func TestParseConfig(t *testing.T) {
 		{`"path":"/run/openskr/workload.sock",`, ``},
 		{`"127.0.0.1:8080"`, `"[::1]:8080"`},
 		{`web.service"`, `web/"`},
+		{`"address":"127.0.0.1:40342","environment":"/run/openskr/app.env"`, `"address":"169.254.169.254:80"`},
 		{`"address":"unix:/run/openskr/keyprovider.sock","group":"0"`, `"address":"127.0.0.1:50000"`},
 	} {
 		in := strings.Replace(whole, good[0], good[1], 1)
@@ -63,6 +64,9 @@ func TestParseConfig(t *testing.T) {
 		"vault with a user":     {`["https://vault.example"]`, `["https://u@vault.example"]`},
 		"identity without any":  {`"vaults":["https://vault.example"]`, `"vaults":[]`},
 		"vaults without one":    {`"name":"web"`, `"name":"web","vaults":["https://vault.example"]`},
+		"metadata, not said":    {`"address":"127.0.0.1:40342","environment":"/run/openskr/app.env","group":"0","client_id":"app","metadata":true`, `"address":"169.254.169.254:80"`},
+		"metadata elsewhere":    {`"127.0.0.1:40342"`, `"169.254.169.254:8080"`},
+		"no environment":        {`"environment":"/run/openskr/app.env",`, ``},
 		"identity outside":      {`"127.0.0.1:40342"`, `"0.0.0.0:40342"`},
 		"relative environment":  {`/run/openskr/app.env`, `app.env`},
 		"provider outside":      {`unix:/run/openskr/keyprovider.sock`, `0.0.0.0:50000`},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,9 +49,14 @@ func (s *Server) listenIdentity(c *caller) (err error) {
 	if client == "" {
 		client = DefaultClientID
 	}
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%w: identity of %s: %w", agent.ErrConfig, c.Name, err)
+	}
 	i := &identity{file: filepath.Base(cfg.Environment)}
 	i.handler, err = imds.New(imds.Config{
-		Source: &source{s, c, s.opts.Log.With("endpoint", "managed identity", "caller", c.Name)}, ClientID: client, Secret: secret, Metadata: cfg.Metadata, Now: time.Now,
+		Source: &source{s, c, s.opts.Log.With("endpoint", "managed identity", "caller", c.Name)}, ClientID: client, Secret: secret,
+		Metadata: cfg.Metadata, Address: at.Addr(), Now: time.Now,
 	})
 	if err != nil {
 		return err
@@ -59,6 +65,9 @@ func (s *Server) listenIdentity(c *caller) (err error) {
 		return err
 	}
 	s.identities = append(s.identities, i)
+	if cfg.Environment == "" {
+		return nil
+	}
 	env := fmt.Sprintf("IDENTITY_ENDPOINT=http://%s%s\nIDENTITY_HEADER=%s\n", i.listener.Addr(), imds.PathAppService, secret)
 	if err := i.write(cfg.Environment, env, gid); err != nil {
 		return fmt.Errorf("%w: identity of %s: %w", agent.ErrConfig, c.Name, err)

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -165,13 +167,38 @@ func (l *unixListener) Close() error {
 	return errors.Join(l.UnixListener.Close(), l.dir.Close())
 }
 
-// listenTCP listens on a loopback address that was checked.
+// listenTCP listens on a loopback address that was checked, or on MetadataAddress. Errors
+// wrap [agent.ErrConfig].
 func listenTCP(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := take(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", agent.ErrConfig, err)
 	}
 	return bounded(l), nil
+}
+
+func take(address string) (net.Listener, error) {
+	var c net.ListenConfig
+	if address == MetadataAddress {
+		c.Control = fromHere
+	}
+	l, err := c.Listen(context.Background(), "tcp", address)
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL) && address == MetadataAddress:
+		err = fmt.Errorf("%w; an administrator gives this machine the address: ip address add 169.254.169.254/32 dev lo, which hides a metadata service of the cloud from all of its programs", err)
+	case errors.Is(err, unix.EACCES):
+		err = fmt.Errorf("%w; a port below 1024 wants CAP_NET_BIND_SERVICE", err)
+	}
+	return l, err
+}
+
+// fromHere takes connections of this machine alone: what its own programs send comes over
+// lo, whichever device has the address, and the network's never does. Linux would answer
+// a neighbour at an address of lo otherwise.
+func fromHere(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = unix.BindToDevice(int(fd), "lo") })
+	return errors.Join(err, failed)
 }
 
 // firstFD is the first descriptor that systemd hands over (sd_listen_fds(3)).

@@ -33,6 +33,12 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv("OPENSKR_TEST_SOCKET"); socket != "" {
 		os.Exit(stranger(socket))
 	}
+	if os.Getenv("OPENSKR_TEST_NETWORK") != "" { // this process has a network of its own
+		if err := loopback(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 

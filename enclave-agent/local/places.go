@@ -55,7 +55,9 @@ func (c *Config) places() (out []place) {
 	}
 	for i := range c.Callers {
 		if id := c.Callers[i].Identity; id != nil {
-			out = append(out, place{"identity.environment of " + c.Callers[i].Name, id.Environment, id.Group, aFile})
+			if id.Environment != "" {
+				out = append(out, place{"identity.environment of " + c.Callers[i].Name, id.Environment, id.Group, aFile})
+			}
 			tcp("identity.address of "+c.Callers[i].Name, id.Address)
 		}
 	}

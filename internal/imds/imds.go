@@ -51,7 +51,7 @@ type Source interface {
 	Token(ctx context.Context, resource string) (*Token, error)
 }
 
-// Config is what a handler stands on; every field but Metadata is required.
+// Config is what a handler stands on; every field but Metadata and Address is required.
 type Config struct {
 	Source   Source
 	ClientID string // of the principal
@@ -59,7 +59,10 @@ type Config struct {
 	// Metadata answers PathMetadata too. There is no secret there: every user of the
 	// machine may then speak for the principal.
 	Metadata bool
-	Now      func() time.Time
+	// Address is the one that is listened on: requests name it, or a loopback address, as
+	// their host and come from one of these.
+	Address netip.Addr
+	Now     func() time.Time
 }
 
 type handler struct {
@@ -91,7 +94,7 @@ func Indirect(h http.Header) string {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if !local(r) {
+	if !h.local(r) {
 		refuse(w, http.StatusForbidden, "invalid_request", "this endpoint answers programs on this machine, which send no forwarding or browser headers")
 		return
 	}
@@ -191,21 +194,26 @@ func (h *handler) token(ctx context.Context, resource string) (*Token, error) {
 
 // local says whether a program on this machine sent the request, to this endpoint by
 // its address: a page whose name was pointed here has another Host.
-func local(r *http.Request) bool {
+func (h *handler) local(r *http.Request) bool {
 	if Indirect(r.Header) != "" {
 		return false
 	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !from.Addr().Unmap().IsLoopback() {
+	if err != nil || !h.own(from.Addr().Unmap()) {
 		return false
 	}
 	host := r.Host
-	if h, _, err := net.SplitHostPort(r.Host); err == nil {
-		host = h
+	if name, _, err := net.SplitHostPort(r.Host); err == nil {
+		host = name
 	}
 	to, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return host == "localhost" || err == nil && to.IsLoopback()
+	return host == "localhost" || err == nil && h.own(to)
 }
+
+// own says that an address is this endpoint's or a loopback address. Who connects to an
+// address of his own machine comes from that address, and the kernel drops what comes
+// from the network in its name.
+func (h *handler) own(a netip.Addr) bool { return a.IsLoopback() || a == h.Address }
 
 func refuse(w http.ResponseWriter, status int, code, text string) {
 	write(w, status, map[string]string{"error": code, "error_description": text})

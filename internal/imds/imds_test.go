@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -129,6 +130,34 @@ func TestRefusals(t *testing.T) {
 	}
 	if len(s.asked) != 0 {
 		t.Errorf("the broker was asked: %v", s.asked)
+	}
+}
+
+// At an address of the machine's own, requests come from it and name it.
+func TestMetadataAddress(t *testing.T) {
+	s := &source{now: time.Unix(1_800_000_000, 0)}
+	h, err := New(Config{Source: s, ClientID: testClient, Secret: testSecret, Metadata: true, Address: netip.MustParseAddr("169.254.169.254"), Now: func() time.Time { return s.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		from, host string
+		want       int
+	}{
+		"as clients do":    {"169.254.169.254:50000", "169.254.169.254", http.StatusOK},
+		"with the port":    {"169.254.169.254:50000", "169.254.169.254:80", http.StatusOK},
+		"from the network": {"169.254.1.1:50000", "169.254.169.254", http.StatusForbidden},
+		"from a container": {"172.17.0.2:50000", "169.254.169.254", http.StatusForbidden},
+		"by a name":        {"169.254.169.254:50000", "metadata.evil.example", http.StatusForbidden},
+		"another's name":   {"169.254.169.254:50000", "169.254.169.253", http.StatusForbidden},
+	} {
+		if status, body := ask(t, h, metadata, func(r *http.Request) { r.RemoteAddr, r.Host = c.from, c.host }); status != c.want {
+			t.Errorf("%s: %d %v", name, status, body)
+		}
+	}
+	_, h = newHandler(t, true)
+	if status, _ := ask(t, h, metadata, func(r *http.Request) { r.Host = "169.254.169.254" }); status != http.StatusForbidden {
+		t.Errorf("on the loopback, by an address that is not its: %d", status)
 	}
 }
 
