@@ -3,6 +3,7 @@ package azurecvm
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"time"
 
@@ -28,6 +29,9 @@ func (v *Verifier) certified(ak *tpm.AK, ends []attest.Endorsement, at time.Time
 	c, ok := v.certs.Get(key, at)
 	if !ok {
 		if c, rej = sent.Verify(v.cfg.AKRoots, v.cfg.AKIntermediates, at); rej != nil {
+			if rej.Check == attest.CheckChainUntrusted {
+				rej.Err = fmt.Errorf("%w: the certificates above it come with the evidence (--ak-chain of the agent), or are known here (microsoft_roots)", rej.Err)
+			}
 			return nil, rej
 		}
 		if err := format.CheckAKCertificate(c.Certificate); err != nil {

@@ -48,6 +48,9 @@ func verifyExternalAK(der []byte, roots, intermediates []*x509.Certificate, at t
 	}
 	chain, rej := verifyAKChain(leaf, opts)
 	if rej != nil {
+		if rej.Check == attest.CheckChainExpired { // nobody enrols with another authority
+			rej.Err = errors.New("the AK certificate, or one above it, is not valid now")
+		}
 		return nil, rej
 	}
 	root := chain[len(chain)-1]
