@@ -102,6 +102,9 @@ func callersOf(c *Config) (t identity.Trust, err error) {
 			return t, fmt.Errorf("client_ca: %w", err)
 		}
 	}
+	if t.ClientCRLs, err = revocationLists(c.ClientCRL); err != nil {
+		return t, fmt.Errorf("client_crl: %w", err)
+	}
 	return t, nil
 }
 

@@ -33,7 +33,8 @@ func TestIssuerConfig(t *testing.T) {
 		issuer + "collateral_offline: true": "with collateral_offline nobody fetches",
 		issuer + "token_issuers: [{kind: maa, issuer: https://a.example/t, jwks: https://b.example/k}]": "other keys in token_issuers",
 		"oidc_issuers: [{issuer: https://a.example, audience: x}]":                                      "not found",
-		issuer: "",
+		"client_crl: [a.crl]": "there is no client_ca",
+		issuer:                "",
 	} {
 		_, err := parseConfig([]byte(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
@@ -247,6 +248,65 @@ func TestCallers(t *testing.T) {
 	if got := r.asks(t, o.client("app.example"), ""); got != http.StatusUnauthorized {
 		t.Errorf("certificate after its CA was taken away: %d", got)
 	}
+	if err := r.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// revokes writes the list of the outsider's CA.
+func (o *outsider) revokes(path string, serials ...int64) {
+	o.t.Helper()
+	l := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	for _, n := range serials {
+		l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(n), RevocationTime: l.ThisUpdate})
+	}
+	issuer := *o.root
+	issuer.KeyUsage |= x509.KeyUsageCRLSign
+	der, err := x509.CreateRevocationList(rand.Reader, l, &issuer, o.key)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// TestClientCRL: a certificate that its CA takes back proves nobody after SIGHUP, and may
+// again once it is off the list.
+func TestClientCRL(t *testing.T) {
+	o := newOutsider(t)
+	r := bareRig(t, initFlags{})
+	r.withBroker(func(ctx context.Context, b *broker) {
+		makePrincipal(ctx, t, b, func(p *identity.Principal) { p.Certificates = []identity.Certificate{{SAN: "dns:app.example"}} })
+	})
+	cfg, err := loadConfig(r.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, _ := o.files()
+	list := filepath.Join(t.TempDir(), "ca.crl")
+	cfg.ClientCA, cfg.ClientCRL = []string{ca}, []string{list}
+	if err := cfg.write(r.dir, "test"); err != nil {
+		t.Fatal(err)
+	}
+	o.revokes(list, 3)
+	r.start(servedBroker{})
+	cert := o.client("app.example") // its serial number is 2
+	if got := r.asks(t, cert, ""); got != http.StatusOK {
+		t.Fatalf("not on the list: %d", got)
+	}
+	hangup := func() {
+		t.Helper()
+		if err := r.child.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.revokes(list, 2, 3)
+	hangup()
+	eventually(t, "the certificate is revoked", func() bool { return r.asks(t, cert, "") == http.StatusUnauthorized })
+	o.revokes(list)
+	hangup()
+	eventually(t, "the certificate is good again", func() bool { return r.asks(t, cert, "") == http.StatusOK })
 	if err := r.stop(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -108,6 +108,10 @@ type Config struct {
 	// chains to one of them, and is registered for a principal, proves it without a
 	// token. Reloaded on SIGHUP; the listener asks for new ones after a restart.
 	ClientCA []string `yaml:"client_ca" json:"client_ca,omitempty"`
+	// ClientCRL are files or folders of their revocation lists, in DER or PEM. With any,
+	// every CA between a root and a client certificate needs a list whose next update is
+	// not due, or the certificate proves nobody. Reloaded on SIGHUP.
+	ClientCRL []string `yaml:"client_crl" json:"client_crl,omitempty"`
 	// CollateralOffline never asks AMD, Intel or issuers for anything: certificates, CRLs
 	// and TCB info come with `openskr collateral import`.
 	CollateralOffline bool `yaml:"collateral_offline" json:"collateral_offline,omitempty"`
@@ -254,6 +258,8 @@ func (c *Config) complete() error {
 		return errors.New("requests_per_second: want 5 or more (0: 200): one login or release takes several requests, and machines behind one address share them")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return errors.New("tls_cert and tls_key go together")
+	case len(c.ClientCRL) > 0 && len(c.ClientCA) == 0:
+		return errors.New("client_crl: there is no client_ca whose certificates it could be about")
 	}
 	return c.checkIssuers()
 }

@@ -6,9 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/tpm"
@@ -127,21 +125,26 @@ func hashList(path string) (enroll.AllowList, error) {
 // an error: a trust list that is half read is not the one the operator wrote.
 func certPool(paths []string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
-	for _, p := range paths {
-		if err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			return addPEM(pool, path, b)
-		}); err != nil {
-			return nil, err
+	return pool, eachFile(paths, func(path string, b []byte) error { return addPEM(pool, path, b) })
+}
+
+// revocationLists reads files, and the files in folders: of a list in DER, or of some in PEM.
+func revocationLists(paths []string) (out [][]byte, err error) {
+	err = eachFile(paths, func(path string, b []byte) error {
+		block, rest := pem.Decode(b)
+		if block == nil {
+			out = append(out, b)
+			return nil
 		}
-	}
-	return pool, nil
+		for ; block != nil; block, rest = pem.Decode(rest) {
+			if block.Type != "X509 CRL" {
+				return fmt.Errorf("%s: a %s (PEM), want X509 CRL", path, block.Type)
+			}
+			out = append(out, block.Bytes)
+		}
+		return nil
+	})
+	return out, err
 }
 
 func addPEM(pool *x509.CertPool, path string, b []byte) error {

@@ -73,6 +73,7 @@ var parsers = map[string]string{
 	"internal/api/attestation.parseData":    "internal/api/attestation.FuzzRequest",
 	"internal/api/attestation.parseNonce":   "internal/api/attestation.FuzzRequest",
 	"internal/identity.ParseForm":           "internal/identity.FuzzParseForm",
+	"internal/identity.parseCRL":            "internal/identity.FuzzCRL",
 	"internal/identity.readClaims":          "internal/identity.FuzzExternal",
 	"internal/identity.Service.asserted":    "internal/identity.FuzzAssertion",
 	"internal/identity.DecodePrincipal":     "internal/identity.FuzzDecodePrincipal",

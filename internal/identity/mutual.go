@@ -53,7 +53,7 @@ func (s *Service) AuthenticateCertificate(ctx context.Context, chain []*x509.Cer
 	return s.caller(ctx, who)
 }
 
-// chained verifies the chain and says when its first certificate ends.
+// chained verifies the chain and says when its first certificate, or revocation list, ends.
 func (t *trust) chained(chain []*x509.Certificate, now time.Time) (time.Time, error) {
 	middle := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -69,6 +69,18 @@ func (t *trust) chained(chain []*x509.Certificate, now time.Time) (time.Time, er
 	for _, c := range chains[0] {
 		if c.NotAfter.Before(end) {
 			end = c.NotAfter
+		}
+	}
+	if t.revoked == nil {
+		return end, nil
+	}
+	for _, c := range chains { // the client chose what it sent: no way around a list may be among it
+		until, err := t.revoked.check(c, now)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !until.IsZero() && until.Before(end) {
+			end = until
 		}
 	}
 	return end, nil

@@ -32,6 +32,10 @@ type Trust struct {
 	Issuers []Issuer
 	// ClientCAs are the roots of client certificates; nil: none prove anybody.
 	ClientCAs *x509.CertPool
+	// ClientCRLs are revocation lists (DER), one of each issuer in the chains of client
+	// certificates; none: they are not asked for. With any, a certificate whose issuer has
+	// no list here, or an old one, proves nobody.
+	ClientCRLs [][]byte
 }
 
 // Issuer is an external OIDC issuer.
@@ -59,6 +63,7 @@ type Mapping struct{ Claim, Value, Role, Scope string }
 type trust struct {
 	issuers map[string]*trustedIssuer
 	cas     *x509.CertPool
+	revoked revocations
 	proven  *verified.Cache[*subject]    // by SHA-256 of the token
 	holders *verified.Cache[*subject]    // by SHA-256 of the client certificate
 	keys    *verified.Cache[jose.KeySet] // by SHA-256 of the document
@@ -84,6 +89,9 @@ func (s *Service) Prepare(t Trust) (use func(), err error) {
 		issuers: map[string]*trustedIssuer{}, cas: t.ClientCAs,
 		proven: verified.NewCache[*subject](cachedTokens), holders: verified.NewCache[*subject](cachedTokens),
 		keys: verified.NewCache[jose.KeySet](4 * (len(t.Issuers) + 1)),
+	}
+	if fresh.revoked, err = readCRLs(t.ClientCRLs); err != nil {
+		return nil, err
 	}
 	for _, c := range t.Issuers {
 		is, err := s.newIssuer(c)
