@@ -2,6 +2,8 @@ package guest_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,7 +29,15 @@ func TestAKCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var certificate []byte // as it was made
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := p.Report(&key.PublicKey, simulated.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, socket := vtpm(t)
 	for name, c := range map[string]struct {
 		typ    attest.Type
 		chain  []byte
@@ -42,20 +52,15 @@ func TestAKCertificate(t *testing.T) {
 		"simulated and padded":   {attest.TypeAzureCVM.Simulated(), nil, func(der []byte) []byte { return append(bytes.Clone(der), make([]byte, 50)...) }, 1, ""},
 		"unreadable":             {"", []byte("chain"), func(der []byte) []byte { return der[:len(der)-1] }, 0, "AK certificate: "},
 		"of a CA with its chain": {"", []byte("chain"), func([]byte) []byte { return microsoft[0].Raw }, 0, "not for the AK"},
-		"of another TPM":         {attest.TypeAzureCVM.Simulated(), nil, func([]byte) []byte { return certificate }, 0, "not for the AK"},
+		"of another TPM":         {attest.TypeAzureCVM.Simulated(), nil, func([]byte) []byte { return other.AKCertificate }, 0, "not for the AK"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var warnings []string
-			raw, m := empty(t, http.NotFound, guest.Options{Type: c.typ, AKChain: c.chain, Warn: func(err error) {
+			m := machine(t, socket, http.NotFound, guest.Options{Type: c.typ, AKChain: c.chain, Warn: func(err error) {
 				if !strings.Contains(err.Error(), "VCEK") {
 					warnings = append(warnings, err.Error())
 				}
 			}})
-			if name == "of another TPM" {
-				if certificate, err = otherCertificate(t, p); err != nil {
-					t.Fatal(err)
-				}
-			}
 			host, err := p.Install(raw, simulated.Options{AKCertificate: c.nv})
 			if err != nil {
 				t.Fatal(err)
@@ -78,15 +83,4 @@ func TestAKCertificate(t *testing.T) {
 			}
 		})
 	}
-}
-
-// otherCertificate is that of the AK of another TPM.
-func otherCertificate(t *testing.T, p *simulated.Platform) ([]byte, error) {
-	t.Helper()
-	raw, _ := empty(t, http.NotFound, guest.Options{})
-	host, err := p.Install(raw, simulated.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return host.AKCertificate, nil
 }

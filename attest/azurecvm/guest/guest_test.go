@@ -19,9 +19,8 @@ import (
 	"github.com/openskr/openskr/internal/swtpm"
 )
 
-// empty is a software TPM with nothing of Azure's in it, opened twice: as the
-// paravisor, and as a guest whose metadata service is imds.
-func empty(t *testing.T, imds http.HandlerFunc, o guest.Options) (transport.TPM, *guest.Machine) {
+// vtpm is a software TPM with nothing of Azure's in it, opened as the paravisor does.
+func vtpm(t *testing.T) (raw transport.TPM, socket string) {
 	t.Helper()
 	if err := swtpm.Available(); err != nil {
 		t.Skip(err)
@@ -30,20 +29,41 @@ func empty(t *testing.T, imds http.HandlerFunc, o guest.Options) (transport.TPM,
 	if err != nil {
 		t.Fatal(err)
 	}
+	opened, err := linuxudstpm.Open(s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(opened.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return opened, s.Socket
+}
+
+// machine is a guest with that vTPM, whose metadata service is imds.
+func machine(t *testing.T, socket string, imds http.HandlerFunc, o guest.Options) *guest.Machine {
+	t.Helper()
 	server := httptest.NewServer(imds)
-	raw, errRaw := linuxudstpm.Open(s.Socket)
-	o.TPM, o.IMDS = s.Socket, server.URL
-	m, errGuest := guest.Open(o)
-	if err := errors.Join(errRaw, errGuest); err != nil {
+	o.TPM, o.IMDS = socket, server.URL
+	m, err := guest.Open(o)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		server.Close()
-		if err := errors.Join(raw.Close(), m.Close(), s.Close()); err != nil {
+		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return raw, m
+	return m
+}
+
+// empty is both.
+func empty(t *testing.T, imds http.HandlerFunc, o guest.Options) (transport.TPM, *guest.Machine) {
+	t.Helper()
+	raw, socket := vtpm(t)
+	return raw, machine(t, socket, imds, o)
 }
 
 // The metadata service is asked once for each HCL report, and again for another.
