@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv("OPENSKR_TEST_READ"); name != "" {
 		os.Exit(readAlone(name))
 	}
+	if dir := os.Getenv("OPENSKR_TEST_NETWORK"); dir != "" {
+		os.Exit(alone(dir, os.Args[1:]))
+	}
 	flag.Parse()
 	code, err := run(m)
 	if err != nil {
