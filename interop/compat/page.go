@@ -58,7 +58,7 @@ every cell against a broker on SQLite with TLS, and fails when a cell says somet
 
 const headers = "\n## Headers\n\n" +
 	"`x-ms-request-id` and `x-ms-client-request-id` are there as at Azure. `x-ms-keyvault-region`, `x-ms-keyvault-service-version`\n" +
-	"and `x-ms-keyvault-network-info` are not: they speak of Azure's regions and machines, and no client above reads them.\n"
+	"and `x-ms-keyvault-network-info` are not: they speak of Azure's regions and machines, and clients log them at most.\n"
 
 // Version is a client with the version that was tried.
 type Version struct {
