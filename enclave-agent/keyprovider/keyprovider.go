@@ -17,10 +17,10 @@ import (
 	ocicrypt "github.com/containers/ocicrypt/utils/keyprovider"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 
 	agent "github.com/openskr/openskr/enclave-agent"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 // Provider is the name under which ocicrypt's configuration must list this service.
@@ -93,6 +93,8 @@ func New(c Config) (*Service, error) {
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: time.Minute}),
 		grpc.UnaryInterceptor(s.bound),
+		// No buffer but those that are erased.
+		grpc.ForceServerCodecV2(newCodec()), experimental.BufferPool(erased{}), grpc.ReadBufferSize(0), grpc.WriteBufferSize(0),
 	)
 	ocicrypt.RegisterKeyProviderServiceServer(s.grpc, s)
 	return s, nil
@@ -133,7 +135,9 @@ func (s *Service) UnWrapKey(ctx context.Context, in *ocicrypt.KeyProviderKeyWrap
 }
 
 func answer(in *ocicrypt.KeyProviderKeyWrapProtocolInput, do func(*input) ([]byte, error)) (*ocicrypt.KeyProviderKeyWrapProtocolOutput, error) {
-	doc, err := parseInput(in.KeyProviderKeyWrapProtocolInput)
+	var doc *input
+	var err error
+	agent.Erasing(func() { doc, err = parseInput(in.KeyProviderKeyWrapProtocolInput) })
 	clear(in.KeyProviderKeyWrapProtocolInput) // it may hold private keys for other schemes
 	if err != nil {
 		return nil, err
@@ -190,11 +194,15 @@ func (s *Service) unwrap(ctx context.Context, in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var options []byte
-	agent.Erasing(func() { options, err = k.open(a) })
-	defer clear(options)
+	var answer []byte
+	agent.Erasing(func() {
+		var options []byte
+		options, err = k.open(a)
+		answer = unwrapped(options)
+		clear(options)
+	})
 	if err := errors.Join(err, k.Close()); err != nil {
 		return nil, err
 	}
-	return strict.Marshal(output{Unwrap: &unwrapResult{options}})
+	return answer, nil
 }

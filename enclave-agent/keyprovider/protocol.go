@@ -1,6 +1,8 @@
 package keyprovider
 
 import (
+	"encoding/base64"
+
 	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/grpc/codes"
 
@@ -26,18 +28,13 @@ type input struct {
 	} `json:"keyunwrapparams"`
 }
 
-// output is the document inside an answer.
+// output is the document inside an answer that holds no key; see [unwrapped].
 type output struct {
-	Wrap   *wrapResult   `json:"keywrapresults,omitempty"`
-	Unwrap *unwrapResult `json:"keyunwrapresults,omitempty"`
+	Wrap *wrapResult `json:"keywrapresults,omitempty"`
 }
 
 type wrapResult struct {
 	Annotation []byte `json:"annotation"`
-}
-
-type unwrapResult struct {
-	Options []byte `json:"optsdata"`
 }
 
 const (
@@ -84,4 +81,14 @@ func (a *annotation) output() ([]byte, error) {
 		return nil, err
 	}
 	return strict.Marshal(output{Wrap: &wrapResult{b}})
+}
+
+// unwrapped is the answer that carries a layer's options. It is written into memory of its
+// own, which the caller clears: an encoder would keep a copy for its next document.
+func unwrapped(options []byte) []byte {
+	const head, tail = `{"keyunwrapresults":{"optsdata":"`, `"}}`
+	out := make([]byte, 0, len(head)+base64.StdEncoding.EncodedLen(len(options))+len(tail))
+	out = append(out, head...)
+	out = base64.StdEncoding.AppendEncode(out, options)
+	return append(out, tail...)
 }

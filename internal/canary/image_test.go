@@ -1,0 +1,65 @@
+package canary_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/ocicrypt/config"
+	providers "github.com/containers/ocicrypt/config/keyprovider-config"
+	"github.com/containers/ocicrypt/keywrap"
+	ocicrypt "github.com/containers/ocicrypt/keywrap/keyprovider"
+
+	"github.com/openskr/openskr/enclave-agent/agenttest"
+	"github.com/openskr/openskr/enclave-agent/keyprovider"
+)
+
+// TestModeKeyProvider: neither the key of an image nor that of a layer is left in the
+// server that a container runtime asks, buffers of gRPC included.
+func TestModeKeyProvider(t *testing.T) {
+	m := newMachine(t)
+	socket, file := m.serving()
+	provider := filepath.Join(t.TempDir(), "kp")
+	js := fmt.Sprintf(`{"v":1,"socket":{"path":%q},"keyprovider":{"address":"unix:%s","keys":[%q]},"callers":[{"name":"test","user":"0","keyprovider":true,"keys":[%[3]q]}]}`,
+		socket, provider, agenttest.KeyURL)
+	if err := os.WriteFile(file, []byte(js), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, _ := m.start("openskr-workload", append([]string{"serve", "--serve-config", file}, m.options...)...)
+	m.keyRelease(socket) // it listens
+	runtime := ocicrypt.NewKeyWrapper(keyprovider.Provider, providers.KeyProviderAttrs{Grpc: "unix://" + provider})
+	layer := random()
+	annotation := wrapped(t, runtime, layer)
+	cc, err := config.DecryptWithKeyProvider([][]byte{[]byte(keyprovider.Provider)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := runtime.UnwrapKey(cc.DecryptConfig, annotation)
+	if err != nil || !bytes.Equal(got, options(layer)) {
+		t.Fatal("the layer's key was not handed over:", err, m.said.String())
+	}
+	m.clean(cmd.Process.Pid, m.broker.Material)
+	// In the protocol it is base64 in base64.
+	m.clean(cmd.Process.Pid, layer, []byte(base64.StdEncoding.EncodeToString(layer)))
+}
+
+// options of a layer, with its key.
+func options(layer []byte) []byte {
+	return []byte(`{"cipheroptions":{"symkey":"` + base64.StdEncoding.EncodeToString(layer) + `"}}`)
+}
+
+func wrapped(t *testing.T, runtime keywrap.KeyWrapper, layer []byte) []byte {
+	t.Helper()
+	cc, err := config.EncryptWithKeyProvider([][]byte{[]byte(keyprovider.Provider + ":" + agenttest.KeyURL)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	annotation, err := runtime.WrapKeys(cc.EncryptConfig, options(layer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return annotation
+}
