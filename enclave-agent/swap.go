@@ -39,25 +39,21 @@ func (s Swap) check(proc, sys string, total func() (uint64, error), lock func() 
 	if len(exposed) == 0 || unswappedCgroup(proc, sys) {
 		return nil
 	}
-	why := "what COMMAND holds cannot be locked into memory"
+	why, lockable := "what COMMAND holds cannot be locked into memory", ""
 	if !s.Children {
 		err := lock()
 		if err == nil {
 			return nil
 		}
-		why = err.Error()
+		why, lockable = err.Error(), "let this program lock its memory (root, LimitMEMLOCK=infinity), "
 	}
-	err := fmt.Errorf("%w: keys could reach a disk in plain: swap %s is not encrypted, as far as this program can tell, and %s. "+
-		"Encrypt it (crypttab: swap DEVICE /dev/urandom swap), turn it off (swapoff), or give this program a cgroup without swap (MemorySwapMax=0)",
-		ErrConfig, strings.Join(exposed, ", "), why)
-	if !s.Children {
-		err = fmt.Errorf("%w, or the right to lock its memory (root, LimitMEMLOCK=infinity)", err)
+	text := fmt.Sprintf("keys could reach a disk in plain: swap %s is not encrypted, as far as this program can tell, and %s", strings.Join(exposed, ", "), why)
+	if s.Allowed {
+		s.Notice(text + "; --allow-swap takes the risk")
+		return nil
 	}
-	if !s.Allowed {
-		return fmt.Errorf("%w; --allow-swap takes the risk", err)
-	}
-	s.Notice(err.Error() + "; --allow-swap takes the risk")
-	return nil
+	return fmt.Errorf("%w: %s. Encrypt it (crypttab: swap DEVICE /dev/urandom swap), turn it off (swapoff), "+
+		"give this program a cgroup without swap (MemorySwapMax=0), %sor take the risk with --allow-swap", ErrConfig, text, lockable)
 }
 
 // swapTotal is how much swap there is, in units of the kernel's. It needs no /proc, which
