@@ -53,8 +53,8 @@ func (l *Log) scrub() {
 	l.look() // what comes between this and the next is taken for our own
 	ctx, cancel := context.WithTimeout(context.Background(), scrubWait)
 	defer cancel()
-	left, err := l.cfg.Store.Checkpoint(ctx, true)
+	length, err := l.cfg.Store.Checkpoint(ctx, true)
 	l.look()
 	l.judgeDisk(err)
-	l.shred, l.late = false, err != nil || left > 0
+	l.shred, l.late = false, err != nil || length > 0
 }

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -104,4 +106,48 @@ func TestCheckpointFailsToSync(t *testing.T) {
 			t.Errorf("awaited %v: the program goes on", awaited)
 		}
 	}
+}
+
+// TestRelief: when the write-ahead log cannot begin anew and has grown, the next commit
+// lets the checkpointer reach its end first. It does not wait for long.
+func TestRelief(t *testing.T) {
+	b := newBench(t)
+	k, m := b.key("disk", "1", 1), b.machine("m", release.MachineApproved)
+	var mu sync.Mutex
+	var order []string
+	var hang chan struct{}
+	note := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, what)
+	}
+	b.onFailingDisk(func(force bool) (int64, error) {
+		note(fmt.Sprint("checkpoint ", force))
+		mu.Lock()
+		until := hang
+		mu.Unlock()
+		if until != nil {
+			<-until
+		}
+		return 0, nil
+	}, func(c *Config) {
+		c.Fault = func(step string) {
+			if step == "taken" {
+				note("commit")
+			}
+		}
+	})
+	b.append(b.allow(k, m))
+	b.log.unsafe.Store(true)
+	b.append(b.allow(k, m))
+	b.append(b.allow(k, m))
+	if want := []string{"commit", "checkpoint false", "commit", "commit"}; !slices.Equal(order, want) {
+		t.Errorf("%v, want %v", order, want)
+	}
+	mu.Lock()
+	hang = make(chan struct{})
+	mu.Unlock()
+	b.log.unsafe.Store(true)
+	b.append(b.allow(k, m)) // beside a checkpoint that never ends
+	close(hang)
 }

@@ -183,9 +183,10 @@ func (l *Log) broken(err error) error {
 	return unavailable("not committed: %w", err)
 }
 
-// relieve lets the checkpointer reach the end of the write-ahead log when steady
-// writing kept it from there. Whoever waits for a commit waits no longer for that than
-// reliefWait: neither a slow disk nor somebody who reads the whole log may cost a release.
+// relieve lets the checkpointer reach the end of the write-ahead log, when that has
+// grown because steady writing kept it from there: the next commit begins it anew.
+// Whoever waits for a commit waits no longer for that than reliefWait: neither a slow
+// disk nor somebody who reads the whole log may cost a release.
 func (l *Log) relieve() {
 	if !l.unsafe.CompareAndSwap(true, false) {
 		return
@@ -210,7 +211,7 @@ func (l *Log) judgeDisk(err error) {
 	}
 }
 
-// maxWAL is how many bytes of write-ahead log may be left before writers wait.
+// maxWAL is how many bytes of write-ahead log there may be before commits wait.
 const maxWAL = 64 << 20
 
 // reliefWait is how long they wait then.
@@ -227,13 +228,13 @@ func (l *Log) checkpoint() {
 		case <-l.stop:
 			return
 		case done := <-l.moved:
-			left, err := l.cfg.Store.Checkpoint(context.Background(), false)
+			length, err := l.cfg.Store.Checkpoint(context.Background(), false)
 			l.judgeDisk(err)
-			if err == nil && left > maxWAL {
-				l.unsafe.Store(true)
-			}
-			if done != nil {
+			switch {
+			case done != nil:
 				close(done)
+			case err == nil && length > maxWAL:
+				l.unsafe.Store(true)
 			}
 		}
 	}

@@ -41,8 +41,8 @@ type Backend struct {
 	Copy func(ctx context.Context, path string) error
 	// Checkpoint moves the write-ahead log into the database, nil when the database
 	// does it alone. When force is set it waits for readers, and must only be called
-	// between transactions; left is what remains, in bytes.
-	Checkpoint func(ctx context.Context, force bool) (left int64, err error)
+	// between transactions, and empties that log; length is how long it is then, in bytes.
+	Checkpoint func(ctx context.Context, force bool) (length int64, err error)
 	// Unsynced says that err is a failed fsync: what the disk holds is unknown, also
 	// for what was written before, and only a restart reads it again.
 	Unsynced func(err error) bool
@@ -91,9 +91,9 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	return nil
 }
 
-// Checkpoint moves the write-ahead log into the database and gives the bytes
-// that are left. With force it must not run beside a transaction.
-func (s *Store) Checkpoint(ctx context.Context, force bool) (left int64, err error) {
+// Checkpoint moves the write-ahead log into the database and gives its length after
+// that, in bytes. With force, which empties it, it must not run beside a transaction.
+func (s *Store) Checkpoint(ctx context.Context, force bool) (length int64, err error) {
 	if s.b.Checkpoint == nil {
 		return 0, nil
 	}

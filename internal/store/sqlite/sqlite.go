@@ -138,8 +138,11 @@ func verify(ctx context.Context, c *sql.Conn) error {
 
 // checkpoint copies the write-ahead log into the database. PASSIVE never makes a
 // writer wait; TRUNCATE, between transactions, leaves an empty file, without the
-// frames of what was overwritten since.
-func checkpoint(ctx context.Context, db *sql.DB, force bool) (left int64, err error) {
+// frames of what was overwritten since. Who writes begins the log anew only when a
+// checkpoint came to its end, with nobody writing meanwhile, and nobody reads what is in
+// it; else the next frames are put behind those that are there. length is that of all of
+// them, in bytes.
+func checkpoint(ctx context.Context, db *sql.DB, force bool) (length int64, err error) {
 	mode := "PASSIVE"
 	if force {
 		mode = "TRUNCATE"
@@ -150,9 +153,9 @@ func checkpoint(ctx context.Context, db *sql.DB, force bool) (left int64, err er
 	}
 	const frame = 4096 + 24
 	if force && busy != 0 {
-		return max(frames, 1) * frame, nil
+		frames = max(frames, 1)
 	}
-	return (frames - done) * frame, nil
+	return frames * frame, nil
 }
 
 func unsynced(err error) bool {
