@@ -25,7 +25,8 @@ Usage:
   openskr-agent token URL [--out FILE]         get an access token for the vault at URL, which reads there for 15
                                                minutes; printed, or into a new file, mode 0600
   openskr-agent seal-disk DEV --key URL (--recovery-out FILE | --no-recovery)
-                                               make a LUKS2 volume that the key at URL opens
+                                               make a LUKS2 volume that the key at URL opens;
+                                               an operator allows it: openskr key grant-format
   openskr-agent seal-disk DEV --key URL --update-header
                                                record its header again, after its slots were changed
   openskr-agent unlock --name NAME             open a sealed disk as /dev/mapper/NAME

@@ -101,6 +101,24 @@ func TestGrantFormatRefuses(t *testing.T) {
 	}
 }
 
+// TestGrantOnAnEditedRow: a row that was edited in the store is granted nothing, with the
+// tag or without.
+func TestGrantOnAnEditedRow(t *testing.T) {
+	for _, tags := range []map[string]string{nil, {release.TagLUKSOnly: "yes"}} {
+		l := newLab(t)
+		l.create(t, "disk", diskKey(tags))
+		for at, row := range l.store.Rows {
+			edited := *row
+			edited.ObjectID = strings.Repeat("0", 32)
+			l.store.Rows[at] = &edited
+		}
+		_, err := l.GrantFormat(t.Context(), vault, "disk", "", "", time.Hour)
+		want(t, "granted", err, release.ReasonIntegrity)
+		_, err = l.RevokeFormat(t.Context(), vault, "disk", "")
+		want(t, "revoked", err, release.ReasonIntegrity)
+	}
+}
+
 func TestRevokeFormat(t *testing.T) {
 	l := newLab(t)
 	l.create(t, "disk", diskKey(nil))

@@ -42,7 +42,7 @@ func (a as) Verify(context.Context, attest.Evidence, attest.Expect) (*attest.Res
 // Evidence for our own protocol never becomes a token, however it is labelled.
 func TestPurpose(t *testing.T) {
 	s := newService(t, true)
-	for _, purpose := range []string{"release", "token"} {
+	for _, purpose := range []string{"release", "unlock", "format", "token"} {
 		doc := strings.Replace(native, `"other"`, `"`+purpose+`"`, 1)
 		for _, typ := range []string{"JSON", "Binary", "json", "BINARY"} {
 			_, err := s.attest("SevSnpVm", with(s.chip(doc, snpsim.Chip{}), map[string]any{"runtimeData": map[string]any{"data": b64u([]byte(doc)), "dataType": typ}}))
