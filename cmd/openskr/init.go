@@ -186,12 +186,15 @@ func (a *app) tellInit(dir string, f initFlags, cfg *Config, r *deployment.Resul
 	if a.json {
 		return printJSON(a.stdout, map[string]any{
 			"deployment": r.ID, "data": dir, "kek": f.kek, "kek_made": r.KEKMade, "credential": f.credential, "agent": filepath.Join(dir, agentFile),
-			"url": cfg.URLs()[0], "client_id": r.AdminID, "client_secret": r.AdminSecret, "recovery_identities": r.RecoveryIdentities, "simulation": f.simulation,
+			"url": cfg.URLs()[0], "client_id": r.AdminID, "client_secret": r.AdminSecret, "recovery_identities": r.RecoveryIdentities, "simulation": f.simulation, "high_water": cfg.HighWater,
 		})
 	}
 	p := func(format string, args ...any) { fmt.Fprintf(a.stdout, format, args...) }
 	p("Deployment %s at %s\n\n", r.ID, cfg.URLs()[0])
 	p("  data        %s\n  root key    %s\n  agents      %s\n  credential  %s\n\n", dir, f.kek, filepath.Join(dir, agentFile), f.credential)
+	if cfg.HighWater != "" {
+		p("High-water mark of the log in %s: without it the broker does not start; it is no secret.\n\n", cfg.HighWater)
+	}
 	p("Administrator (printed once, also in the credential file):\n  client_id      %s\n  client_secret  %s\n\n", r.AdminID, r.AdminSecret)
 	switch {
 	case len(r.RecoveryIdentities) > 0:

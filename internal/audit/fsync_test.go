@@ -129,7 +129,7 @@ func TestRelief(t *testing.T) {
 		if until != nil {
 			<-until
 		}
-		return 0, nil
+		return maxWAL + 1, nil
 	}, func(c *Config) {
 		c.Fault = func(step string) {
 			if step == "taken" {
@@ -138,10 +138,13 @@ func TestRelief(t *testing.T) {
 		}
 	})
 	b.append(b.allow(k, m))
-	b.log.unsafe.Store(true)
+	b.log.moved <- nil
+	for !b.log.unsafe.Load() {
+		runtime.Gosched()
+	}
 	b.append(b.allow(k, m))
 	b.append(b.allow(k, m))
-	if want := []string{"commit", "checkpoint false", "commit", "commit"}; !slices.Equal(order, want) {
+	if want := []string{"commit", "checkpoint false", "checkpoint false", "commit", "commit"}; !slices.Equal(order, want) {
 		t.Errorf("%v, want %v", order, want)
 	}
 	mu.Lock()
