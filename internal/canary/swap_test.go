@@ -88,6 +88,7 @@ func TestSwap(t *testing.T) {
 	p.set(filepath.Join(p.kept, "memory.swap.max"), "0")
 
 	p.refuses("as a user", holder{uid: nobody})
+	p.refuses("with a limit that it could run into", holder{uid: nobody, limit: 1 << 40})
 	p.refuses("what it starts", holder{args: []string{"run", "--secret", "SECRET=default/s", "--", "/init"}, program: "openskr-workload"})
 	p.serves()
 	root := p.hold(holder{})

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
@@ -113,6 +114,10 @@ func (l *lab) swappedHeader(t *testing.T, m *machine, image uki) {
 // opens boots a known image. Once up, the machine asks for the key again and does not
 // get it: PCR 15 was capped.
 func (l *lab) opens(t *testing.T, m *machine, s start) {
+	s.journal = filepath.Join(t.TempDir(), "journal")
+	if err := os.WriteFile(s.journal, make([]byte, journalSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	v := l.visit(t, m, s)
 	v.on(t, s.disk)
 	if v.console.line(inGuest+"again: exit 3, key false") == "" {
@@ -126,7 +131,23 @@ func (l *lab) opens(t *testing.T, m *machine, s start) {
 	if v.console.line(inGuest+"credentials: none") == "" {
 		t.Error("the host handed the machine credentials")
 	}
+	journal, err := os.ReadFile(s.journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.disk.key == l.debian.key { // the small root has no journal and no swap
+		if !bytes.Contains(journal, []byte("key handed to systemd-cryptsetup")) {
+			t.Error("the journal does not have what the agent said")
+		}
+		if v.console.line(inGuest+"swap on the root: exit 4") == "" { // for want of a TPM, not because of swap
+			t.Error("swap on an encrypted volume is not taken for encrypted")
+		}
+	}
+	l.showsNoKey(t, "journal", journal)
 }
+
+// journalSize is more than the journal of a boot has.
+const journalSize = 64 << 20
 
 // extended is a PCR after events.
 func extended(events ...string) string {

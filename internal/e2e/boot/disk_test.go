@@ -2,6 +2,7 @@ package boot
 
 import (
 	"crypto/aes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type disk struct {
 	key        string // URL
 	secret     string // what only an opened root can say
 	recovery   string // file of the recovery key
+	material   []byte // the key itself, which nobody else is to show
 }
 
 // fileSystem makes an ext4 file system of a folder in a file. Blocks of LUKS' sector
@@ -39,16 +41,21 @@ func fileSystem(dir, file string, size int64) error {
 
 var headerDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
-// seal makes a LUKS2 disk of that size for a file system, with a key that the broker
-// made, as the machine that builds images, and has the operator record its header. The
+// seal makes a LUKS2 disk of that size for a file system, with a key that the operator
+// imports, as the machine that builds images, and has the operator record its header. The
 // key has the policy of the boot from the beginning: what lets the builder have it is the
 // operator's grant, once (BU-10).
 func (l *lab) seal(name string, size int64) (disk, error) {
 	d := disk{
 		file: filepath.Join(l.dir, name+".luks"), key: l.broker.url + "/keys/" + name,
-		secret: "only " + name + " says this", recovery: filepath.Join(l.dir, name+".recovery"),
+		secret: "only " + name + " says this", recovery: filepath.Join(l.dir, name+".recovery"), material: make([]byte, 32),
 	}
-	if _, err := l.openskr("key", "create", name, "--kty", "oct", "--size", "256", "--policy", filepath.Join(l.source, "policies/library/boot-uki.rego")); err != nil {
+	_, _ = rand.Read(d.material)
+	imported := filepath.Join(l.dir, name+".bin")
+	if err := os.WriteFile(imported, d.material, 0o600); err != nil {
+		return d, err
+	}
+	if _, err := l.openskr("key", "import", name, "--file", imported, "--policy", filepath.Join(l.source, "policies/library/boot-uki.rego")); err != nil {
 		return d, err
 	}
 	if err := os.WriteFile(d.file, nil, 0o600); err != nil {

@@ -32,6 +32,7 @@ type start struct {
 	image   uki
 	options string // given to the kernel beside the image; "" boots from the image's disk
 	disk    disk
+	journal string // file of a disk for what the machine's journal has, "" for none
 	// answer is typed when the console shows question.
 	question, answer string
 }
@@ -149,6 +150,9 @@ func (l *lab) qemu(dir string, s start) ([]string, error) {
 		"-device", "virtio-net-pci,netdev=n0,romfile=",
 		"-drive", "file="+s.disk.file+",if=none,id=root,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=root",
 	)
+	if s.journal != "" {
+		args = append(args, "-drive", "file="+s.journal+",if=none,id=journal,format=raw", "-device", "nvme,serial=journal,drive=journal")
+	}
 	if s.options != "" {
 		return append(args, "-kernel", s.image.file, "-append", s.options), nil
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/openskr/openskr/internal/canary"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -32,6 +33,7 @@ func (l *lab) visit(t *testing.T, m *machine, s start) *visit {
 		t.Fatal(err)
 	}
 	t.Logf("%.0f s from power on to power off", v.console.seconds)
+	l.showsNoKey(t, "console", []byte(v.console.text))
 	after, err := l.entries(int64(len(before)))
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +49,18 @@ func (l *lab) visit(t *testing.T, m *machine, s start) *visit {
 		}
 	})
 	return v
+}
+
+// showsNoKey wants nothing of a disk's key in what a machine wrote.
+func (l *lab) showsNoKey(t *testing.T, what string, b []byte) {
+	t.Helper()
+	k, err := canary.New(l.debian.material, l.small.material)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range k.In(b) {
+		t.Errorf("in the %s: %s", what, found)
+	}
 }
 
 // on wants the root open and its program run.

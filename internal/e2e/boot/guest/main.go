@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -40,7 +41,9 @@ func main() {
 	}
 	if disk, err := os.ReadFile("/etc/openskr/key"); err == nil {
 		again(say, strings.TrimSpace(string(disk)))
+		beside(say, strings.TrimSpace(string(disk)))
 	}
+	journal(say)
 	say("off")
 	syscall.Sync()
 	_ = unix.IoctlSetInt(int(console.Fd()), unix.TCSBRK, 1) // tcdrain: the console is slower than power
@@ -64,6 +67,49 @@ func again(say func(string, ...any), url string) {
 	}
 	_, err = os.Stat("/run/again")
 	say("again: exit %d, key %t", code, err == nil)
+}
+
+// beside asks for the key as a user who may not lock memory, with swap on the root, which
+// is encrypted. There is no TPM for him either.
+func beside(say func(string, ...any), url string) {
+	if _, err := os.Stat("/sbin/mkswap"); err != nil {
+		return // a small root
+	}
+	for _, step := range []func() error{
+		func() error { return os.WriteFile("/swap", make([]byte, 1<<20), 0o600) },
+		exec.Command("/sbin/mkswap", "/swap").Run,
+		exec.Command("/sbin/swapon", "/swap").Run,
+		func() error { return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}) },
+	} {
+		if err := step(); err != nil {
+			say("swap: %v", err)
+			return
+		}
+	}
+	cmd := exec.Command("/usr/bin/openskr-agent", "key", "get", url, "--fd", "1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	say("swap on the root: exit %d: %s %v", cmd.ProcessState.ExitCode(), strings.TrimSpace(string(out)), err)
+}
+
+// journal copies all files of the journal to a disk that the test gives for it.
+func journal(say func(string, ...any)) {
+	out, err := os.OpenFile("/dev/nvme0n1", os.O_WRONLY, 0)
+	if err != nil {
+		return // of a boot that is not looked at
+	}
+	defer out.Close()
+	_ = exec.Command("/usr/bin/journalctl", "--sync").Run() // the small root has none
+	for _, pattern := range []string{"/run/log/journal/*/*.journal", "/var/log/journal/*/*.journal"} {
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err == nil {
+				_, err = out.Write(b)
+			}
+			say("journal: %s, %d bytes %v", f, len(b), err)
+		}
+	}
 }
 
 // mountAll makes what an init makes first; what is there already stays.
