@@ -44,8 +44,11 @@ type reasoned interface{ ReleaseReason() string }
 
 // ReasonOf finds the code of any error: an [*Error], an [*attest.Rejection], an
 // error with a ReleaseReason method whose word is on the closed list, or else
-// [ReasonInternal].
+// [ReasonInternal]. nil has none, "".
 func ReasonOf(err error) Reason {
+	if err == nil {
+		return ""
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Reason

@@ -95,7 +95,7 @@ func TestReasonOf(t *testing.T) {
 		err  error
 		want Reason
 	}{
-		{nil, ReasonInternal},
+		{nil, ""},
 		{errors.New("x"), ReasonInternal},
 		{Refuse(ReasonConflict, "x"), ReasonConflict},
 		{fmt.Errorf("a: %w", Refuse(ReasonConflict, "x")), ReasonConflict},
