@@ -99,7 +99,6 @@ func journal(say func(string, ...any)) {
 		return // of a boot that is not looked at
 	}
 	defer out.Close()
-	_ = exec.Command("/usr/bin/journalctl", "--sync").Run() // the small root has none
 	for _, pattern := range []string{"/run/log/journal/*/*.journal", "/var/log/journal/*/*.journal"} {
 		files, _ := filepath.Glob(pattern)
 		for _, f := range files {
