@@ -312,6 +312,22 @@ func TestClientCRL(t *testing.T) {
 	}
 }
 
+// TestNoRevocationLists: who names lists means that they are asked for, whatever became of
+// the files.
+func TestNoRevocationLists(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := revocationLists([]string{dir}); err == nil {
+		t.Errorf("an empty folder gives %d lists, and nobody asks for one", len(out))
+	}
+	if out, err := revocationLists(nil); err != nil || out != nil {
+		t.Errorf("none named: %v, %v", out, err)
+	}
+	newOutsider(t).revokes(filepath.Join(dir, "ca.crl"), 2)
+	if out, err := revocationLists([]string{dir}); err != nil || len(out) != 1 {
+		t.Errorf("%d lists, %v", len(out), err)
+	}
+}
+
 // exchange asks the token service with a client assertion.
 func (r *rig) exchange(t *testing.T, id, assertion string) string {
 	t.Helper()

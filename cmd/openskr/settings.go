@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/tpm"
@@ -128,7 +129,9 @@ func certPool(paths []string) (*x509.CertPool, error) {
 	return pool, eachFile(paths, func(path string, b []byte) error { return addPEM(pool, path, b) })
 }
 
-// revocationLists reads files, and the files in folders: of a list in DER, or of some in PEM.
+// revocationLists reads files, and the files in folders: of a list in DER, or of some in
+// PEM. Folders without any are an error: a broker without lists asks for none, and who
+// empties a folder to fill it anew would let everybody back in.
 func revocationLists(paths []string) (out [][]byte, err error) {
 	err = eachFile(paths, func(path string, b []byte) error {
 		block, rest := pem.Decode(b)
@@ -144,6 +147,9 @@ func revocationLists(paths []string) (out [][]byte, err error) {
 		}
 		return nil
 	})
+	if err == nil && len(paths) > 0 && len(out) == 0 {
+		err = fmt.Errorf("no revocation list in %s: put the lists there, or leave the setting away", strings.Join(paths, ", "))
+	}
 	return out, err
 }
 
