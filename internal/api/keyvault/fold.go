@@ -21,6 +21,7 @@ type shape struct {
 	guarded []string          // members whose near-misses are refused instead of ignored
 	free    bool              // names are data (tags)
 	items   *shape            // of the elements, where the value is an array
+	flat    bool              // the members are all that the request has, and text or numbers each
 }
 
 // fold makes the strict reading of a compatible body: names in the case of the

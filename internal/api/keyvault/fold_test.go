@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/openskr/openskr/internal/api/route"
+	"github.com/openskr/openskr/release"
 )
 
 func TestFold(t *testing.T) {
@@ -52,11 +53,13 @@ func FuzzFold(f *testing.F) {
 	for _, s := range []string{
 		`{"kty":"EC","Attributes":{"enabled":true}}`, `{"release_policy":{"data":"AA"},"x":[{"y":1}]}`, `{"relea\u017fe_policy":1}`,
 		`{"tags":{"a":"b","A":"c"}}`, `{"key":{"kty":"oct","k":"AA"},"Hsm":true}`,
+		`{"target":"a.b.c","enc":"RSA_AES_KEY_WRAP_256"}`, `{"target":"a","Target":"b"}`, `{"Target":"a","nonce":"n","more":{"A":1,"a":2}}`, `{"target":null}`,
 		`{"ALG":"A256GCM","value":"AA==","Iv":"+-","aad":null,"tag":""}`, `{"alg":"ES256","digest":"AA","Value":"AA","valeu":1}`, `{"count":1e2}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		flatReadsOnce(t, b)
 		for _, s := range []*shape{shapeCreate(), shapeImport(), shapeUpdate(), shapeOperation(), shapeRandom()} {
 			exact, err := fold(b, s)
 			if err != nil {
@@ -82,6 +85,19 @@ func FuzzFold(f *testing.F) {
 			}
 		}
 	})
+}
+
+// flatReadsOnce: a flat body that is taken as it is is what folding makes of it.
+func flatReadsOnce(t *testing.T, b []byte) {
+	t.Helper()
+	var asIs, folded releaseKey
+	quick := decode(b, shapeRelease(), &asIs)
+	s := shapeRelease()
+	s.flat = false
+	slow := decode(b, s, &folded)
+	if (quick == nil) != (slow == nil) || release.ReasonOf(quick) != release.ReasonOf(slow) || asIs != folded {
+		t.Fatalf("%q: %+v, %v; folded: %+v, %v", b, asIs, quick, folded, slow)
+	}
 }
 
 func operationReadsOnce(t *testing.T, exact []byte) {

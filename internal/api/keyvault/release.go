@@ -31,7 +31,7 @@ type releaseKey struct {
 }
 
 func shapeRelease() *shape {
-	return &shape{members: leaves("target", "nonce", "enc"), guarded: []string{"target", "enc"}}
+	return &shape{members: leaves("target", "nonce", "enc"), guarded: []string{"target", "enc"}, flat: true}
 }
 
 // maxNonce bounds the client's nonce in bytes.

@@ -95,8 +95,16 @@ func folded[Req any](s *shape, fn func(context.Context, *route.Call, *Req) (any,
 	}
 }
 
-// decode reads a body by its shape into req.
-func decode(body []byte, s *shape, req any) error {
+// decode reads a body by its shape into req. Most clients write names as they are
+// documented: folding a flat body would then change nothing.
+func decode[Req any](body []byte, s *shape, req *Req) error {
+	if s.flat {
+		var asIs Req
+		if route.Decode(body, len(body), &asIs) == nil {
+			*req = asIs
+			return nil
+		}
+	}
 	exact, err := fold(body, s)
 	if err != nil {
 		return err
