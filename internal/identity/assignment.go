@@ -83,6 +83,10 @@ func (a Assignment) allows(action Action) bool {
 
 // readAssignments gives those of a principal and the state that they were read in.
 func readAssignments(ctx context.Context, o Objects, principal string) ([]Assignment, release.ObjectState, error) {
+	return parseAssignments(ctx, o, principal, DecodeAssignments)
+}
+
+func parseAssignments(ctx context.Context, o Objects, principal string, parse func([]byte) ([]Assignment, error)) ([]Assignment, release.ObjectState, error) {
 	state := release.ObjectState{Kind: release.ObjectRoles, Name: principal}
 	obj, err := o.Object(ctx, release.ObjectRoles, principal)
 	if err != nil && release.ReasonOf(err) == release.ReasonNotFound {
@@ -92,7 +96,7 @@ func readAssignments(ctx context.Context, o Objects, principal string) ([]Assign
 		return nil, state, err
 	}
 	state.Generation = obj.Generation
-	list, err := DecodeAssignments(obj.Value)
+	list, err := parse(obj.Value)
 	if err != nil {
 		return nil, state, release.Refuse(release.ReasonIntegrity, "%w", err)
 	}
@@ -101,7 +105,7 @@ func readAssignments(ctx context.Context, o Objects, principal string) ([]Assign
 
 // entitle gives a proven caller its roles as they are now. Whoever has none may nothing.
 func (s *Service) entitle(ctx context.Context, c *Caller) error {
-	list, state, err := readAssignments(ctx, s.c.Objects, c.ID)
+	list, state, err := parseAssignments(ctx, s.c.Objects, c.ID, s.parsed.roles)
 	if err != nil {
 		return err
 	}

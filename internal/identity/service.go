@@ -62,6 +62,8 @@ type Service struct {
 	c     Config
 	trust atomic.Pointer[trust]
 	used  used
+	// Documents are parsed once: most requests are of few callers.
+	parsed parsed
 }
 
 // New checks that nothing is missing.
@@ -69,7 +71,7 @@ func New(c Config) (*Service, error) {
 	if c.Deployment == "" || c.Objects == nil || c.Signer == nil || len(c.Keys) == 0 || c.Now == nil {
 		return nil, errors.New("identity: a part of the service is missing")
 	}
-	s := &Service{c: c, used: used{ends: map[string]map[[32]byte]int64{}}}
+	s := &Service{c: c, used: used{ends: map[string]map[[32]byte]int64{}}, parsed: newParsed()}
 	return s, s.Use(Trust{})
 }
 
@@ -144,5 +146,5 @@ func (s *Service) principal(ctx context.Context, id string) (*Principal, error) 
 	if err != nil {
 		return nil, err
 	}
-	return readPrincipal(o)
+	return s.parsed.principal(o)
 }
