@@ -45,9 +45,10 @@ func (t changeTx) Remove(r *keyvault.Row) error {
 // scrub empties the write-ahead log after rows were removed: the pages in it still
 // have what they held before. When a long read or a slow disk keeps it from that, the
 // next time that the log is idle tries again. It runs between transactions, and
-// everybody waits for it.
+// everybody waits for it. Without a connection it waits for the next commit: nothing
+// would tell a commit of somebody else from it.
 func (l *Log) scrub() {
-	if !l.shred {
+	if !l.shred || l.w == nil {
 		return
 	}
 	l.look() // what comes between this and the next is taken for our own

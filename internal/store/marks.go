@@ -84,23 +84,43 @@ func (w *Writer) Look() error {
 	if w.s.b.Foreign == "" {
 		return nil
 	}
-	st, err := w.stmt(w.s.b.Foreign)
-	var version int64
-	if err == nil {
-		err = st.QueryRowContext(context.Background()).Scan(&version)
-	}
+	version, err := w.dataVersion()
 	if err != nil {
 		return fmt.Errorf("looking for commits of others: %w", err)
 	}
 	// A forced checkpoint of ours looks the same to the database.
 	own := w.s.forced.Swap(false)
-	if version == w.version {
-		return nil
+	changed := w.version != 0 && version != w.version
+	if w.version == 0 {
+		changed = w.s.unseen()
 	}
-	if w.version != 0 && !own {
+	if changed && !own {
 		w.s.foreign.Add(1)
 	}
-	w.version = version
-	w.s.marks.all.Add(1)
+	if version != w.version {
+		w.version = version
+		w.s.marks.all.Add(1)
+	}
 	return nil
+}
+
+func (w *Writer) dataVersion() (version int64, err error) {
+	st, err := w.stmt(w.s.b.Foreign)
+	if err == nil {
+		err = st.QueryRowContext(context.Background()).Scan(&version)
+	}
+	return version, err
+}
+
+// unseen says whether somebody else committed since the last writer was given up, or
+// nobody can say. It forgets that one.
+func (s *Store) unseen() bool {
+	w := s.given
+	if w == nil {
+		return false
+	}
+	s.given = nil
+	version, err := w.dataVersion()
+	w.drop()
+	return err != nil || version != w.version
 }

@@ -32,7 +32,7 @@ var ErrLocked = errors.New("store is in use by another broker")
 
 // Backend is what differs between databases. Every field but Checkpoint and Foreign is required.
 type Backend struct {
-	Write *sql.DB // serves one connection at a time
+	Write *sql.DB // serves one connection at a time; with Foreign two
 	Read  *sql.DB // cannot write
 	Begin string  // statement that starts a write transaction and takes the write lock
 	// Rebind turns ? placeholders into the database's own.
@@ -62,6 +62,7 @@ type Store struct {
 	marks    marks
 	foreign  atomic.Int64 // commits of others that were noticed
 	forced   atomic.Bool  // a forced checkpoint was made since the last transaction
+	given    *Writer      // up, and no other has begun since; of who has the Writer
 }
 
 // New makes a Store of b.
@@ -78,6 +79,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close closes the store. The Writer must be closed before.
 func (s *Store) Close() error {
+	_ = s.unseen()
 	return errors.Join(s.prepared.close(), s.b.Read.Close(), s.b.Write.Close(), s.b.Close())
 }
 

@@ -39,12 +39,29 @@ func (w *Writer) Close() error {
 	return w.conn.Close()
 }
 
-// Discard closes the connection itself, with whatever transaction is open on it.
+// Discard gives the connection up, with whatever transaction is open on it. Where that
+// can tell of commits of others it stays open until the next writer has begun: a new
+// connection has nothing to compare with, and whoever makes our commits fail could write
+// in between.
 func (w *Writer) Discard() {
 	_, _ = w.conn.ExecContext(context.Background(), "ROLLBACK") // there may be none, or the connection is dead
+	if w.version == 0 {                                         // it never began, so the one before it knows more
+		w.drop()
+		return
+	}
+	if _, err := w.conn.ExecContext(context.Background(), "BEGIN; ROLLBACK"); err != nil {
+		w.drop() // a transaction that does not end holds the lock; this one can tell nothing
+	}
+	_ = w.s.unseen()
+	w.s.given = w
+}
+
+// drop closes the connection itself.
+func (w *Writer) drop() {
 	for _, st := range w.prep {
 		_ = st.Close()
 	}
+	clear(w.prep)
 	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // tells the pool to close it
 	_ = w.conn.Close()
 }

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"errors"
 	"testing"
 
 	"github.com/openskr/openskr/internal/store"
@@ -67,6 +69,76 @@ func TestForeign(t *testing.T) {
 	commit()
 	if got := mark(); got == before || s.Foreign() != 1 {
 		t.Errorf("somebody else wrote: mark %d, was %d; %d commits of others", got, before, s.Foreign())
+	}
+}
+
+// TestForeignBetweenWriters: who keeps the broker from committing, so that it gives up its
+// connection, and writes before there is another is noticed too; losing the connection
+// alone is nobody's commit.
+func TestForeignBetweenWriters(t *testing.T) {
+	path := fresh(t)
+	s := mustOpen(t, path)
+	begin := func() *store.Writer {
+		t.Helper()
+		w, err := s.Writer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := w.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(tx.PutSecret(rand.Text(), []byte("x")), tx.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	begin().Discard()
+	w := begin()
+	if s.Foreign() != 0 {
+		t.Errorf("a connection was lost: %d commits of others", s.Foreign())
+	}
+	if _, err := w.Begin(); err != nil { // a transaction of ours that comes to nothing
+		t.Fatal(err)
+	}
+	w.Discard()
+	edit(t, path, `INSERT INTO secrets (name, value) VALUES ('theirs', x'00')`)
+	idle, err := s.Writer(t.Context()) // one that never begins
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle.Discard()
+	w = begin()
+	if s.Foreign() != 1 {
+		t.Errorf("somebody else wrote: %d commits of others", s.Foreign())
+	}
+	w.Discard()
+	begin().Discard()
+	if s.Foreign() != 1 {
+		t.Errorf("nobody else wrote since: %d commits of others", s.Foreign())
+	}
+}
+
+// TestMarkAfterFailedCommit: of a commit that failed nobody knows what is in the database,
+// so nothing is believed that was read before.
+func TestMarkAfterFailedCommit(t *testing.T) {
+	s := mustOpen(t, fresh(t))
+	w, err := s.Writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	tx, err := w.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, object := s.Mark("v", keyvault.Keys, "k"), s.ObjectMark("machine", "m")
+	_ = tx.PutLeaf(0, []byte("a"))
+	if err := tx.PutLeaf(0, []byte("b")); err == nil || tx.Commit() == nil {
+		t.Fatal("the commit did not fail")
+	}
+	if s.Mark("v", keyvault.Keys, "k") == key || s.ObjectMark("machine", "m") == object {
+		t.Error("a mark stayed")
 	}
 }
 

@@ -82,6 +82,7 @@ func open(ctx context.Context, path string, o Options, migrations fs.FS) (_ *sto
 	if err := migrate(ctx, write, path, migrations, created); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", path, err), read.Close(), write.Close(), closeAll())
 	}
+	write.SetMaxOpenConns(2) // the second is one that was given up
 	return store.New(store.Backend{
 		Write: write, Read: read, Begin: "BEGIN IMMEDIATE",
 		Rebind:     func(q string) string { return q },
