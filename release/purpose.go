@@ -64,8 +64,11 @@ type FormatGrant struct {
 	Index    int64  `json:"-"`                  // of the record of the last change
 }
 
-// FormatGrantName is the name of the object about a key version.
-func FormatGrantName(objectID, version string) string { return objectID + "/" + version }
+// FormatGrantName is the name of the object about a key version. Those of a vault stand
+// together, so that a list of them says nothing of another vault's.
+func FormatGrantName(vault, objectID, version string) string {
+	return vault + "/" + objectID + "/" + version
+}
 
 // ReadFormatGrant takes the object's value apart.
 func ReadFormatGrant(o *Object) (*FormatGrant, error) {

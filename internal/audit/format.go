@@ -22,7 +22,7 @@ func (b *batch) granted(g *release.Guard) error {
 }
 
 func (b *batch) formatGrant(g *release.Guard) (*release.FormatGrant, error) {
-	o, err := b.tx.Object(release.ObjectFormatGrant, release.FormatGrantName(g.Key.ObjectID, g.Key.Ref.Version))
+	o, err := b.tx.Object(release.ObjectFormatGrant, release.FormatGrantName(g.Key.Ref.Vault, g.Key.ObjectID, g.Key.Ref.Version))
 	var grant *release.FormatGrant
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -50,7 +50,7 @@ func (b *batch) burn(rec *release.Record, g *release.Guard) error {
 	maps.Copy(detail, rec.Detail)
 	rec.Detail = detail
 	grant.State, grant.SpentBy = release.FormatSpent, b.tree.Size()
-	name := release.FormatGrantName(g.Key.ObjectID, g.Key.Ref.Version)
+	name := release.FormatGrantName(g.Key.Ref.Vault, g.Key.ObjectID, g.Key.Ref.Version)
 	return b.l.changeObject(b.tx, b.tree.Size(), &release.Record{}, release.ObjectFormatGrant, name, func(*release.Object) ([]byte, error) {
 		return json.Marshal(grant)
 	})

@@ -27,7 +27,7 @@ func (b *bench) formatGrant(k *release.Key, edit ...func(*release.FormatGrant)) 
 	for _, e := range edit {
 		e(g)
 	}
-	name := release.FormatGrantName(k.ObjectID, k.Ref.Version)
+	name := release.FormatGrantName(k.Ref.Vault, k.ObjectID, k.Ref.Version)
 	_, err := b.log.ChangeObject(context.Background(), &release.Record{Operation: "keys/grantformat", ObjectID: k.ObjectID}, release.ObjectFormatGrant, name,
 		func(*release.Object) ([]byte, error) { return json.Marshal(g) })
 	if err != nil {
@@ -39,7 +39,7 @@ func (b *bench) formatGrant(k *release.Key, edit ...func(*release.FormatGrant)) 
 // grantOf reads the grant about k.
 func (b *bench) grantOf(k *release.Key) *release.FormatGrant {
 	b.t.Helper()
-	o, err := b.log.Objects().Object(context.Background(), release.ObjectFormatGrant, release.FormatGrantName(k.ObjectID, k.Ref.Version))
+	o, err := b.log.Objects().Object(context.Background(), release.ObjectFormatGrant, release.FormatGrantName(k.Ref.Vault, k.ObjectID, k.Ref.Version))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/openskr/openskr/release"
@@ -58,7 +59,7 @@ func (s *Service) GrantFormat(ctx context.Context, vault, name, version, machine
 func (s *Service) RevokeFormat(ctx context.Context, vault, name, version string) (*release.FormatGrant, error) {
 	var g *release.FormatGrant
 	err := s.granting(ctx, "keys/revokeformat", vault, name, version, func(tx Tx, rec *release.Record, index int64, row *Row) error {
-		o, err := tx.Object(release.ObjectFormatGrant, release.FormatGrantName(row.ObjectID, row.Version))
+		o, err := tx.Object(release.ObjectFormatGrant, release.FormatGrantName(row.Vault, row.ObjectID, row.Version))
 		if errors.Is(err, ErrNotFound) {
 			return release.Refuse(release.ReasonNotFound, "nobody has granted to make a disk with version %s of key %s", row.Version, row.Name)
 		}
@@ -81,8 +82,8 @@ func (s *Service) RevokeFormat(ctx context.Context, vault, name, version string)
 	return g, nil
 }
 
-// FormatGrants lists those of a vault's keys whose object sorts after `after`, looking at
-// limit objects, and says what the next page begins after, "" on the last. What was spent,
+// FormatGrants lists up to limit of those of a vault's keys, after the end of the page
+// before, "" for the first; next is the end of this one, "" on the last. What was spent,
 // revoked or has ended is listed too.
 func (s *Service) FormatGrants(ctx context.Context, vault, after string, limit int) (page []*release.FormatGrant, next string, err error) {
 	if err := s.known(ctx, vault); err != nil {
@@ -91,21 +92,24 @@ func (s *Service) FormatGrants(ctx context.Context, vault, after string, limit i
 	if s.Objects == nil {
 		return nil, "", nil
 	}
-	list, err := s.Objects.List(ctx, release.ObjectFormatGrant, after, limit)
+	of := vault + "/" // as in [release.FormatGrantName]
+	list, err := s.Objects.List(ctx, release.ObjectFormatGrant, of+after, limit)
 	if err != nil {
 		return nil, "", err
 	}
 	for _, o := range list {
+		end, ours := strings.CutPrefix(o.Name, of)
+		if !ours {
+			return page, "", nil
+		}
 		g, err := release.ReadFormatGrant(o)
 		if err != nil {
 			return nil, "", err
 		}
-		if g.Vault == vault {
-			page = append(page, g)
-		}
+		page, next = append(page, g), end
 	}
-	if len(list) == limit {
-		next = list[limit-1].Name
+	if len(list) < limit {
+		next = ""
 	}
 	return page, next, nil
 }
@@ -188,5 +192,5 @@ func putGrant(tx Tx, g *release.FormatGrant) error {
 	if err != nil {
 		return release.Refuse(release.ReasonInternal, "%w", err)
 	}
-	return tx.PutObject(release.ObjectFormatGrant, release.FormatGrantName(g.ObjectID, g.Version), value)
+	return tx.PutObject(release.ObjectFormatGrant, release.FormatGrantName(g.Vault, g.ObjectID, g.Version), value)
 }

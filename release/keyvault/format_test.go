@@ -138,37 +138,53 @@ func TestRevokeFormat(t *testing.T) {
 	want(t, "twice", err, release.ReasonNotFound)
 }
 
-// TestFormatGrantPages: pages are over the grants of all vaults, so that one may have
-// nothing of this vault and still have a next.
+// TestFormatGrantPages: a vault's list has its own grants, and tells nothing of another
+// vault's, not even where the next page begins.
 func TestFormatGrantPages(t *testing.T) {
 	l := newLab(t)
-	if _, err := l.CreateVault(t.Context(), "other", keyvault.VaultSettings{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, in := range []string{vault, "other"} {
-		for _, name := range []string{"a", "b", "c"} {
-			if _, err := l.Create(t.Context(), in, name, diskKey(nil)); err != nil {
+	own := map[string]string{} // object id and version to vault
+	vaults := []string{vault, "other", "other-2", "othe"}
+	for _, in := range vaults {
+		if in != vault {
+			if _, err := l.CreateVault(t.Context(), in, keyvault.VaultSettings{}); err != nil {
 				t.Fatal(err)
 			}
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			row, err := l.Create(t.Context(), in, name, diskKey(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			own[row.ObjectID+"/"+row.Version] = in
 			if _, err := l.GrantFormat(t.Context(), in, name, "", "", time.Hour); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	var names []string
-	for after, turns := "", 0; ; turns++ {
-		page, next, err := l.FormatGrants(t.Context(), "other", after, 1)
-		if err != nil || turns > 6 || len(page) > 1 {
-			t.Fatal(turns, page, err)
+	for _, in := range vaults {
+		for limit := 1; limit <= 4; limit++ {
+			seen := map[string]bool{}
+			for after, turns := "", 0; ; turns++ {
+				page, next, err := l.FormatGrants(t.Context(), in, after, limit)
+				if err != nil || turns > 3 || len(page) > limit {
+					t.Fatal(turns, page, err)
+				}
+				for _, g := range page {
+					if g.Vault != in {
+						t.Errorf("vault %s lists one of %s", in, g.Vault)
+					}
+					seen[g.Key] = true
+				}
+				if next != "" && own[next] != in {
+					t.Errorf("vault %s, pages of %d: the next begins after %q, which is of %s", in, limit, next, own[next])
+				}
+				if after = next; next == "" {
+					break
+				}
+			}
+			if len(seen) != 3 {
+				t.Errorf("vault %s, pages of %d: %v", in, limit, seen)
+			}
 		}
-		for _, g := range page {
-			names = append(names, g.Vault+g.Key)
-		}
-		if after = next; next == "" {
-			break
-		}
-	}
-	if len(names) != 3 {
-		t.Errorf("%v", names)
 	}
 }

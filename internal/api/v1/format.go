@@ -33,7 +33,7 @@ type FormatGrant struct {
 const formatEnded = "ended"
 
 // FormatGrantPage answers GET /v1/format-grants. Next is the value of ?after= for the
-// following page, absent on the last; a page may be empty and have a next one.
+// following page, absent on the last.
 type FormatGrantPage struct {
 	Value []FormatGrant `json:"value"`
 	Next  string        `json:"next,omitempty"`
