@@ -14,7 +14,13 @@ type Refused struct {
 	Correlation string // under which the operator finds why
 }
 
-func (r *Refused) Error() string { return "refused by the broker: " + r.detail() }
+func (r *Refused) Error() string {
+	s := "refused by the broker: " + r.detail()
+	if r.Reason == "purpose_not_stated" {
+		s += "; the key is a disk's: openskr-agent unlock, crypttab and seal-disk alone get it"
+	}
+	return s
+}
 
 func (r *Refused) detail() string {
 	s := fmt.Sprintf("%d %s", r.Status, r.Code)

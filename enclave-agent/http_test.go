@@ -83,6 +83,7 @@ func TestRefusals(t *testing.T) {
 		exit   int
 	}{
 		"policy":  {"policy_denied", ExitRefused},
+		"purpose": {"purpose_not_stated", ExitRefused},
 		"pending": {"machine_pending", ExitPending},
 		"hostile": {"\x1b[2J", ExitRefused},
 		"long":    {strings.Repeat("a", 65), ExitRefused},
@@ -99,6 +100,9 @@ func TestRefusals(t *testing.T) {
 		}
 		if b.Challenges != before+1 {
 			t.Errorf("%s: a refusal was tried again", name)
+		}
+		if strings.Contains(err.Error(), "openskr-agent unlock") != (name == "purpose") {
+			t.Errorf("%s: %q", name, err)
 		}
 	}
 	answer(b, "/v1/release", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })

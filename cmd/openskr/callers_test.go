@@ -326,6 +326,13 @@ func TestNoRevocationLists(t *testing.T) {
 	if out, err := revocationLists([]string{dir}); err != nil || len(out) != 1 {
 		t.Errorf("%d lists, %v", len(out), err)
 	}
+	half := filepath.Join(dir, "half.crl")
+	for name, b := range map[string][]byte{"DER": []byte("0\x03"), "PEM": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte("0\x03")})} {
+		write(t, half, b)
+		if _, err := revocationLists([]string{dir}); err == nil || !strings.Contains(err.Error(), half) {
+			t.Errorf("half a list, %s: %v, which does not name its file", name, err)
+		}
+	}
 }
 
 // exchange asks the token service with a client assertion.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,14 +43,17 @@ transaction as its record; it also ends by itself, and takes the place of one th
 
 From the first grant on, the version has the tag luks-only: it is released to open its disk and,
 with a grant, to make one, and to nobody who does not say which.`,
-		Example: "  openskr key grant-format disk --machine m-8f1c --for 30m",
-		RunE: func(cmd *cobra.Command, args []string) error {
+		Example: "  openskr key grant-format disk --machine 8d2f0c6e --for 30m",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			body.Seconds = int64(life / time.Second)
+			if body.Machine, err = a.wholeMachine(cmd.Context(), body.Machine); err != nil {
+				return err
+			}
 			return a.formatGrant(cmd, http.MethodPut, formatGrantPath(args[0], ""), body)
 		},
 	}
 	cmd.Flags().StringVar(&body.Version, "version", "", "`VERSION` of the key (default: the latest)")
-	cmd.Flags().StringVar(&body.Machine, "machine", "", "this machine alone, by its `ID` in openskr machine list (default: any that the policy allows)")
+	cmd.Flags().StringVar(&body.Machine, "machine", "", "this machine alone, by its `ID` or 8 characters of it (openskr machine list); one that never enrolled by all of it (default: any that the policy allows)")
 	cmd.Flags().DurationVar(&life, "for", time.Hour, "how long it stays open, 1m to 720h (`DURATION`)")
 	return cmd
 }
@@ -91,6 +98,24 @@ func (a *app) listGrants(cmd *cobra.Command) error {
 	})
 }
 
+// wholeMachine completes the beginning of an enrolled machine's id: a grant compares whole
+// ones, and one for a beginning would let nobody make the disk. Who never enrolled is in
+// no list, and named by "<type>-<64 hex digits>" ([attest.Identify]).
+func (a *app) wholeMachine(ctx context.Context, id string) (string, error) {
+	hash, whole := id, 2*16
+	if i := strings.LastIndexByte(id, '-'); i >= 0 {
+		hash, whole = id[i+1:], 2*sha256.Size
+	}
+	if id == "" || len(hash) >= whole {
+		return id, nil
+	}
+	c, err := a.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	return c.machineID(ctx, id, usagef("--machine %q is no whole id, which a machine that never enrolled needs (its entries in `openskr log tail` have it)", id))
+}
+
 // formatGrant makes a request about one and prints what it was about.
 func (a *app) formatGrant(cmd *cobra.Command, method, path string, in any) error {
 	c, err := a.connect(cmd.Context())
@@ -98,7 +123,12 @@ func (a *app) formatGrant(cmd *cobra.Command, method, path string, in any) error
 		return err
 	}
 	var raw []byte
-	if err := c.call(cmd.Context(), method, path, in, &raw); err != nil {
+	err = c.call(cmd.Context(), method, path, in, &raw)
+	var unknown *brokerError
+	if method == http.MethodDelete && errors.As(err, &unknown) && unknown.Status == http.StatusNotFound {
+		return fmt.Errorf("no open grant is about that key version (`openskr key grants` lists all): %w", err)
+	}
+	if err != nil {
 		return err
 	}
 	if a.json {

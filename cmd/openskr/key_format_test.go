@@ -57,12 +57,26 @@ func TestBU10FormatGrants(t *testing.T) {
 	wants("before any grant", agent.ToFormat, release.ReasonFormatNotGranted)
 	machine := wants("before any grant", "", "") // the key is no disk's yet
 
-	r.operator(t, "key", "grant-format", "disk", "--machine", "another")
+	for _, part := range []string{"another", machine[:8], machine[:len(machine)-1]} { // none of an enrolled machine
+		code, _, stderr := call(t, "key", "grant-format", "disk", "--machine", part, "--credential", r.dir+".admin.json")
+		if code != codeUsage || !strings.Contains(stderr, "no whole id") {
+			t.Errorf("--machine %s: exit %d, %s", part, code, stderr)
+		}
+	}
+	r.operator(t, "key", "grant-format", "disk", "--machine", strings.Repeat("0", 32))
 	wants("granted to another", agent.ToFormat, release.ReasonFormatNotGranted)
 	wants("granted", "", release.ReasonPurposeRequired)
 	wants("granted", agent.ToUnlock, "")
 	r.operator(t, "key", "grants", "--revoke", "disk")
 	wants("revoked", agent.ToFormat, release.ReasonFormatNotGranted)
+	if code, _, stderr := call(t, "key", "grants", "--revoke", "disk", "--credential", r.dir+".admin.json"); code != codeFailed || !strings.Contains(stderr, "no open grant") {
+		t.Errorf("revoked twice: exit %d, %s", code, stderr)
+	}
+	r.operator(t, "machine", "label", machine, "role=web") // from now on it is in the list
+	if out := r.operator(t, "key", "grant-format", "disk", "--machine", machine[:20]); !strings.Contains(out, machine) {
+		t.Errorf("the beginning of a listed machine's id is not completed:\n%s", out)
+	}
+	r.operator(t, "key", "grants", "--revoke", "disk")
 
 	out := r.operator(t, "key", "grant-format", "disk", "--machine", machine, "--for", "10m")
 	for _, text := range []string{"disk", machine, "open"} {

@@ -166,14 +166,17 @@ func (c *client) newestOf(ctx context.Context, f *logFilter) (int64, error) {
 		return 0, err
 	}
 	if len(found) == 0 {
-		return 0, errors.New(nothing(older))
+		return 0, errors.New(f.nothing(older))
 	}
 	return found[0].Index, nil
 }
 
 // nothing says that no entry passed, and what else there is to look at.
-func nothing(older int64) string {
+func (f *logFilter) nothing(older int64) string {
 	text := "no entry passes"
+	if n := len(f.machine); 0 < n && n < minPrefix {
+		text += fmt.Sprintf(" (--machine: want an id, or at least its first %d characters)", minPrefix)
+	}
 	if older >= 0 {
 		text += fmt.Sprintf(" of the last %d; --since looks further back", maxSearch)
 	}

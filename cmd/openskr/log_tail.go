@@ -97,7 +97,7 @@ func newLogTailCmd(a *app) *cobra.Command {
 			}
 			slices.Reverse(list)
 			if len(list) == 0 && f.any() && !a.json {
-				_, err := fmt.Fprintln(a.stderr, nothing(older))
+				_, err := fmt.Fprintln(a.stderr, f.nothing(older))
 				return err
 			}
 			if err := a.printEntries(list); err != nil || older < 0 || !f.any() || a.json {

@@ -133,19 +133,25 @@ func certPool(paths []string) (*x509.CertPool, error) {
 // PEM. Folders without any are an error: a broker without lists asks for none, and who
 // empties a folder to fill it anew would let everybody back in.
 func revocationLists(paths []string) (out [][]byte, err error) {
-	err = eachFile(paths, func(path string, b []byte) error {
+	add := func(path string, der []byte) error {
+		if err := identity.CheckCRL(der); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		out = append(out, der)
+		return nil
+	}
+	err = eachFile(paths, func(path string, b []byte) (err error) {
 		block, rest := pem.Decode(b)
 		if block == nil {
-			out = append(out, b)
-			return nil
+			return add(path, b)
 		}
-		for ; block != nil; block, rest = pem.Decode(rest) {
+		for ; block != nil && err == nil; block, rest = pem.Decode(rest) {
 			if block.Type != "X509 CRL" {
 				return fmt.Errorf("%s: a %s (PEM), want X509 CRL", path, block.Type)
 			}
-			out = append(out, block.Bytes)
+			err = add(path, block.Bytes)
 		}
-		return nil
+		return err
 	})
 	if err == nil && len(paths) > 0 && len(out) == 0 {
 		err = fmt.Errorf("no revocation list in %s: put the lists there, or leave the setting away", strings.Join(paths, ", "))

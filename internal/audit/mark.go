@@ -136,7 +136,7 @@ func WriteMark(path, checkpoint string) (err error) {
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return fmt.Errorf("high-water mark: %w", err)
+		return fmt.Errorf("high-water mark: %w; its folder must be there and writable: is its disk mounted?", err)
 	}
 	_, err = io.WriteString(f, checkpoint)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/seal"
 	"github.com/openskr/openskr/release"
@@ -28,6 +30,9 @@ var errForeignMark = errors.New("the file is the high-water mark of another log:
 func AcceptMark(ctx context.Context, dir, mark string, opener Opener, now func() time.Time) (j audit.MarkJudgement, err error) {
 	if err := MarkOutside(mark, dir); err != nil {
 		return j, err
+	}
+	if err := unix.Access(filepath.Dir(mark), unix.W_OK); err != nil { // before there is a record of it
+		return j, fmt.Errorf("high-water mark: folder %s: %w; is its disk mounted?", filepath.Dir(mark), err)
 	}
 	o, err := open(ctx, filepath.Join(dir, Database), opener, now)
 	if err != nil {

@@ -46,6 +46,12 @@ func readCRLs(ders [][]byte) (revocations, error) {
 	return out, nil
 }
 
+// CheckCRL refuses what could not be one of [Trust.ClientCRLs], for who knows its file.
+func CheckCRL(der []byte) error {
+	_, err := parseCRL(der)
+	return err
+}
+
 // parseCRL reads a complete list of one issuer's certificates (RFC 5280 §5).
 func parseCRL(der []byte) (*crl, error) {
 	if len(der) > maxCRL {
