@@ -155,3 +155,46 @@ func FuzzCRL(f *testing.F) {
 		_, _ = revocations{string(c.list.RawIssuer): c}.check([]*x509.Certificate{a.cert, a.cert}, time.Unix(1_800_000_000, 0))
 	})
 }
+
+// TestRevokedOnAnyWay: a client chooses which certificates it sends, so each way from its
+// own to a root is asked about: one that is not revoked does not make up for another.
+func TestRevokedOnAnyWay(t *testing.T) {
+	f, a := newFixture(t), newCA(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &ca{certified(t, key, func(c *x509.Certificate) {
+		c.Subject, c.IsCA, c.BasicConstraintsValid = pkix.Name{CommonName: "other root"}, true, true
+	}), key}
+	middle := a.below(t, 4)
+	der, err := x509.CreateCertificate(rand.Reader, middle.cert, b.cert, &middle.key.PublicKey, b.key) // the same CA below both
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := middle.issue(t)
+	f.p.Certificates = []Certificate{{DER: leaf.Raw}}
+	f.objects.put(t, f.p)
+	f.c.List = f.objects.List
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	pool.AddCert(b.cert)
+	chain := []*x509.Certificate{leaf, middle.cert, crossed}
+	for name, c := range map[string]struct {
+		a, b []int64 // serial numbers on the roots' lists
+		want bool
+	}{
+		"neither": {nil, nil, true}, "below one": {[]int64{4}, nil, false}, "below the other": {nil, []int64{4}, false},
+	} {
+		if err := f.Use(Trust{ClientCAs: pool, ClientCRLs: [][]byte{a.revokes(t, nil, c.a...), b.revokes(t, nil, c.b...), middle.revokes(t, nil)}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.AuthenticateCertificate(t.Context(), chain); (err == nil) != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

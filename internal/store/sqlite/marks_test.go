@@ -103,6 +103,7 @@ func TestForeignBetweenWriters(t *testing.T) {
 	}
 	w.Discard()
 	edit(t, path, `INSERT INTO secrets (name, value) VALUES ('theirs', x'00')`)
+	mark := s.Mark("v", keyvault.Keys, "k")
 	idle, err := s.Writer(t.Context()) // one that never begins
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +112,9 @@ func TestForeignBetweenWriters(t *testing.T) {
 	w = begin()
 	if s.Foreign() != 1 {
 		t.Errorf("somebody else wrote: %d commits of others", s.Foreign())
+	}
+	if s.Mark("v", keyvault.Keys, "k") == mark {
+		t.Error("somebody else wrote: the mark stayed")
 	}
 	w.Discard()
 	begin().Discard()
@@ -139,6 +143,41 @@ func TestMarkAfterFailedCommit(t *testing.T) {
 	}
 	if s.Mark("v", keyvault.Keys, "k") == key || s.ObjectMark("machine", "m") == object {
 		t.Error("a mark stayed")
+	}
+}
+
+// TestMarkOfWhatIsRemoved moves with the transaction itself, whether or not the log is
+// emptied after it.
+func TestMarkOfWhatIsRemoved(t *testing.T) {
+	s := mustOpen(t, fresh(t))
+	w, err := s.Writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	r := &keyvault.Row{
+		Vault: "v", Collection: keyvault.Keys, Name: "Disk", Version: "1", ObjectID: "id", Seq: 1, Generation: 1, Kty: keyvault.KtyOct,
+		Public: []byte("{}"), Salt: []byte("s"), Commitment: []byte("c"), Sealed: []byte("s"), DEKEpoch: 1,
+	}
+	var before [2]int64
+	marks := func() [2]int64 {
+		return [2]int64{s.Mark("v", keyvault.Keys, "disk"), s.Mark("v", keyvault.Keys, "")}
+	}
+	for _, do := range []func(*store.Tx) error{
+		func(tx *store.Tx) error { return tx.Insert(r) },
+		func(tx *store.Tx) error { return tx.Remove(r) },
+	} {
+		tx, err := w.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = marks()
+		if err := errors.Join(do(tx), tx.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		if after := marks(); after[0] == before[0] || after[1] == before[1] {
+			t.Errorf("marks %v, before %v", after, before)
+		}
 	}
 }
 
