@@ -16,8 +16,11 @@ type Refused struct {
 
 func (r *Refused) Error() string {
 	s := "refused by the broker: " + r.detail()
-	if r.Reason == "purpose_not_stated" {
+	switch r.Reason {
+	case "purpose_not_stated":
 		s += "; the key is a disk's: openskr-agent unlock, crypttab and seal-disk alone get it"
+	case "purpose_mismatch": // an agent asks each route for its own
+		s += "; the broker is older than this program: update the broker first"
 	}
 	return s
 }

@@ -81,12 +81,14 @@ func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason string
 		exit   int
+		next   string // at the end
 	}{
-		"policy":  {"policy_denied", ExitRefused},
-		"purpose": {"purpose_not_stated", ExitRefused},
-		"pending": {"machine_pending", ExitPending},
-		"hostile": {"\x1b[2J", ExitRefused},
-		"long":    {strings.Repeat("a", 65), ExitRefused},
+		"policy":     {"policy_denied", ExitRefused, "correlation c-1"},
+		"purpose":    {"purpose_not_stated", ExitRefused, "openskr-agent unlock, crypttab and seal-disk alone get it"},
+		"old broker": {"purpose_mismatch", ExitRefused, "update the broker first"},
+		"pending":    {"machine_pending", ExitPending, "correlation c-1"},
+		"hostile":    {"\x1b[2J", ExitRefused, "correlation c-1"},
+		"long":       {strings.Repeat("a", 65), ExitRefused, "correlation c-1"},
 	} {
 		answer(b, "/v1/release", func(w http.ResponseWriter, _ *http.Request) { agenttest.Refuse(w, 403, c.reason) })
 		before := b.Challenges
@@ -101,8 +103,8 @@ func TestRefusals(t *testing.T) {
 		if b.Challenges != before+1 {
 			t.Errorf("%s: a refusal was tried again", name)
 		}
-		if strings.Contains(err.Error(), "openskr-agent unlock") != (name == "purpose") {
-			t.Errorf("%s: %q", name, err)
+		if !strings.HasSuffix(err.Error(), c.next) {
+			t.Errorf("%s: %q, want the end %q", name, err, c.next)
 		}
 	}
 	answer(b, "/v1/release", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
