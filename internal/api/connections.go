@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,8 +21,8 @@ const (
 
 // Connections bounds how many connections a server holds: net/http takes all that come,
 // until there is no memory or no file left. When there are too many, the one that has been
-// outside of a handler for longest gives way: nothing was asked on it, or its request comes
-// or its answer is read too slowly. When all are in handlers, the new one is refused.
+// without a whole request for longest gives way: nothing was asked on it, or its request
+// comes or its answer is read too slowly. When all have one, the new one is refused.
 type Connections struct {
 	Max int // 0: DefaultConnections
 	// PerSource is what one source (an IPv4 /24 or an IPv6 /48) may hold; 0: a quarter of
@@ -39,7 +40,7 @@ type Listener struct {
 
 	mu      sync.Mutex
 	open    int
-	waiting list.List // of *connection outside of handlers, for longest first
+	waiting list.List // of *connection without a whole request, for longest first
 	sources map[string]*share
 	warned  time.Time
 }
@@ -56,13 +57,36 @@ type connection struct {
 	of     *Listener
 	source string // "" for a proxy
 	share  *share
-	asked  int // requests in handlers
+	asked  int // whole requests in handlers
 	closed bool
 	all    *list.Element
 	own    *list.Element
 }
 
 type connectionKey struct{}
+
+// arriving is the body of a request. A connection is in use once all of it is there: who
+// sends one slowly gives way like those that send nothing.
+type arriving struct {
+	io.ReadCloser
+	on   *connection
+	here bool
+}
+
+func (b *arriving) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.arrive()
+	}
+	return n, err
+}
+
+func (b *arriving) arrive() {
+	if !b.here {
+		b.here = true
+		b.on.enter()
+	}
+}
 
 // Listen bounds the connections of l, which s must serve: s tells which of them are in use.
 func (c Connections) Listen(l net.Listener, s *http.Server) *Listener {
@@ -83,6 +107,12 @@ func (c Connections) Listen(l net.Listener, s *http.Server) *Listener {
 		if conn, ok := r.Context().Value(connectionKey{}).(*connection); ok {
 			conn.enter()
 			defer conn.leave()
+			if r.ContentLength != 0 { // it waits anew, for the body
+				conn.leave()
+				body := &arriving{r.Body, conn, false}
+				defer body.arrive()
+				r.Body = body
+			}
 		}
 		h.ServeHTTP(w, r)
 	})

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,9 +168,6 @@ func TestSlowConnections(t *testing.T) {
 // nothing with; the ones that are asked on stay.
 func TestCrowd(t *testing.T) {
 	for name, s := range slowly {
-		if name == "a body" { // in the handler: bounded by the rate and ten seconds
-			continue
-		}
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, l := bounded(t, Connections{}, newHarness(t).handler, nil)
@@ -265,7 +263,13 @@ func TestShare(t *testing.T) {
 func TestConnectionsInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, answer := make(chan bool), make(chan bool)
-		h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- true; <-answer })
+		h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				t.Error(err)
+			}
+			asked <- true
+			<-answer
+		})
 		cert, trust := certificate(t)
 		p, l := bounded(t, Connections{Max: 1}, h, &tls.Config{Certificates: []tls.Certificate{cert}})
 		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust, DialContext: func(context.Context, string, string) (net.Conn, error) {
@@ -274,7 +278,7 @@ func TestConnectionsInUse(t *testing.T) {
 		defer tr.CloseIdleConnections()
 		got := make(chan string)
 		go func() {
-			resp, err := (&http.Client{Transport: tr}).Get("https://" + testHost)
+			resp, err := (&http.Client{Transport: tr}).Post("https://"+testHost, "text/plain", strings.NewReader("body"))
 			if err != nil {
 				got <- err.Error()
 				return
