@@ -70,8 +70,13 @@ func TestAKChainRefused(t *testing.T) {
 	if err := os.WriteFile(long, make([]byte, maxAKChain+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("not a certificate\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, h := range map[string]Hardware{
 		"another platform": {Platform: attest.TypeTPM, AKChain: long},
+		"another file":     {Platform: attest.TypeAzureCVM, AKChain: other},
 		"absent":           {Platform: attest.TypeAzureCVM, AKChain: long + "er"},
 		"too long":         {Platform: attest.TypeAzureCVM, AKChain: long},
 	} {

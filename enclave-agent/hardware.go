@@ -123,9 +123,14 @@ func (h *Hardware) readAKChain() (err error) {
 	if base, _ := h.Platform.Base(); base != attest.TypeAzureCVM {
 		return fmt.Errorf("only machines of %s have one, and this is %s", attest.TypeAzureCVM, h.Platform)
 	}
-	h.akChain, err = ReadBounded(h.AKChain, maxAKChain)
-	if err == nil && len(h.akChain) > maxAKChain {
+	if h.akChain, err = ReadBounded(h.AKChain, maxAKChain); err != nil {
+		return err
+	}
+	if len(h.akChain) > maxAKChain {
 		return fmt.Errorf("%s has more than %d bytes", h.AKChain, maxAKChain)
 	}
-	return err
+	if _, err := certificates(h.akChain); err != nil { // a broker would refuse all of the evidence
+		return fmt.Errorf("%s holds no certificates: %w", h.AKChain, err)
+	}
+	return nil
 }
