@@ -91,6 +91,16 @@ test_initrd_counts_once_listed if {
 	not release.allow with input as good with data.references.boot as boot with data.references.boot.pcr9 as other
 }
 
+# BU-20: what the host says in ACPI tables counts where the set knows the machine's.
+test_acpi_counts_once_listed if {
+	ours := {"cc": {"label": "2 processors", "until": 0}}
+	release.allow with input as good with input.claims.tpm.pcrs.sha256["1"] as "cc" with data.references.boot as boot with data.references.boot.pcr1 as ours
+	why := release.deny with input as good with input.claims.tpm.pcrs.sha256["1"] as "ff" with data.references.boot as boot with data.references.boot.pcr1 as ours
+	why == {"PCR 1 has no known value: ACPI tables, boot order or settings of the firmware are others"}
+	not release.allow with input as good with input.claims.tpm.pcrs.sha256["1"] as "ff" with data.references.boot as boot with data.references.boot.pcr1 as ours
+	not release.allow with input as good with data.references.boot as boot with data.references.boot.pcr1 as ours # not quoted
+}
+
 test_without_references if not release.allow with input as good with data.references as {}
 
 test_until_is_over if {
