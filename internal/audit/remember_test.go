@@ -57,7 +57,8 @@ func TestRememberedInside(t *testing.T) {
 // is asked for, and on record once.
 func TestForeignRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, beating)
+		told := int64(0)
+		b := newBench(t, beating, func(c *Config) { c.Intruded = func(n int64) { told += n } })
 		b.machine("m", release.MachineApproved)
 		b.edit(`UPDATE objects SET idx = idx + 1`)
 		time.Sleep(3 * lookout)
@@ -71,5 +72,44 @@ func TestForeignRecorded(t *testing.T) {
 		if b.log.Size() != size {
 			t.Errorf("%d more records", b.log.Size()-size)
 		}
+		if told != 1 {
+			t.Errorf("told of %d commits, want 1", told)
+		}
 	})
+}
+
+// TestForeignWithoutConnection: while a commit of ours has failed and there is no other
+// connection yet, nothing of ours hides that somebody else writes.
+func TestForeignWithoutConnection(t *testing.T) {
+	b := newBench(t)
+	b.machine("m", release.MachineApproved)
+	if err := b.log.Close(); err != nil { // its goroutine has ended: what follows is in its place
+		t.Fatal(err)
+	}
+	begin := func() {
+		t.Helper()
+		var err error
+		if b.log.w, err = b.st.Writer(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		tx, err := b.log.w.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin()
+	_ = b.log.broken(context.Canceled)
+	b.edit(`UPDATE objects SET idx = idx + 1`)
+	b.log.shred = true
+	b.log.scrub()
+	begin()
+	if n := b.st.Foreign(); n != 1 || !b.log.shred {
+		t.Errorf("%d commits of others, want 1; what is left to scrub is forgotten: %v", n, !b.log.shred)
+	}
+	if err := b.log.w.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
