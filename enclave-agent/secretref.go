@@ -65,7 +65,7 @@ func vaultURL(t *receipt.Trust, vault string) (string, error) {
 	if u, err := url.Parse("https://" + host); err == nil && u.Host == host && ours(t, host) {
 		return "https://" + host, nil
 	}
-	return "", fmt.Errorf("%w: vault %.256q is not one of the brokers that agent.json names: nothing is sent there", ErrConfig, vault)
+	return "", notOurs(t, vault)
 }
 
 // CheckHost refuses the URL of a key, a secret or a vault whose host is neither a broker's
@@ -76,8 +76,13 @@ func CheckHost(t *receipt.Trust, rawURL string) error {
 	if ours(t, host) {
 		return nil
 	}
+	return notOurs(t, rawURL)
+}
+
+// notOurs says which hosts could have what was named, and where they stand.
+func notOurs(t *receipt.Trust, what string) error {
 	return fmt.Errorf("%w: %.256q: its host is neither that of a broker in agent.json (urls: %s) nor NAME.SUFFIX with one of its vault_suffixes (%s); "+
-		"the broker writes both into its agent.json", ErrConfig, rawURL, strings.Join(t.URLs, ", "), cmp.Or(strings.Join(t.VaultSuffixes, ", "), "none"))
+		"the broker writes both into its agent.json", ErrConfig, what, strings.Join(t.URLs, ", "), cmp.Or(strings.Join(t.VaultSuffixes, ", "), "none"))
 }
 
 // ours says whether a host is a broker's, or a vault's below a suffix. The whole host

@@ -102,7 +102,7 @@ func openBroker(ctx context.Context, o brokerOptions) (_ *broker, err error) {
 	if b.endorser, err = b.newEndorser(); err != nil {
 		return nil, err
 	}
-	lc.Fault, lc.Observe = o.Fault, b.metrics.Commit
+	lc.Fault, lc.Observe, lc.Intruded = o.Fault, b.metrics.Commit, b.intruded
 	b.records = api.Records(b.base)
 	lc.System = func(op string) *release.Record { return b.records(context.Background(), op) }
 	if o.Quiet {

@@ -126,6 +126,11 @@ func (b *broker) nearExpiry(k *release.Key) {
 	b.logger.Warn("key expires soon", "key", k.KID, "expires", time.Unix(k.Attributes.Expires, 0).UTC().Format(time.RFC3339))
 }
 
+// intruded tells the operator of commits to the database that are not the broker's.
+func (b *broker) intruded(commits int64) {
+	b.logger.Error("another program wrote to the database, which is this broker's alone: docs/operations.md says what to do", "commits", commits)
+}
+
 // gauges registers what is read when /metrics is asked.
 func (b *broker) gauges(m *telemetry.Metrics, gate *api.Gate) error {
 	if err := m.Gauge("openskr_log_entries", "Entries under the signed checkpoint.", func() float64 { return float64(b.log.Size()) }); err != nil {

@@ -52,6 +52,10 @@ type Config struct {
 	Mark   string
 	Marked func(error)
 
+	// Intruded, when set, is told of commits to the database that are not this log's, and
+	// are on record now. It must not call the log.
+	Intruded func(commits int64)
+
 	MaxBatch int           // entries of one commit; 0 means 256
 	MaxQueue int           // entries that wait, more are refused as overloaded; 0 means 1024
 	Wait     time.Duration // how long a caller waits for its commit; 0 means 2 s

@@ -82,9 +82,13 @@ func (l *Log) intruded() {
 	if p := l.system("store/foreign"); p != nil {
 		l.round(p)
 	}
-	if l.Trouble() == nil {
-		l.foreign = n
+	if l.Trouble() != nil {
+		return // again, once there is a log to say it in
 	}
+	if l.cfg.Intruded != nil {
+		l.cfg.Intruded(n - l.foreign)
+	}
+	l.foreign = n
 }
 
 // round commits p and whatever else waits.
