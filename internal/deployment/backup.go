@@ -117,9 +117,9 @@ type RestoreOptions struct {
 }
 
 // Restore makes a deployment from a backup and a recovery identity, under a new root
-// key that it makes. Every key version must open; the restoration is a record. What
-// happened after the backup was taken is not in it: anyone who holds a newer checkpoint
-// will see that.
+// key that it makes. Every key version must open; the restoration is a record, which
+// revokes the open grants to make disks. What happened after the backup was taken is not
+// in it: anyone who holds a newer checkpoint will see that.
 func Restore(ctx context.Context, opener Opener, o RestoreOptions) (_ *Report, err error) {
 	if err := vacant(o.Dir); err != nil {
 		return nil, err
@@ -178,7 +178,7 @@ func rewrap(ctx context.Context, path string, opener Opener, kek seal.KEK, with 
 		return nil, err
 	}
 	rec.Detail["kek"] = kek.ID()
-	_, err = o.log.Change(ctx, rec, func(tx keyvault.Tx, _ int64) error {
+	err = o.goOn(ctx, rec, func(tx keyvault.Tx) error {
 		return tx.PutSecret(secretKEK+kek.ID(), wrapped)
 	})
 	if err != nil {

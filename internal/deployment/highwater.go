@@ -24,7 +24,8 @@ var errForeignMark = errors.New("the file is the high-water mark of another log:
 
 // AcceptMark goes on with the log of the stopped deployment in dir although it does not
 // go on from the high-water mark in the file at mark. Its record, log/accept, is the
-// first thing after what was found; the mark is written anew when that is durable.
+// first thing after what was found, and revokes the open grants to make disks; the mark
+// is written anew when that is durable.
 // It is meant for [WithIdentities]: whoever can put back store and root key on a
 // broker's host holds no recovery identity. now is the clock of the record.
 func AcceptMark(ctx context.Context, dir, mark string, opener Opener, now func() time.Time) (j audit.MarkJudgement, err error) {
@@ -50,7 +51,7 @@ func AcceptMark(ctx context.Context, dir, mark string, opener Opener, now func()
 	}
 	rec := record("log/accept")
 	rec.Detail = markDetail(j)
-	if _, err := o.log.Change(ctx, rec, func(keyvault.Tx, int64) error { return nil }); err != nil {
+	if err := o.goOn(ctx, rec, func(keyvault.Tx) error { return nil }); err != nil {
 		return j, err
 	}
 	return j, audit.WriteMark(mark, o.log.Checkpoint())

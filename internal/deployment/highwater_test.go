@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/openskr/openskr/internal/audit"
 	"github.com/openskr/openskr/internal/store"
+	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
 )
 
@@ -34,15 +36,47 @@ func (s site) lastRecord(t *testing.T) (rec *receipt.Record, checkpoint string) 
 	return rec, o.log.Checkpoint()
 }
 
+// grant keeps an open grant to make a disk, with the deployment closed.
+func (s site) grant(t *testing.T) (name string) {
+	t.Helper()
+	o, err := open(t.Context(), s.database(), WithKEK(s.rootKey(t)), clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name = release.FormatGrantName("v", "id", "1")
+	_, err = o.log.Objects().ChangeObject(t.Context(), record("keys/grantformat"), release.ObjectFormatGrant, name, func(*release.Object) ([]byte, error) {
+		return json.Marshal(release.FormatGrant{Vault: "v", ObjectID: "id", Version: "1", State: release.FormatOpen})
+	})
+	if err := errors.Join(err, o.close()); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// granted is the state of a grant, with the deployment closed.
+func (s site) granted(t *testing.T, name string) string {
+	t.Helper()
+	o, err := open(t.Context(), s.database(), WithKEK(s.rootKey(t)), clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close() //nolint:errcheck // it was only read
+	obj, err := o.log.Objects().Object(t.Context(), release.ObjectFormatGrant, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := release.ReadFormatGrant(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.State
+}
+
 // TestAcceptMark: going on behind a mark takes a recovery identity, and its record is
 // the first thing after what was put back.
 func TestAcceptMark(t *testing.T) {
 	s := newSite(t)
 	good := WithIdentities(identity(t, s.result.RecoveryIdentities[0]))
-	old, err := os.ReadFile(s.database())
-	if err != nil {
-		t.Fatal(err)
-	}
 	if _, err := AcceptMark(t.Context(), s.dir, filepath.Join(s.dir, "mark"), good, clock); err == nil {
 		t.Error("a mark inside the data folder")
 	}
@@ -60,6 +94,11 @@ func TestAcceptMark(t *testing.T) {
 		if text, err := os.ReadFile(s.mark()); err != nil || string(text) != checkpoint {
 			t.Errorf("the mark is %q, %v, want %q", text, err, checkpoint)
 		}
+	}
+	name := s.grant(t)
+	old, err := os.ReadFile(s.database())
+	if err != nil {
+		t.Fatal(err)
 	}
 	_, before := s.lastRecord(t)
 	stranger, err := age.GenerateHybridIdentity()
@@ -80,10 +119,16 @@ func TestAcceptMark(t *testing.T) {
 	if _, err := AcceptMark(t.Context(), s.dir, s.mark(), good, clock); !errors.Is(err, ErrNothingToAccept) {
 		t.Errorf("nothing to accept: %v", err)
 	}
-	if err := os.WriteFile(s.database(), old, 0o600); err != nil { // as init left it
+	if err := os.WriteFile(s.database(), old, 0o600); err != nil { // as it was
 		t.Fatal(err)
 	}
+	if s.granted(t, name) != release.FormatOpen {
+		t.Fatal("nothing to revoke")
+	}
 	accept(audit.MarkBehind, cp.Size, cp.Size+1)
+	if state := s.granted(t, name); state != release.FormatRevoked {
+		t.Errorf("a grant that may have been spent since is %s", state)
+	}
 
 	if err := os.WriteFile(s.mark(), []byte("other.example/log\n1\nAAAA\n\n— other.example AAAA\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -102,7 +147,12 @@ func TestAcceptMark(t *testing.T) {
 func TestRestoreWritesTheMark(t *testing.T) {
 	s, backup := stocked(t)
 	good := WithIdentities(identity(t, s.result.RecoveryIdentities[0]))
+	name := s.grant(t)
 	o := s.open(t)
+	backup = filepath.Join(s.base, "granted")
+	if err := o.store.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
 	if err := audit.WriteMark(s.mark(), o.log.Checkpoint()); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +178,9 @@ func TestRestoreWritesTheMark(t *testing.T) {
 	rec, checkpoint := to.lastRecord(t)
 	if rec.Operation != "recovery/restore" || rec.Detail["high_water"] == "" || rec.Detail["kek"] == "" || rec.Detail["high_water_size"] != fmt.Sprint(o.log.Size()) {
 		t.Errorf("record %+v", rec)
+	}
+	if state := to.granted(t, name); state != release.FormatRevoked || rec.Detail["format_grants_revoked"] != "1" {
+		t.Errorf("a grant that may have been spent since is %s, %v", state, rec.Detail)
 	}
 	if now, err := os.ReadFile(s.mark()); err != nil || string(now) != checkpoint {
 		t.Errorf("the mark is %q, %v, want %q", now, err, checkpoint)
