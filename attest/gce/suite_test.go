@@ -20,7 +20,7 @@ func TestSuite(t *testing.T) {
 			"the AK CA of a deployment": verifier(t, gce.Config{Roots: []*x509.Certificate{c.CA}}),
 		},
 		NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
-		Stride: 5,
+		Stride: 5, Optional: []string{"recipient"},
 	})
 }
 
@@ -35,6 +35,6 @@ func TestSuiteWithHardware(t *testing.T) {
 		Evidence:  c.evidence(t, func(e *format.Evidence) { e.SNPReport = c.report() }),
 		Strangers: map[string]attest.Verifier{"another cloud": verifier(t, stranger), "no hardware": verifier(t, c.config())},
 		NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
-		Stride: 5,
+		Stride: 5, Optional: []string{"recipient", "snp_report"},
 	})
 }

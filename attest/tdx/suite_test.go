@@ -42,6 +42,7 @@ func suite(t *testing.T, p *simulated.Platform) attesttest.Case {
 	other := platform(t, 2, nil)
 	return attesttest.Case{
 		Verifier: trusting(t, p), Evidence: evidence(t, p), Expect: attest.Expect{At: at()},
+		Optional: []string{"event_log"},
 		Strangers: map[string]attest.Verifier{
 			"Intel": intel, "another platform": trusting(t, other),
 			"this platform with the collateral of another": verifier(t, tdx.Config{Roots: p.Roots(), Endorser: other}),
