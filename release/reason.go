@@ -84,8 +84,6 @@ const (
 	ReasonPurgeProtected   Reason = "purge_protected"
 	ReasonBackupInvalid    Reason = "backup_invalid"
 	ReasonTokenReplayed    Reason = "token_replayed"
-	ReasonTokenUnusable    Reason = "token_unusable" // an attestation token that no key may be released on
-	ReasonNativeOnly       Reason = "native_door_required"
 	ReasonPurposeRequired  Reason = "purpose_not_stated"
 	ReasonFormatNotGranted Reason = "format_not_granted"
 
@@ -118,8 +116,7 @@ var reasons = map[Reason]Class{
 	ReasonClockUntrusted: ClassUnavailable, ReasonLogUnavailable: ClassUnavailable, ReasonIntegrity: ClassUnavailable, ReasonRollback: ClassUnavailable,
 	ReasonRecoveryNotReady: ClassConflict, ReasonLastAdministrator: ClassConflict,
 	ReasonDeleted: ClassConflict, ReasonPurgeProtected: ClassForbidden, ReasonBackupInvalid: ClassBad,
-	ReasonTokenReplayed: ClassForbidden, ReasonTokenUnusable: ClassForbidden, ReasonNativeOnly: ClassForbidden,
-	ReasonPurposeRequired: ClassForbidden, ReasonFormatNotGranted: ClassForbidden,
+	ReasonTokenReplayed: ClassForbidden, ReasonPurposeRequired: ClassForbidden, ReasonFormatNotGranted: ClassForbidden,
 
 	Reason(attest.CheckInternal):         ClassForbidden,
 	Reason(attest.CheckTypeUnsupported):  ClassForbidden,

@@ -209,7 +209,7 @@ func (c *teeRun) machineDenied(t *testing.T, h agent.Hardware) {
 	c.released(t, h)
 }
 
-// listed: hardware on the list gets nothing from the reload on.
+// listed is CC-23: hardware on the list gets nothing from the reload on.
 func (r *teeRig) listed(t *testing.T, kinds []teeKind, claims map[string]attest.Claims, keys map[string]string, path string) {
 	t.Helper()
 	for _, k := range kinds {

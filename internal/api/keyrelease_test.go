@@ -100,8 +100,9 @@ func TestKeyReleaseRefused(t *testing.T) {
 	}
 }
 
-// TestKeyReleaseScope: a right to one key is a right to that key, however its name is
-// written, and to nothing whose name or vault looks like it.
+// TestKeyReleaseScope is RB-20: a right to one key is a right to that key, however its
+// name is written, and to nothing whose name or vault looks like it, whatever the
+// evidence would open there.
 func TestKeyReleaseScope(t *testing.T) {
 	h := newHarness(t, func(c *Config) { c.Suffixes = []string{roleSuffix} })
 	id, secret := h.principal("one key")

@@ -54,7 +54,7 @@ func covered(have, want string) bool {
 
 // TestRightsMatrix is RB-02: every operation of the OpenAPI document × every role, held
 // at a vault and at one object, × {the vault, another, one that is not there, the
-// object, one that begins alike, a deleted one, one that never was}. Who may not is
+// object, one that begins alike, a disabled one, a deleted one, one that never was}. Who may not is
 // told so before anything is looked up, in the same words and with the same record.
 func TestRightsMatrix(t *testing.T) {
 	if testing.Short() {
@@ -66,6 +66,7 @@ func TestRightsMatrix(t *testing.T) {
 		{"own." + roleSuffix, "live"},
 		{"own." + roleSuffix, "LIVE"},
 		{"own." + roleSuffix, "live2"},
+		{"own." + roleSuffix, "off"},
 		{"own." + roleSuffix, "gone"},
 		{"own." + roleSuffix, "never"},
 		{"own2." + roleSuffix, "live"},
@@ -164,9 +165,9 @@ func (h *harness) vaultWithObjects(vault string) {
 		}
 	}
 	ask(http.MethodPost, testHost, "/v1/vaults", `{"name":"`+vault+`"}`)
-	for _, name := range []string{"live", "gone"} {
-		ask(http.MethodPost, host, "/keys/"+name+"/create?api-version=7.4", `{"kty":"EC"}`)
-		ask(http.MethodPut, host, "/secrets/"+name+"?api-version=7.4", `{"value":"v"}`)
+	for name, enabled := range map[string]string{"live": "true", "off": "false", "gone": "true"} {
+		ask(http.MethodPost, host, "/keys/"+name+"/create?api-version=7.4", `{"kty":"EC","attributes":{"enabled":`+enabled+`}}`)
+		ask(http.MethodPut, host, "/secrets/"+name+"?api-version=7.4", `{"value":"v","attributes":{"enabled":`+enabled+`}}`)
 	}
 	for _, c := range []string{"keys", "secrets"} {
 		ask(http.MethodDelete, host, "/"+c+"/gone?api-version=7.4", "")

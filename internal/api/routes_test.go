@@ -22,7 +22,8 @@ func concrete(path string) string {
 }
 
 // TestOnlyListedRoutesArePublic walks the router itself, not the table it was made
-// from: whatever answers a stranger with anything but 401 is in the list.
+// from: whatever answers a stranger with anything but 401 is in the list, which has no
+// route that initialises, recovers or rekeys (RB-16).
 func TestOnlyListedRoutesArePublic(t *testing.T) {
 	for _, logIsPublic := range []bool{false, true} {
 		h := newHarness(t, func(c *Config) { c.PublicLog = logIsPublic })
@@ -77,7 +78,7 @@ func TestUnauthorized(t *testing.T) {
 	}
 }
 
-// TestMatrix is RB-02: operation × role, generated from the table; the roles table
+// TestMatrix is RB-02 and RB-05: operation × role, generated from the table; the roles table
 // is the expectation. A role that may not is told so before anything is looked up.
 func TestMatrix(t *testing.T) {
 	h := newHarness(t)

@@ -4,7 +4,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -41,7 +43,7 @@ func TestPackages(t *testing.T) {
 	}
 }
 
-// No setting turns a check off (I4).
+// No setting turns a check off (I4, CC-12).
 func TestNoInsecureSetting(t *testing.T) {
 	for _, fn := range functions(t) {
 		ast.Inspect(fn.decl, func(n ast.Node) bool {
@@ -57,5 +59,35 @@ func TestNoInsecureSetting(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// No reason is listed, and so documented, that nothing gives.
+func TestEveryReasonIsGiven(t *testing.T) {
+	const list = "release/reason.go"
+	read := func(path string) string {
+		b, err := os.ReadFile(filepath.Join(root(t), path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	given, name := map[string]bool{}, regexp.MustCompile(`\bReason[A-Z]\w+`)
+	for _, f := range tree(t) {
+		if f.test || f.path == list {
+			continue
+		}
+		for _, reason := range name.FindAllString(read(f.path), -1) {
+			given[reason] = true
+		}
+	}
+	listed := regexp.MustCompile(`(?m)^\t(Reason\w+) +Reason += "`).FindAllStringSubmatch(read(list), -1)
+	for _, m := range listed {
+		if !given[m[1]] {
+			t.Errorf("%s: %s is given nowhere", list, m[1])
+		}
+	}
+	if len(listed) < 50 {
+		t.Errorf("only %d reasons found in %s", len(listed), list)
 	}
 }

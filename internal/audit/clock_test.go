@@ -32,7 +32,7 @@ func TestClockCheck(t *testing.T) {
 	}
 }
 
-// TestClockDistrusted follows an operator: a clock far ahead, denials that do not
+// TestClockDistrusted is CC-20, and follows an operator: a clock far ahead, denials that do not
 // move the log's time, acceptance, release.
 func TestClockDistrusted(t *testing.T) {
 	b := newBench(t)

@@ -186,7 +186,7 @@ func TestOldRowPutBack(t *testing.T) {
 	want(t, "with another one", err, release.ReasonIntegrity)
 }
 
-// TestRestoreElsewhere: a blob opens in its own deployment, vault and collection.
+// TestRestoreElsewhere is RB-13: a blob opens in its own deployment, vault and collection.
 func TestRestoreElsewhere(t *testing.T) {
 	l := newLab(t)
 	ctx := t.Context()

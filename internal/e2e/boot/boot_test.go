@@ -69,7 +69,7 @@ func TestBoot(t *testing.T) {
 	})
 }
 
-// changedCommandLine boots an image that is known but for one word in it.
+// changedCommandLine (BU-12) boots an image that is known but for one word in it.
 func (l *lab) changedCommandLine(t *testing.T, m *machine, image uki) {
 	v := l.visit(t, m, start{image: image, disk: l.debian})
 	v.off(t, "policy_denied")
@@ -159,7 +159,7 @@ func extended(events ...string) string {
 	return hex.EncodeToString(pcr[:])
 }
 
-// optionsBeside gives the known image another command line from outside. PCR 11 says
+// optionsBeside (BU-12) gives the known image another command line from outside. PCR 11 says
 // nothing of it.
 func (l *lab) optionsBeside(t *testing.T, m *machine, image uki) {
 	v := l.visit(t, m, start{image: image, disk: l.small, options: withInitramfs + changed})
