@@ -53,7 +53,7 @@ with a grant, to make one, and to nobody who does not say which.`,
 		},
 	}
 	cmd.Flags().StringVar(&body.Version, "version", "", "`VERSION` of the key (default: the latest)")
-	cmd.Flags().StringVar(&body.Machine, "machine", "", "this machine alone, by its `ID` or 8 characters of it (openskr machine list); one that never enrolled by all of it (default: any that the policy allows)")
+	cmd.Flags().StringVar(&body.Machine, "machine", "", "this machine alone: its `ID`, or the first 8 characters of an enrolled one (default: any that the policy allows)")
 	cmd.Flags().DurationVar(&life, "for", time.Hour, "how long it stays open, 1m to 720h (`DURATION`)")
 	return cmd
 }
