@@ -145,11 +145,11 @@ func TestAcceptMark(t *testing.T) {
 
 // TestRestoreWritesTheMark anew, after its record, and no other deployment's.
 func TestRestoreWritesTheMark(t *testing.T) {
-	s, backup := stocked(t)
+	s, _ := stocked(t)
 	good := WithIdentities(identity(t, s.result.RecoveryIdentities[0]))
 	name := s.grant(t)
 	o := s.open(t)
-	backup = filepath.Join(s.base, "granted")
+	backup := filepath.Join(s.base, "granted")
 	if err := o.store.Backup(t.Context(), backup); err != nil {
 		t.Fatal(err)
 	}
