@@ -91,3 +91,45 @@ func TestRememberedIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestOneSpelling: on the native door a key's URL has one spelling, that of its record,
+// however often it was asked for in another.
+func TestOneSpelling(t *testing.T) {
+	l := newLab(t)
+	row := l.create(t, "Disk", attested("oct"))
+	for range 2 { // the second time from memory
+		for _, version := range []string{"", row.Version} {
+			if k, err := l.Find(t.Context(), release.KeyRef{Vault: vault, Name: "Disk", Version: version}); err != nil || k.Ref.Version != row.Version {
+				t.Errorf("%+v, %v", k, err)
+			}
+			_, err := l.Find(t.Context(), release.KeyRef{Vault: vault, Name: "disk", Version: version})
+			want(t, "another spelling", err, release.ReasonKeyUnavailable)
+		}
+	}
+}
+
+// swapped is a store that gives another row than the one asked for.
+type swapped struct {
+	*releasetest.Store
+	row *keyvault.Row
+}
+
+func (s swapped) Row(context.Context, string, keyvault.Collection, string, string) (*keyvault.Row, error) {
+	return s.row, nil
+}
+
+// TestAnotherKeysRow: a genuine row is refused where another key was asked for.
+func TestAnotherKeysRow(t *testing.T) {
+	l := newLab(t)
+	other := l.create(t, "other", attested("oct"))
+	s := l.service(t, swapped{l.store, other})
+	for name, ref := range map[string]release.KeyRef{
+		"name": {Vault: vault, Name: "k"}, "version": {Vault: vault, Name: "other", Version: strings.Repeat("0", 32)}, "vault": {Vault: "elsewhere", Name: "other"},
+	} {
+		_, err := s.Find(t.Context(), ref)
+		want(t, name, err, release.ReasonIntegrity)
+	}
+	if _, err := s.Find(t.Context(), release.KeyRef{Vault: vault, Name: "other"}); err != nil {
+		t.Error(err)
+	}
+}
