@@ -1,13 +1,22 @@
 package blob
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestGoogleWithoutCredentials: an error, and not a word on standard output, where plain
@@ -50,5 +59,68 @@ func TestFailed(t *testing.T) {
 	}
 	if err := failed(u, context.Canceled); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// object is one of S3. Each answer breaks off, and each look at it has the next ETag.
+type object struct {
+	mu    sync.Mutex
+	body  []byte
+	etags []string
+	asked []string // Range
+}
+
+func (o *object) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	w.Header().Set("ETag", o.etags[0])
+	w.Header().Set("Content-Length", strconv.Itoa(len(o.body)))
+	if r.Method == http.MethodHead {
+		o.etags = append(o.etags[1:], o.etags[0])
+		return
+	}
+	o.asked = append(o.asked, r.Header.Get("Range"))
+	offset := 0
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &offset); err == nil {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, len(o.body)-1, len(o.body)))
+		w.Header().Set("Content-Length", strconv.Itoa(len(o.body)-offset))
+		w.WriteHeader(http.StatusPartialContent)
+	}
+	end := min(len(o.body), offset+300<<10)
+	_, _ = w.Write(o.body[offset:end]) // the client may have gone
+	if end < len(o.body) {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// TestCloudResumed: what breaks off goes on where it was, unless it is another blob by then.
+func TestCloudResumed(t *testing.T) {
+	body := make([]byte, 1<<20)
+	_, _ = rand.Read(body)
+	for name, tt := range map[string]struct {
+		etags []string
+		want  error
+		asked int
+	}{
+		"the same": {[]string{`"1"`}, nil, 4},
+		"changed":  {[]string{`"1"`, `"1"`, `"2"`}, ErrChanged, 2},
+	} {
+		o := &object{body: body, etags: tt.etags}
+		server := httptest.NewServer(o)
+		s := New(nil, nil)
+		s.wait = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+		src, err := s.Open(t.Context(), "s3://bucket/name?anonymous=true&region=r&use_path_style=true&endpoint="+url.QueryEscape(server.URL))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(src)
+		server.Close()
+		if !errors.Is(err, tt.want) || !bytes.Equal(got, body[:len(got)]) || err == nil && len(got) != len(body) || len(o.asked) != tt.asked {
+			t.Errorf("%s: %d bytes, %v, asked %q", name, len(got), err, o.asked)
+		}
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
