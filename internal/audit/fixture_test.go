@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,21 +19,27 @@ import (
 
 var update = flag.Bool("update", false, "make the store fixture of the present schema, testdata/store-vN.db.gz, if there is none")
 
-// Stores of every released schema. A fixture is never made again: it is what
-// users have.
-const (
-	fixtureV1           = "testdata/store-v1.db.gz"
-	fixtureV1Checkpoint = "testdata/store-v1.checkpoint"
-)
+// TestFixtures opens a store of every schema, as a program of its time left it: later
+// ones must migrate it, keep every row and go on with its log. A fixture is never made
+// again: it is what users have.
+func TestFixtures(t *testing.T) {
+	schemas, err := filepath.Glob("../store/sqlite/migrations/*.sql")
+	if err != nil || len(schemas) == 0 {
+		t.Fatal(schemas, err)
+	}
+	for i := range schemas { // a new one wants a fixture: -update, once
+		name := fmt.Sprintf("store-v%d", i+1)
+		t.Run(name, func(t *testing.T) { openFixture(t, filepath.Join("testdata", name)) })
+	}
+}
 
-// TestFixtureV1 opens a store as the first release left it: later schemas must
-// migrate it, keep every row and go on with its log.
-func TestFixtureV1(t *testing.T) {
-	if _, err := os.Stat(fixtureV1); *update && os.IsNotExist(err) {
-		makeFixture(t, fixtureV1, fixtureV1Checkpoint)
+func openFixture(t *testing.T, name string) {
+	file, checkpoint := name+".db.gz", name+".checkpoint"
+	if _, err := os.Stat(file); *update && os.IsNotExist(err) {
+		makeFixture(t, file, checkpoint)
 	}
 	src := filepath.Join(t.TempDir(), "backup")
-	unzip(t, fixtureV1, src)
+	unzip(t, file, src)
 	b := &bench{t: t, path: filepath.Join(t.TempDir(), "data", "openskr.db")}
 	b.now.Store(1_790_000_000_000)
 	ctx := context.Background()
@@ -40,7 +47,7 @@ func TestFixtureV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.open()
-	cp, err := os.ReadFile(fixtureV1Checkpoint)
+	cp, err := os.ReadFile(checkpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
