@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every fuzz target for a time (default 10s), three per core at once. A
-# failing input is kept in the package's testdata/fuzz and is then a test.
+# failing input is kept in the package's testdata/fuzz and is then a test; inputs that
+# reach new code are kept where `go test -fuzz` keeps them, and the next run begins there.
 set -eu
 time=${1:-10s}
 jobs=$((3 * $(nproc 2>/dev/null || echo 1)))
@@ -19,7 +20,7 @@ done
 echo "$(wc -l <"$targets") targets, $time each, $jobs at once"
 
 # shellcheck disable=SC2016 # expanded by the inner shell
-FUZZTIME=$time CACHE=$tmp/cache xargs -n 3 -P "$jobs" sh -c '
+FUZZTIME=$time CACHE=$(go env GOCACHE)/fuzz/$(go list -m) xargs -n 3 -P "$jobs" sh -c '
 	cd "$1"
 	fuzz() { "$2" -test.run "^\$" -test.fuzz "^$3\$" -test.fuzztime "$FUZZTIME" -test.parallel 1 -test.fuzzcachedir "$CACHE/$1" 2>&1; }
 	out=$(fuzz "$@") && rc=0 || rc=$?
