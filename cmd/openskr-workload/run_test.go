@@ -318,8 +318,11 @@ func (m *bed) hang(path string, asked chan<- bool) func(http.ResponseWriter, *ht
 			return false
 		}
 		_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that the caller has gone
-		asked <- true
-		<-r.Context().Done()
+		select {
+		case asked <- true:
+			<-r.Context().Done()
+		case <-r.Context().Done(): // who asks a second time is not waited for
+		}
 		return true
 	}
 }
