@@ -59,6 +59,7 @@ func TestFailsClosed(t *testing.T) {
 	}
 }
 
+// TestUndefinedAllowIsAnError is RP-06.
 func TestUndefinedAllowIsAnError(t *testing.T) {
 	e := engine(t)
 	src := "package release\nallow if input.claims.level == 77"
@@ -169,6 +170,7 @@ func doubling(format string) string {
 
 func wide(name string, n int) string { return "[" + strings.Repeat(name+",", n) + "]" }
 
+// TestPanicIsAnError is RP-29.
 func TestPanicIsAnError(t *testing.T) {
 	e := engine(t)
 	e.fault = func() { panic("hook") }

@@ -40,6 +40,7 @@ func allows(t testing.TB, e *Engine, src string, in *release.Input) bool {
 	return d.Allow
 }
 
+// TestJSONConditions is RP-23.
 func TestJSONConditions(t *testing.T) {
 	e := engine(t)
 	claims := attest.Claims{

@@ -59,6 +59,7 @@ func TestReleaseOnToken(t *testing.T) {
 }
 
 // TestTokenUse: a use is one token for one key version, whatever else the request says.
+// It is FR-17.
 func TestTokenUse(t *testing.T) {
 	use := func(change func(*releasetest.Ports, *release.TokenRequest)) [32]byte {
 		p, req := releasetest.NewPorts(), tokenRequest()

@@ -17,6 +17,7 @@ func met() *attest.Result {
 	}
 }
 
+// TestFloor is TP-01, TP-02, TP-09 and TP-22: no policy is asked.
 func TestFloor(t *testing.T) {
 	if err := floor(met(), DoorNative, false); err != nil {
 		t.Fatal(err)

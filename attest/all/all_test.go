@@ -20,6 +20,7 @@ func verifiers(t *testing.T, c all.Config) *all.Verifiers {
 }
 
 // TestSimulationIsApart: a deployment that is none does not know simulated types.
+// It is EV-06.
 func TestSimulationIsApart(t *testing.T) {
 	plain, sim := verifiers(t, all.Config{}), verifiers(t, all.Config{Seed: &[32]byte{1}})
 	n := 0

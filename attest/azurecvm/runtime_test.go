@@ -17,6 +17,7 @@ func key(kid, more string) string {
 	return `{"kid":"` + kid + `","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":"` + n + `"` + more + `}`
 }
 
+// TestParseRuntime is EV-25, and KB-12 of the JSON.
 func TestParseRuntime(t *testing.T) {
 	ak := key(akID, "")
 	for name, c := range map[string]struct {

@@ -82,6 +82,7 @@ func TestClientValuesAreApart(t *testing.T) {
 }
 
 // TestRefused changes sound evidence in one place each.
+// It is KB-10, KB-11 and EV-25.
 func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   uint32

@@ -67,6 +67,7 @@ func TestAppraisal(t *testing.T) {
 }
 
 // TestTCB turns knobs of platform and collateral. status "" is a refusal.
+// It is CC-05, CC-09 and CC-10.
 func TestTCB(t *testing.T) {
 	for name, c := range map[string]struct {
 		turn   func(p *simulated.Platform)

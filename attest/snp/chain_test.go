@@ -46,6 +46,7 @@ func chipLeaf(tb testing.TB, p *simulated.Platform, c simulated.Chip) []byte {
 }
 
 // TestLeafSources gives the leaf in every way that hosts and operators do.
+// It is CC-01, CC-02 and CC-18.
 func TestLeafSources(t *testing.T) {
 	p := platform(t, 1)
 	ev := evidence(t, p, simulated.Chip{})
@@ -279,6 +280,7 @@ func strangersASK(tb testing.TB, p *simulated.Platform) []byte {
 	return der
 }
 
+// TestDenied is CC-23 and TP-18 of the verifier.
 func TestDenied(t *testing.T) {
 	p := platform(t, 1)
 	for _, c := range []struct{ claim, product string }{{"chip_id", snp.Milan}, {"product", snp.Genoa}, {"chip_id", snp.Turin}, {"short", snp.Turin}} {

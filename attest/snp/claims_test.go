@@ -9,6 +9,7 @@ import (
 
 // TestPlatformInfo: each bit is one claim, in both polarities (an inversion once let
 // hosts without the check pass that required it).
+// It is TP-05.
 func TestPlatformInfo(t *testing.T) {
 	p := platform(t, 1)
 	v := verifier(t, p)

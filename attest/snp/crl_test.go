@@ -52,6 +52,7 @@ func foreignList(tb testing.TB, p *simulated.Platform, tmpl *x509.RevocationList
 	return der
 }
 
+// TestRevocation is CC-05.
 func TestRevocation(t *testing.T) {
 	p := platform(t, 1)
 	ark, ask, asvk := p.Products()[0].ARK.SerialNumber, p.Products()[0].ASK.SerialNumber, p.Products()[0].ASVK.SerialNumber

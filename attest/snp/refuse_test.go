@@ -100,6 +100,7 @@ func tcbCases() []refusal {
 	return out
 }
 
+// TestRefuses is EV-05, CC-03, CC-04, TP-01, TP-04 and TP-13.
 func TestRefuses(t *testing.T) {
 	p := platform(t, 1)
 	v := verifier(t, p)

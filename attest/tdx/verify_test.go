@@ -15,6 +15,7 @@ import (
 
 // TestRefused turns one knob of sound evidence at a time. From the attributes of the
 // TD on, a refusal names the machine.
+// It is TP-09, TP-10 and TP-19.
 func TestRefused(t *testing.T) {
 	bit := func(n uint) func(p *simulated.Platform) {
 		return func(p *simulated.Platform) { p.TD.Attributes |= 1 << n }

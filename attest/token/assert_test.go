@@ -76,6 +76,7 @@ func TestAssertOwn(t *testing.T) {
 }
 
 // TestAssertOwnRefused: what our own service said, and what it left out.
+// KB-23: a key below x-ms-isolation-tee is nobody's recipient.
 func TestAssertOwnRefused(t *testing.T) {
 	own := func(name string, v any) func(*service) {
 		return func(s *service) { s.at("x-openskr")[name] = v }

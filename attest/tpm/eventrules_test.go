@@ -230,6 +230,7 @@ func TestLogsRefused(t *testing.T) {
 
 // TestClaimsWithheld are logs that replay, with something in them that this
 // verifier cannot judge: the claim is absent, never guessed.
+// It is EV-11.
 func TestClaimsWithheld(t *testing.T) {
 	d := bytes.Repeat([]byte{9}, 32)
 	overflowing := variable(globalGUID, "SecureBoot", []byte{1})

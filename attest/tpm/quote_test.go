@@ -50,6 +50,7 @@ func selecting(sel tpm2.TPMLPCRSelection) func(*tpmtest.Machine, *tpm2.TPMSAttes
 	}
 }
 
+// TestBadQuotes is EV-07, EV-08, EV-15 and EV-27.
 func TestBadQuotes(t *testing.T) {
 	for _, c := range []bad{
 		{name: "magic", body: requote(func(_ *tpmtest.Machine, a *tpm2.TPMSAttest) { a.Magic ^= 1 }), want: attest.CheckMalformed},

@@ -28,6 +28,7 @@ func recertify(change func(*tpmtest.Machine, *tpm2.TPMSAttest)) func(*tpmtest.Ma
 	}
 }
 
+// TestBadRecipients is KB-20 and KB-21.
 func TestBadRecipients(t *testing.T) {
 	attrs := func(change func(*tpm2.TPMAObject)) func(*tpmtest.Machine) {
 		return func(m *tpmtest.Machine) { change(&m.Recipient.ObjectAttributes) }

@@ -10,6 +10,7 @@ import (
 )
 
 // TestClockCheck is design D19, limit by limit.
+// It is CC-20.
 func TestClockCheck(t *testing.T) {
 	b := newBench(t)
 	last := time.UnixMilli(b.now.Load())

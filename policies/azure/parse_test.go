@@ -19,6 +19,7 @@ func nested(n int) string {
 	return one(strings.Repeat(`{"anyOf":[`, n-2) + leaf + strings.Repeat(`]}`, n-2))
 }
 
+// TestRefused is RP-23 and RP-24 at upload.
 func TestRefused(t *testing.T) {
 	for _, tt := range []struct{ name, src, want string }{
 		{"nothing", ``, "not one JSON document"},

@@ -229,6 +229,7 @@ func TestNotOurs(t *testing.T) {
 }
 
 // TestScope is FR-07: and the attempt burns the nonce (FR-12).
+// KB-13, KB-14 and KB-15 are the same: purpose and key are the challenge's.
 func TestScope(t *testing.T) {
 	for name, s := range map[string]release.Scope{
 		"another key":      {Purpose: disk.Purpose, Key: disk.Key + "2"},

@@ -78,6 +78,7 @@ func TestHCLHasOneForm(t *testing.T) {
 	}
 }
 
+// TestHCLRefused is KB-12.
 func TestHCLRefused(t *testing.T) {
 	put := func(at int, v byte) func([]byte) []byte {
 		return func(b []byte) []byte { b[at] = v; return b }

@@ -6,6 +6,7 @@ import (
 	"testing"
 )
 
+// TestReaderRefuses is EV-24 of CBOR.
 func TestReaderRefuses(t *testing.T) {
 	text := func(r *Reader) { r.TextMap(4, 4, func(string) { r.Uint() }) }
 	uints := func(r *Reader) { r.UintMap(4, func(uint64) { r.Uint() }) }
