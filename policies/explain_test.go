@@ -36,6 +36,7 @@ func flat(fs []Failure) string {
 	return b.String()
 }
 
+// TestExplain: what is missing is named (TP-17).
 func TestExplain(t *testing.T) {
 	e := engine(t)
 	five := strings.Repeat("5", 64)

@@ -8,6 +8,8 @@ import (
 	"testing"
 )
 
+// TestLibrary runs the tests of the ready policies; those of snp-measurement are TP-07, TP-08
+// and TP-14.
 func TestLibrary(t *testing.T) {
 	sequential(t)
 	e := engine(t)

@@ -7,6 +7,8 @@ import (
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/all"
 	"github.com/openskr/openskr/attest/azurecvm/format"
+	nitrosim "github.com/openskr/openskr/attest/nitro/simulated"
+	snpsim "github.com/openskr/openskr/attest/snp/simulated"
 	"github.com/openskr/openskr/attest/tpm"
 )
 
@@ -47,8 +49,20 @@ func TestAnchors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	amd, err := snpsim.New([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	aws, err := nitrosim.New([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]all.Config{
 		"a root of Azure's vTPMs": {Microsoft: microsoft},
+		"a root of AMD's kind":    {Products: amd.Products()},
+		"a root of Intel's kind":  {Intel: microsoft[:1]},
+		"a root of AWS's kind":    {AWS: aws.Config().Roots},
+		"a root of Google's kind": {Google: microsoft[:1]},
 		"simulated roots":         {Seed: &[32]byte{1}},
 		"TPMs":                    {TPM: &tpm.Config{AllowUncertifiedAK: true}},
 	} {

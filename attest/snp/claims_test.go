@@ -1,6 +1,7 @@
 package snp_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/openskr/openskr/attest"
@@ -53,5 +54,19 @@ func TestPolicyBits(t *testing.T) {
 				t.Errorf("POLICY %#x: migratable %v", word, res.Facts.Migratable)
 			}
 		}
+	}
+}
+
+// TestZeroIsAValue is TP-15: what the host left zero is claimed as zeros, so that a policy
+// which binds it refuses, and no policy can take it for unset.
+func TestZeroIsAValue(t *testing.T) {
+	p := platform(t, 1)
+	chip := simulated.Chip{Report: func(r []byte) { clear(r[0xc0:0xe0]) }}
+	res, err := verifier(t, p).Verify(t.Context(), evidence(t, p, chip), attest.Expect{At: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := claim(res.Claims, "snp.host_data"); got != strings.Repeat("00", 32) {
+		t.Errorf("host_data is %v", got)
 	}
 }

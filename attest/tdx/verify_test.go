@@ -107,6 +107,18 @@ func TestUnboundIdentity(t *testing.T) {
 	}
 }
 
+// TestZeroIsAValue is TP-15: see that of attest/snp.
+func TestZeroIsAValue(t *testing.T) {
+	p := platform(t, 1, func(p *simulated.Platform) { p.TD.Edit = func(report []byte) { clear(report[184:232]) } })
+	res, rej := verify(t, trusting(t, p), evidence(t, p), attest.Expect{At: at()})
+	if rej != nil {
+		t.Fatal(rej)
+	}
+	if got := res.Claims["tdx_mrconfigid"]; got != strings.Repeat("00", 48) {
+		t.Errorf("tdx_mrconfigid is %v", got)
+	}
+}
+
 func TestFacts(t *testing.T) {
 	p := platform(t, 1, func(p *simulated.Platform) { p.TD.Attributes |= 1<<29 | 1<<30 })
 	res, rej := verify(t, trusting(t, p), evidence(t, p), attest.Expect{At: at()})
