@@ -149,7 +149,7 @@ func open(w wrapped, pkcs8 []byte) ([]byte, error) {
 }
 
 func openEC(w wrapped, k *ecdsa.PrivateKey) ([]byte, error) {
-	point, err := k.ECDH()
+	point, err := agent.ECDH(k)
 	if err != nil {
 		return nil, err
 	}

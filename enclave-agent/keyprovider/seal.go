@@ -14,6 +14,8 @@ import (
 	"errors"
 
 	"google.golang.org/grpc/codes"
+
+	agent "github.com/openskr/openskr/enclave-agent"
 )
 
 const aesKey = 32
@@ -108,7 +110,7 @@ func sealEC(to *ecdh.PublicKey, context, options []byte) ([]byte, error) {
 }
 
 func openEC(k *ecdsa.PrivateKey, context, sealed []byte) ([]byte, error) {
-	scalar, err := k.ECDH()
+	scalar, err := agent.ECDH(k)
 	if err != nil {
 		return nil, err
 	}

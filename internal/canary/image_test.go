@@ -20,7 +20,20 @@ import (
 // TestModeKeyProvider: neither the key of an image nor that of a layer is left in the
 // server that a container runtime asks, buffers of gRPC included.
 func TestModeKeyProvider(t *testing.T) {
-	m := newMachine(t)
+	for _, kty := range []string{"oct", "EC", "RSA"} {
+		t.Run(kty, func(t *testing.T) {
+			m := newMachine(t)
+			secrets := [][]byte{m.broker.Material}
+			if kty != "oct" {
+				_, secrets = m.private(kty)
+			}
+			m.unwrapsLayer(t, secrets)
+		})
+	}
+}
+
+func (m *machine) unwrapsLayer(t *testing.T, secrets [][]byte) {
+	t.Helper()
 	socket, file := m.serving()
 	provider := filepath.Join(t.TempDir(), "kp")
 	js := fmt.Sprintf(`{"v":1,"socket":{"path":%q},"keyprovider":{"address":"unix:%s","keys":[%q]},"callers":[{"name":"test","user":"0","keyprovider":true,"keys":[%[3]q]}]}`,
@@ -41,7 +54,7 @@ func TestModeKeyProvider(t *testing.T) {
 	if err != nil || !bytes.Equal(got, options(layer)) {
 		t.Fatal("the layer's key was not handed over:", err, m.said.String())
 	}
-	m.clean(cmd.Process.Pid, m.broker.Material)
+	m.clean(cmd.Process.Pid, secrets...)
 	// In the protocol it is base64 in base64.
 	m.clean(cmd.Process.Pid, layer, []byte(base64.StdEncoding.EncodeToString(layer)))
 }
