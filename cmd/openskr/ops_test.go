@@ -152,6 +152,34 @@ func (r *rig) logSize(t *testing.T) int64 {
 	return info.Size()
 }
 
+// TestDrainEnds: what does not finish in time is cut off, and the broker says so.
+func TestDrainEnds(t *testing.T) {
+	r := newRig(t, nil)
+	cfg, err := loadConfig(r.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.DrainTimeout = time.Nanosecond
+	if err := cfg.write(r.dir, "test"); err != nil {
+		t.Fatal(err)
+	}
+	r.start(servedBroker{Delay: time.Second})
+	a, err := r.prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	before := r.logSize(t)
+	go func() { done <- r.send(t.Context(), a) }()
+	eventually(t, "the release in flight", func() bool { return r.logSize(t) > before || len(done) > 0 })
+	if err := r.stop(syscall.SIGTERM); err == nil {
+		t.Error("the broker ended as if every request had finished")
+	}
+	if err := <-done; err == nil {
+		t.Errorf("release beyond the drain: %d", a.status)
+	}
+}
+
 func TestSecondBrokerRefuses(t *testing.T) {
 	r := newRig(t, nil)
 	r.start(servedBroker{})
