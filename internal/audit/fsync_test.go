@@ -144,7 +144,7 @@ func TestRelief(t *testing.T) {
 	}
 	b.append(b.allow(k, m))
 	b.append(b.allow(k, m))
-	if want := []string{"commit", "checkpoint false", "checkpoint false", "commit", "commit"}; !slices.Equal(order, want) {
+	if want := []string{"commit", "checkpoint false", "checkpoint false", "checkpoint false", "commit", "commit"}; !slices.Equal(order, want) {
 		t.Errorf("%v, want %v", order, want)
 	}
 	mu.Lock()

@@ -238,6 +238,9 @@ func (l *Log) checkpoint() {
 			case done != nil:
 				close(done)
 			case err == nil && length > maxWAL:
+				// Once more: then the commits wait only for what came during this one.
+				_, err = l.cfg.Store.Checkpoint(context.Background(), false)
+				l.judgeDisk(err)
 				l.unsafe.Store(true)
 			}
 		}

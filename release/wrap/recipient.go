@@ -63,6 +63,15 @@ type jwk struct {
 // key_ops that does not include encryption. An RSA modulus is not judged here, see
 // [Recipient.Vet]. Errors are *[Error].
 func ParseRecipient(b []byte) (*Recipient, error) {
+	k, err := readJWK(b)
+	if err != nil {
+		return nil, err
+	}
+	return k.recipient()
+}
+
+// readJWK reads the members of a public key.
+func readJWK(b []byte) (*jwk, error) {
 	if len(b) > MaxJWK {
 		return nil, badKey("JWK of %d bytes, limit %d", len(b), MaxJWK)
 	}
@@ -75,9 +84,10 @@ func ParseRecipient(b []byte) (*Recipient, error) {
 			return nil, badKey("JWK holds a private or symmetric member")
 		}
 	}
-	if err := k.checkUse(); err != nil {
-		return nil, err
-	}
+	return &k, k.checkUse()
+}
+
+func (k *jwk) recipient() (*Recipient, error) {
 	r := &Recipient{kid: k.KID}
 	var err error
 	switch k.Kty {

@@ -85,9 +85,14 @@ func (w Wrapper) Check(recipient []byte, enc string) (thumbprint [32]byte, err e
 	return r.Thumbprint(), nil
 }
 
-// Vet refuses a recipient whose RSA modulus can be factored. Errors are *[Error].
+// Vet refuses a recipient whose RSA modulus can be factored. One for HPKE that Check has
+// accepted has nothing more to judge. Errors are *[Error].
 func (w Wrapper) Vet(recipient []byte) error {
-	r, err := ParseRecipient(recipient)
+	k, err := readJWK(recipient)
+	if err != nil || k.Kty == "HPKE" {
+		return err
+	}
+	r, err := k.recipient()
 	if err != nil {
 		return err
 	}
