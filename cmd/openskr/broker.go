@@ -224,11 +224,13 @@ func (b *broker) core(issuer release.Challenges, gate *api.Gate) (*release.Broke
 	if err != nil {
 		return nil, err
 	}
+	recent := &wrap.Recent{}
 	return release.New(release.Config{
 		Deployment: b.dep.ID, Simulation: b.dep.Simulation, Binary: buildVersion(), Settings: b.digest,
 		Anchors:  func() receipt.Digest { return b.settings.Load().anchors },
 		ParseKID: b.keys.ParseKID, Challenges: issuer, Keys: b.keys, Machines: release.EnrolledMachines{Objects: b.log.Objects()},
-		Verifier: currentVerifier{b}, Assertions: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log), Wrapper: &wrap.Wrapper{}, Compatible: &wrap.Wrapper{AllowSHA1: true}, Signer: signer, Now: b.now, Fault: b.fault,
+		Verifier: currentVerifier{b}, Assertions: currentVerifier{b}, Policy: b.references.Policy(b.engine), Log: gate.Log(b.log),
+		Wrapper: &wrap.Wrapper{Recent: recent}, Compatible: &wrap.Wrapper{AllowSHA1: true, Recent: recent}, Signer: signer, Now: b.now, Fault: b.fault,
 	})
 }
 

@@ -63,15 +63,6 @@ type jwk struct {
 // key_ops that does not include encryption. An RSA modulus is not judged here, see
 // [Recipient.Vet]. Errors are *[Error].
 func ParseRecipient(b []byte) (*Recipient, error) {
-	k, err := readJWK(b)
-	if err != nil {
-		return nil, err
-	}
-	return k.recipient()
-}
-
-// readJWK reads the members of a public key.
-func readJWK(b []byte) (*jwk, error) {
 	if len(b) > MaxJWK {
 		return nil, badKey("JWK of %d bytes, limit %d", len(b), MaxJWK)
 	}
@@ -84,10 +75,9 @@ func readJWK(b []byte) (*jwk, error) {
 			return nil, badKey("JWK holds a private or symmetric member")
 		}
 	}
-	return &k, k.checkUse()
-}
-
-func (k *jwk) recipient() (*Recipient, error) {
+	if err := k.checkUse(); err != nil {
+		return nil, err
+	}
 	r := &Recipient{kid: k.KID}
 	var err error
 	switch k.Kty {

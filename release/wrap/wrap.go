@@ -69,13 +69,15 @@ type Wrapper struct {
 	// AllowSHA1 admits CKM_RSA_AES_KEY_WRAP, whose OAEP uses SHA-1. Only the Key
 	// Vault door sets it, because Azure's default is that name.
 	AllowSHA1 bool
+	// Recent, when set, spares a recipient that comes again to be parsed again.
+	Recent *Recent
 }
 
 // Check parses a recipient JWK, refuses an algorithm that is unknown, not
 // allowed or not this key's, and gives the key's thumbprint. It costs microseconds,
 // since anyone may ask; [Wrapper.Vet] judges an RSA modulus. Errors are *[Error].
 func (w Wrapper) Check(recipient []byte, enc string) (thumbprint [32]byte, err error) {
-	r, err := ParseRecipient(recipient)
+	r, err := w.Recent.parse(recipient)
 	if err != nil {
 		return thumbprint, err
 	}
@@ -85,14 +87,9 @@ func (w Wrapper) Check(recipient []byte, enc string) (thumbprint [32]byte, err e
 	return r.Thumbprint(), nil
 }
 
-// Vet refuses a recipient whose RSA modulus can be factored. One for HPKE that Check has
-// accepted has nothing more to judge. Errors are *[Error].
+// Vet refuses a recipient whose RSA modulus can be factored. Errors are *[Error].
 func (w Wrapper) Vet(recipient []byte) error {
-	k, err := readJWK(recipient)
-	if err != nil || k.Kty == "HPKE" {
-		return err
-	}
-	r, err := k.recipient()
+	r, err := w.Recent.parse(recipient)
 	if err != nil {
 		return err
 	}
@@ -100,11 +97,11 @@ func (w Wrapper) Vet(recipient []byte) error {
 }
 
 // Wrap seals material to a recipient that Check and Vet have accepted, fresh
-// randomness each time. It parses the key again and repeats every check of Check,
-// not those of Vet. HPKE binds info and aad; the RSA forms cannot,
-// there the response signature covers record and ciphertext.
+// randomness each time. It repeats every check of Check, not those of Vet. HPKE binds
+// info and aad; the RSA forms cannot, there the response signature covers record and
+// ciphertext.
 func (w Wrapper) Wrap(recipient []byte, enc string, material, info, aad []byte) ([]byte, error) {
-	r, err := ParseRecipient(recipient)
+	r, err := w.Recent.parse(recipient)
 	if err != nil {
 		return nil, err
 	}
