@@ -21,7 +21,7 @@ done
 scripts='^Test(Scripts|CollateralScripts|Demo)$'
 # Long tables on one goroutine, what kills processes of its own, and scans of memory, which
 # the detector's own fills.
-alone='^Test(LibraryConditionsAreTested|ExplainDecidesAsEvaluate|JSONDifferential|CompileBombs|Vaults|ThrottleWeights|Kill|DrainEnds'
+alone='^Test(LibraryConditionsAreTested|ExplainDecidesAsEvaluate|JSONDifferential|CompileBombs|Vaults|Matrix|LargeBackup|ThrottleWeights|Kill|DrainEnds'
 alone="$alone|KeyVault(Confused|Foreign|Kill9)|AttestedTokenKilled|EvidenceOfTPM2Tools|CanaryOfTheRecipient|CanaryOfTheKey|DeathLeavesNoKey)\$"
 
 rc=0
