@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs every fuzz target for a time (default 10s), three per core at once. A
+# Runs every fuzz target for a time (default 10s), four per core at once. A
 # failing input is kept in the package's testdata/fuzz and is then a test; inputs that
 # reach new code are kept where `go test -fuzz` keeps them, and the next run begins there.
 set -eu
 time=${1:-10s}
-jobs=$((3 * $(nproc 2>/dev/null || echo 1)))
+jobs=$((4 * $(nproc 2>/dev/null || echo 1)))
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
