@@ -49,7 +49,8 @@ type Config struct {
 	Key        []byte // MAC key, 32 bytes, secret, one per deployment
 	Deployment string // id: a nonce of another deployment does not verify
 	TTL        time.Duration
-	// Spent says whether a nonce, by SHA-256 of its bytes, is in the log's database.
+	// Spent says whether a nonce, by SHA-256 of its bytes, is in the log's database. It is
+	// asked about nonces from before the start alone.
 	Spent   func(ctx context.Context, hash [32]byte) (bool, error)
 	Now     func() time.Time
 	MaxHeld int // presented nonces remembered at once; more answer overloaded
@@ -59,6 +60,7 @@ type Config struct {
 // concurrent use.
 type Issuer struct {
 	cfg    Config
+	opened time.Time // what was issued before may have been presented to another process
 	burned burned
 }
 
@@ -79,7 +81,7 @@ func New(c Config) (*Issuer, error) {
 		return nil, fmt.Errorf("challenge: TTL %v outside 1 s to %v, or nothing may be held", c.TTL, MaxTTL)
 	}
 	c.Key = append([]byte(nil), c.Key...)
-	return &Issuer{cfg: c, burned: burned{life: c.TTL + 2*Skew, limit: c.MaxHeld}}, nil
+	return &Issuer{cfg: c, opened: c.Now(), burned: burned{life: c.TTL + 2*Skew, limit: c.MaxHeld}}, nil
 }
 
 // Issue makes a nonce for scope and says when it expires. It keeps nothing.
@@ -136,8 +138,15 @@ func (i *Issuer) Begin(ctx context.Context, nonce []byte, scope release.Scope) (
 	if timely != nil {
 		return release.Ticket{}, end, timely
 	}
-	if err := i.judge(ctx, nonce, scope, t.Hash); err != nil {
-		return release.Ticket{}, end, err
+	if !hmac.Equal(nonce[scopeAt:macAt], i.tag(scope)) {
+		return release.Ticket{}, end, release.Refuse(release.ReasonNonceScope, "nonce was issued for another key or purpose")
+	}
+	// What this process issued can be in the log only through this process, which would
+	// remember it; the append's transaction refuses it in any case.
+	if !issued.After(i.opened) {
+		if err := i.unspent(ctx, t.Hash); err != nil {
+			return release.Ticket{}, end, err
+		}
 	}
 	return t, end, nil
 }
@@ -152,10 +161,8 @@ func (i *Issuer) timely(issued, now time.Time) error {
 	return nil
 }
 
-func (i *Issuer) judge(ctx context.Context, nonce []byte, scope release.Scope, hash [32]byte) error {
-	if !hmac.Equal(nonce[scopeAt:macAt], i.tag(scope)) {
-		return release.Refuse(release.ReasonNonceScope, "nonce was issued for another key or purpose")
-	}
+// unspent looks in the log.
+func (i *Issuer) unspent(ctx context.Context, hash [32]byte) error {
 	spent, err := i.cfg.Spent(ctx, hash)
 	if err != nil {
 		return release.Refuse(release.ReasonLogUnavailable, "spent nonces cannot be read: %w", err)

@@ -3,6 +3,7 @@ package challenge
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"math/bits"
@@ -251,12 +252,36 @@ func TestScope(t *testing.T) {
 }
 
 func TestSpentFails(t *testing.T) {
-	i, l := newIssuer(t, nil)
-	n := issue(t, i)
-	l.err = errors.New("no disk")
-	want(t, "unreadable", begin(t, i, n), release.ReasonLogUnavailable)
-	l.err = nil
-	want(t, "and burned", begin(t, i, n), release.ReasonNonceReplayed)
+	synctest.Test(t, func(t *testing.T) {
+		former, _ := newIssuer(t, nil)
+		n := issue(t, former)
+		i, l := newIssuer(t, nil) // the process after
+		l.err = errors.New("no disk")
+		want(t, "unreadable", begin(t, i, n), release.ReasonLogUnavailable)
+		l.err = nil
+		want(t, "and burned", begin(t, i, n), release.ReasonNonceReplayed)
+	})
+}
+
+// TestSpentIsForFormerNonces: one from before the start is looked up in the log, to the
+// millisecond that it carries, one of this process is not.
+func TestSpentIsForFormerNonces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		former, _ := newIssuer(t, nil)
+		old := issue(t, former)
+		time.Sleep(500 * time.Microsecond)
+		same := issue(t, former)
+		i, l := newIssuer(t, nil)
+		for _, n := range [][]byte{old, same} {
+			l.spent[sha256.Sum256(n)] = true
+			want(t, "of the process before", begin(t, i, n), release.ReasonNonceReplayed)
+		}
+		time.Sleep(time.Millisecond)
+		want(t, "of this process", begin(t, i, issue(t, i)), "")
+		if l.reads != 2 {
+			t.Errorf("%d looks into the log, want 2", l.reads)
+		}
+	})
 }
 
 // TestParallel: one nonce, 64 requests at once, one of them admitted.
