@@ -36,6 +36,9 @@ func TestReport(b *testing.T) {
 	case "keyvault": // that door alone
 		reportKeyVault(b)
 		return
+	case "paths":
+		reportPaths(b)
+		return
 	case "agent":
 		reportAgent(b)
 		return
