@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,7 +55,9 @@ func (p *pipes) dial(from netip.Addr) net.Conn {
 func bounded(t *testing.T, c Connections, h http.Handler, config *tls.Config) (*pipes, *Listener) {
 	t.Helper()
 	p := &pipes{make(chan net.Conn), make(chan struct{})}
-	c.Log = slog.New(slog.DiscardHandler)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	s := Server(h, &tls.Config{}, c.Log)
 	l := c.Listen(p, s)
 	if config == nil {
@@ -300,6 +303,61 @@ func TestConnectionsInUse(t *testing.T) {
 		synctest.Wait()
 		if first := l.waiting.Front().Value.(*connection); l.Open() != 1 || first.source != "10.0.2.0/24" {
 			t.Errorf("%d open, of %s", l.Open(), first.source)
+		}
+	})
+}
+
+// lines counts what a program log says.
+type lines struct {
+	slog.Handler
+	mu      sync.Mutex
+	said    int
+	counted int64 // complaints, those in numbers included
+}
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said++
+	n := int64(1)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "number" {
+			n = a.Value.Int64()
+		}
+		return true
+	})
+	l.counted += n
+	return nil
+}
+
+// TestFloodOfHandshakes: connections that end within their handshake cost the log a line a
+// minute, and none is left out of its numbers.
+func TestFloodOfHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cert, _ := certificate(t)
+		log := &lines{}
+		p, _ := bounded(t, Connections{Max: 4, Log: slog.New(log)}, http.NotFoundHandler(), &tls.Config{Certificates: []tls.Certificate{cert}})
+		const n = 600
+		for i := range n {
+			conn := p.dial(source(i))
+			go func() { _, _ = io.Copy(io.Discard, conn) }()
+			synctest.Wait()
+			time.Sleep(time.Second / 4) // two minutes and a half
+		}
+		if time.Sleep(5 * time.Minute); log.said > 8 {
+			t.Errorf("%d lines of %d connections", log.said, n)
+		}
+		// What Connections itself says, once a minute, is among the lines.
+		if log.counted < n || log.counted > n+3 {
+			t.Errorf("%d counted, of %d", log.counted, n)
+		}
+		before := log.said
+		_ = p.dial(source(1)).Close()
+		if synctest.Wait(); log.said != before+1 {
+			t.Error("the first one after a quiet time is not said at once")
 		}
 	})
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/tls"
+	stdlog "log"
 	"log/slog"
 	"net/http"
 	"time"
@@ -12,7 +13,7 @@ const maxHeader = 32 << 10
 
 // Server makes the server of h with every timeout explicit: 5 s for headers, 10 s
 // for a whole request, 30 s for its answer. TLS 1.3 unless config asks for less;
-// HTTP/2 is on. Complaints of the HTTP library go to log.
+// HTTP/2 is on. Complaints of the HTTP library go to log, once a minute.
 func Server(h http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
 	config = config.Clone()
 	if config.MinVersion == 0 {
@@ -26,6 +27,6 @@ func Server(h http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 40 * time.Second, IdleTimeout: 120 * time.Second,
 		MaxHeaderBytes: maxHeader,
 		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReadFrameSize: 64 << 10, SendPingTimeout: 30 * time.Second},
-		ErrorLog:       slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
+		ErrorLog:       stdlog.New(&complaints{log: log.With("part", "http")}, "", 0),
 	}
 }
