@@ -39,7 +39,7 @@ type Issuer struct {
 	Audience string
 	// JWKS is its key set from a file; nil: from the Endorser.
 	JWKS []byte
-	// MaxAge bounds the time since iat; 0: 10 minutes, at most 24 hours.
+	// MaxAge bounds the time since iat; 0: DefaultMaxAge, at most 24 hours.
 	MaxAge time.Duration
 	// Algorithms is what its keys sign with, of RS256, PS256, PS384, ES256, ES384.
 	// Empty: what the kind of service uses.
@@ -58,7 +58,7 @@ func (is *issuer) name() string { return is.Issuer.Issuer }
 
 func newIssuer(c Issuer, cfg Config) (*issuer, error) {
 	is := &issuer{Issuer: c}
-	is.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
+	is.MaxAge = cmp.Or(c.MaxAge, DefaultMaxAge)
 	is.Algorithms = slices.Clone(c.Algorithms)
 	is.JWKS = slices.Clone(c.JWKS)
 	var algorithms []string

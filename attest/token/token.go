@@ -36,7 +36,7 @@ const (
 
 // Times of tokens.
 const (
-	defaultMaxAge = 10 * time.Minute // design.md §3
+	DefaultMaxAge = 10 * time.Minute // design.md §3
 	maxMaxAge     = 24 * time.Hour
 	skew          = time.Minute          // how far the clocks of service and broker may differ
 	maxLife       = 366 * 24 * time.Hour // exp - iat; no service signs for longer

@@ -39,9 +39,9 @@ func newConfigCmd(a *app) *cobra.Command {
 				return err
 			}
 			if a.json {
-				return printJSON(a.stdout, map[string]any{"config": c, "digest": d.String()})
+				return printJSON(a.stdout, map[string]any{"config": c.effective(), "digest": d.String()})
 			}
-			text, err := c.yaml()
+			text, err := c.effective().yaml()
 			if err != nil {
 				return err
 			}

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// Defaults of Connections.
-const (
-	DefaultConnections = 4096
-	shareOfSource      = 4 // a source may hold one part in so many
-)
+// DefaultConnections is the default of Connections.Max.
+const DefaultConnections = 4096
+
+// Share is what one source may hold of so many connections, where nothing else is said.
+func Share(connections int) int { return max(connections/4, 1) }
 
 // Connections bounds how many connections a server holds: net/http takes all that come,
 // until there is no memory or no file left. When there are too many, the one that has been
@@ -25,7 +25,7 @@ const (
 // comes or its answer is read too slowly. When all have one, the new one is refused.
 type Connections struct {
 	Max int // 0: DefaultConnections
-	// PerSource is what one source (an IPv4 /24 or an IPv6 /48) may hold; 0: a quarter of
+	// PerSource is what one source (an IPv4 /24 or an IPv6 /48) may hold; 0: its Share of
 	// Max. Beyond it the source's own connections give way, and nobody else's.
 	PerSource int
 	// Proxies hold connections for others, so only Max is for them.
@@ -94,7 +94,7 @@ func (c Connections) Listen(l net.Listener, s *http.Server) *Listener {
 		c.Max = DefaultConnections
 	}
 	if c.PerSource == 0 {
-		c.PerSource = max(c.Max/shareOfSource, 1)
+		c.PerSource = Share(c.Max)
 	}
 	h := s.Handler
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {

@@ -11,8 +11,8 @@ import (
 
 // Where the authorities publish.
 const (
-	amdBase     = "https://kdsintf.amd.com"
-	intelBase   = "https://api.trustedservices.intel.com"
+	AMD         = "https://kdsintf.amd.com"               // asked when Config.AMD is empty
+	Intel       = "https://api.trustedservices.intel.com" // and Config.Intel
 	intelHost   = "api.trustedservices.intel.com"
 	intelRoots  = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 	maxIDLength = 256

@@ -49,10 +49,10 @@ func New(cfg Config) (*Endorser, error) {
 // complete fills in defaults and refuses what cannot work.
 func (c *Config) complete() error {
 	if len(c.AMD) == 0 {
-		c.AMD = []string{amdBase}
+		c.AMD = []string{AMD}
 	}
 	if len(c.Intel) == 0 {
-		c.Intel = []string{intelBase}
+		c.Intel = []string{Intel}
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = timeout

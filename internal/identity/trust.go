@@ -14,14 +14,17 @@ import (
 	"github.com/openskr/openskr/internal/jose"
 )
 
+// DefaultAlgorithm is what keys of an external issuer sign with whose entry names none.
+const DefaultAlgorithm = "RS256"
+
 // Bounds of trust in others.
 const (
-	maxLife       = 24 * time.Hour // of an external token, where its issuer's entry says nothing
-	maxMaxLife    = 7 * 24 * time.Hour
-	keySetMaxAge  = 2 * time.Hour // of a fetched key set: a withdrawn key is refused after that
-	cachedTokens  = 4096          // proven tokens remembered
-	cachedForeign = time.Minute   // how long an external token is not verified again
-	cachedHolder  = time.Minute   // how long a client certificate is known to be a principal's
+	DefaultMaxLife = 24 * time.Hour // of an external token, where its issuer's entry says nothing
+	maxMaxLife     = 7 * 24 * time.Hour
+	keySetMaxAge   = 2 * time.Hour // of a fetched key set: a withdrawn key is refused after that
+	cachedTokens   = 4096          // proven tokens remembered
+	cachedForeign  = time.Minute   // how long an external token is not verified again
+	cachedHolder   = time.Minute   // how long a client certificate is known to be a principal's
 	// cachedStranger is how long one is known to be nobody's: so long a registration may
 	// take to count for whoever asked too early.
 	cachedStranger = 3 * time.Second
@@ -46,11 +49,11 @@ type Issuer struct {
 	Audiences []string
 	// JWKS is its key set from a file; nil: from Config.KeySet.
 	JWKS []byte
-	// Algorithms its keys sign with; default RS256.
+	// Algorithms its keys sign with; default DefaultAlgorithm.
 	Algorithms []string
 	// Claim names the caller. Default: oid, and sub where there is none.
 	Claim string
-	// MaxLife bounds exp - iat; default 24 h, at most 7 days.
+	// MaxLife bounds exp - iat; 0: DefaultMaxLife, at most 7 days.
 	MaxLife time.Duration
 	Roles   []Mapping
 }
@@ -118,7 +121,7 @@ func (s *Service) newIssuer(c Issuer) (*trustedIssuer, error) {
 	}
 	is := &trustedIssuer{Issuer: c}
 	if len(is.Algorithms) == 0 {
-		is.Algorithms = []string{"RS256"}
+		is.Algorithms = []string{DefaultAlgorithm}
 	}
 	for _, a := range is.Algorithms {
 		if !slices.Contains(jose.ForeignAlgorithms(), a) {
@@ -126,7 +129,7 @@ func (s *Service) newIssuer(c Issuer) (*trustedIssuer, error) {
 		}
 	}
 	if is.MaxLife == 0 {
-		is.MaxLife = maxLife
+		is.MaxLife = DefaultMaxLife
 	}
 	switch {
 	case is.MaxLife < time.Minute || is.MaxLife > maxMaxLife:
