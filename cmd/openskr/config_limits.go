@@ -22,8 +22,8 @@ func (c *Config) limits() error {
 	if c.Connections == 0 {
 		c.Connections = api.DefaultConnections
 	}
-	if c.Connections < 16 || c.Connections > 1<<20 {
-		return fmt.Errorf("connections: %d, want 16 to %d (0: %d)", c.Connections, 1<<20, api.DefaultConnections)
+	if c.Connections < minConnections || c.Connections > 1<<20 {
+		return fmt.Errorf("connections: %d, want %d to %d (0: %d)", c.Connections, minConnections, 1<<20, api.DefaultConnections)
 	}
 	if c.ConnectionsPerSource < 0 || c.ConnectionsPerSource > c.Connections {
 		return fmt.Errorf("connections_per_source: %d, want 1 to connections, %d (0: a quarter of them)", c.ConnectionsPerSource, c.Connections)
@@ -32,9 +32,28 @@ func (c *Config) limits() error {
 	return err
 }
 
-// otherFiles are those that a broker has open besides connections of clients: its store,
-// and the connections on which it asks others.
-const otherFiles = 256
+const (
+	// minConnections is what a broker is of use with: its clients keep theirs between requests.
+	minConnections = 16
+	// otherFiles are those that a broker has open besides connections of clients: its store,
+	// and the connections on which it asks others.
+	otherFiles = 256
+)
+
+// fit lowers c to what a process that may have so many files open can hold, a source's part
+// with it.
+func fit(c api.Connections, files uint64) (api.Connections, error) {
+	switch {
+	case files >= uint64(c.Max+otherFiles):
+		return c, nil
+	case files < minConnections+otherFiles:
+		return c, fmt.Errorf("this process may have %d files open, and a broker needs %d: raise the hard limit (LimitNOFILE= in its unit, `ulimit -Hn` in a shell)", files, minConnections+otherFiles)
+	}
+	fewer := int(files) - otherFiles
+	c.PerSource = (c.PerSource*fewer + c.Max - 1) / c.Max // what is not 0 does not become it
+	c.Max = fewer
+	return c, nil
+}
 
 // listen opens the listener of the configuration, bounded, for server.
 func (b *broker) listen(server *http.Server) (*api.Listener, error) {
@@ -42,16 +61,21 @@ func (b *broker) listen(server *http.Server) (*api.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", b.cfg.Listen)
+	want := api.Connections{Max: b.cfg.Connections, PerSource: b.cfg.ConnectionsPerSource, Proxies: proxies, Log: b.logger}
+	var files syscall.Rlimit // Go has raised it as far as it goes
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("limit of open files: %w", err)
+	}
+	c, err := fit(want, files.Cur)
 	if err != nil {
 		return nil, err
 	}
-	c := api.Connections{Max: b.cfg.Connections, PerSource: b.cfg.ConnectionsPerSource, Proxies: proxies, Log: b.logger}
-	var files syscall.Rlimit // Go has raised it as far as it goes
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && files.Cur < uint64(c.Max+otherFiles) {
-		c.Max = max(int(files.Cur)-otherFiles, 1)
-		c.PerSource = min(c.PerSource, c.Max)
-		b.logger.Warn("fewer connections than configured: raise the limit of open files (ulimit -n, LimitNOFILE=)", "connections", c.Max, "configured", b.cfg.Connections)
+	if c.Max < want.Max {
+		b.logger.Warn("fewer connections than configured: raise the hard limit of open files (LimitNOFILE=, ulimit -Hn)", "connections", c.Max, "configured", want.Max)
+	}
+	l, err := net.Listen("tcp", b.cfg.Listen)
+	if err != nil {
+		return nil, err
 	}
 	bounded := c.Listen(l, server)
 	return bounded, b.metrics.Gauge("openskr_connections", "Connections of clients that are held.", func() float64 { return float64(bounded.Open()) })

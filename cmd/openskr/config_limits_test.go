@@ -1,10 +1,13 @@
 package main
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/openskr/openskr/internal/api"
 )
 
 func TestLimits(t *testing.T) {
@@ -39,5 +42,34 @@ func TestLimits(t *testing.T) {
 	}
 	if fresh.keep(c); fresh.Throttle != 10 || fresh.TrustedProxies != nil || fresh.Connections != 4096 || fresh.ConnectionsPerSource != 0 {
 		t.Errorf("not kept: %+v", fresh)
+	}
+}
+
+// TestOpenFiles: a broker serves with the open files it may have, all of its sources alike,
+// and not at all with so few that it would only look as if it served.
+func TestOpenFiles(t *testing.T) {
+	for _, c := range []struct {
+		max, perSource  int
+		files           uint64
+		fewer, ofSource int
+	}{
+		{4096, 0, math.MaxUint64, 4096, 0},
+		{4096, 0, 4096 + otherFiles, 4096, 0},
+		{4096, 1024, 4095 + otherFiles, 4095, 1024},
+		{4096, 4096, 1024, 768, 768},
+		{4096, 1024, 1024, 768, 192},
+		{4096, 1, 1024, 768, 1},
+		{4096, 0, otherFiles + 16, 16, 0},
+		{16, 4, otherFiles + 16, 16, 4},
+	} {
+		got, err := fit(api.Connections{Max: c.max, PerSource: c.perSource}, c.files)
+		if err != nil || got.Max != c.fewer || got.PerSource != c.ofSource {
+			t.Errorf("%+v: %d, %d, %v", c, got.Max, got.PerSource, err)
+		}
+	}
+	for _, files := range []uint64{0, 256, otherFiles + 15} {
+		if _, err := fit(api.Connections{Max: 4096}, files); err == nil || !strings.Contains(err.Error(), "LimitNOFILE") {
+			t.Errorf("%d: %v", files, err)
+		}
 	}
 }
