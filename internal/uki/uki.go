@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Image is a UKI that was read.
@@ -53,6 +54,8 @@ func Parse(b []byte) (*Image, error) {
 	return i, nil
 }
 
+const maxStub = 160 // bytes of a version
+
 // stub reads the version, which decides what is measured.
 func (i *Image) stub() error {
 	const before, after = "#### LoaderInfo: systemd-stub ", " ####"
@@ -60,16 +63,14 @@ func (i *Image) stub() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotUKI, err)
 	}
-	text := bytes.TrimRight(magic, "\x00")
-	if !bytes.HasPrefix(text, []byte(before)) || !bytes.HasSuffix(text, []byte(after)) || len(text) > 200 {
+	text, begins := bytes.CutPrefix(bytes.TrimRight(magic, "\x00"), []byte(before))
+	text, ends := bytes.CutSuffix(text, []byte(after))
+	if !begins || !ends || len(text) > maxStub {
 		return fmt.Errorf("%w: section .sdmagic does not name it", ErrNotUKI)
 	}
-	i.Stub = string(text[len(before) : len(text)-len(after)])
-	digits := len(i.Stub)
-	if n := bytes.IndexFunc([]byte(i.Stub), func(r rune) bool { return r < '0' || r > '9' }); n >= 0 {
-		digits = n
-	}
-	if i.major, err = strconv.Atoi(i.Stub[:digits]); err != nil {
+	i.Stub = string(text)
+	number := i.Stub[:len(i.Stub)-len(strings.TrimLeft(i.Stub, "0123456789"))]
+	if i.major, err = strconv.Atoi(number); err != nil {
 		return fmt.Errorf("%w: version %q", ErrNotUKI, i.Stub)
 	}
 	if measured(i.major) == nil {

@@ -76,6 +76,7 @@ func TestRefused(t *testing.T) {
 		"name with a gap":             edit(func(b []byte) { copy(last(b), "a\x00b") }),
 		"not a stub":                  build(t, part{".linux", kernel(t)}),
 		"stub that says nothing":      build(t, part{".sdmagic", []byte("x")}, part{".linux", kernel(t)}),
+		"stub of no version":          build(t, part{".sdmagic", []byte("#### LoaderInfo: systemd-stub ####")}, part{".linux", kernel(t)}),
 		"stub without a number":       build(t, sdmagic("v252"), part{".linux", kernel(t)}),
 		"stub with a huge number":     build(t, sdmagic(strings.Repeat("9", 40)), part{".linux", kernel(t)}),
 		"stub of unknown behaviour":   build(t, sdmagic("254.1"), part{".linux", kernel(t)}),
