@@ -64,8 +64,11 @@ func (l *crl) validity() attest.Validity {
 func (e *Evaluator) inspectRootCRL(doc *attest.Document, at time.Time) (v attest.Validity, rej *attest.Rejection) {
 	for _, root := range e.roots {
 		var l *crl
-		if l, rej = e.checkCRL(doc.Data, root, at); rej == nil {
+		switch l, rej = e.checkCRL(doc.Data, root, at); {
+		case rej == nil:
 			return l.validity(), nil
+		case rej.Check == attest.CheckCollateralStale: // this root signed it, so that no other did
+			return v, rej
 		}
 	}
 	return v, rej

@@ -1,6 +1,7 @@
 package dcap_test
 
 import (
+	"crypto/x509"
 	"errors"
 	"testing"
 	"time"
@@ -40,6 +41,19 @@ func TestInspect(t *testing.T) {
 			_, err := e.Inspect(c.need, c.doc, at())
 			if rej, ok := errors.AsType[*attest.Rejection](err); !ok || rej.Check != c.check {
 				t.Errorf("%v %s: %v, want %s", need, name, err, c.check)
+			}
+		}
+	}
+	// A private root beside Intel's makes no forgery of what has ended.
+	for _, roots := range [][]*x509.Certificate{
+		append(p.Roots(), platform(t, 2, nil).Roots()...),
+		append(platform(t, 2, nil).Roots(), p.Roots()...),
+	} {
+		e := evaluator(t, dcap.Config{Roots: roots})
+		for need, doc := range stale {
+			_, err := e.Inspect(need, doc, at())
+			if rej, ok := errors.AsType[*attest.Rejection](err); !ok || rej.Check != attest.CheckCollateralStale {
+				t.Errorf("%v, two roots: %v", need, err)
 			}
 		}
 	}

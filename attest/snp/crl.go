@@ -125,11 +125,16 @@ func (v *Verifier) inspectCRL(id string, doc *attest.Document, at time.Time) (va
 		return val, rej
 	}
 	for i := range v.products {
-		if p := &v.products[i]; p.Name == line {
-			var c *crl
-			if c, rej = v.crl(doc.Data, p.ARK, at); rej == nil {
-				return attest.Validity{Issued: c.issued, NextUpdate: c.next, Number: c.number}, nil
-			}
+		p := &v.products[i]
+		if p.Name != line {
+			continue
+		}
+		var c *crl
+		switch c, rej = v.crl(doc.Data, p.ARK, at); {
+		case rej == nil:
+			return attest.Validity{Issued: c.issued, NextUpdate: c.next, Number: c.number}, nil
+		case rej.Check == attest.CheckCollateralStale: // this root signed it, so that no other did
+			return val, rej
 		}
 	}
 	return val, rej

@@ -143,7 +143,8 @@ func TestListEndsInCache(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	p := platform(t, 1)
-	v := verifier(t, p)
+	alone := verifier(t, p)
+	beside := verifier(t, p, func(cfg *snp.Config) { cfg.Products = append(cfg.Products, platform(t, 2).Products()...) })
 	crl := attest.Need{Kind: attest.NeedAMDCRL, ID: "vlek/Milan"}
 	sound := list(t, p, "vlek/Milan", now)
 	var asked attest.Need
@@ -174,12 +175,14 @@ func TestInspect(t *testing.T) {
 		"foreign certificate":  {asked, impostor(t, p, p.Products()[0].ASK.Raw), now, attest.CheckChainUntrusted, attest.Validity{}},
 		"another kind":         {attest.Need{Kind: attest.NeedIntelTCB}, sound, now, attest.CheckCollateralInvalid, attest.Validity{}},
 	} {
-		val, err := v.Inspect(c.need, &attest.Document{Data: c.data}, c.at)
-		if checkOf(err) != c.check || err == nil != (c.check == "") {
-			t.Errorf("%s: %v, want check %q", name, err, c.check)
-		}
-		if !val.Issued.Equal(c.valid.Issued) || !val.NextUpdate.Equal(c.valid.NextUpdate) || val.Number != c.valid.Number {
-			t.Errorf("%s: %+v", name, val)
+		for _, v := range []*snp.Verifier{alone, beside} { // a private root beside AMD's changes nothing
+			val, err := v.Inspect(c.need, &attest.Document{Data: c.data}, c.at)
+			if checkOf(err) != c.check || err == nil != (c.check == "") {
+				t.Errorf("%s: %v, want check %q", name, err, c.check)
+			}
+			if !val.Issued.Equal(c.valid.Issued) || !val.NextUpdate.Equal(c.valid.NextUpdate) || val.Number != c.valid.Number {
+				t.Errorf("%s: %+v", name, val)
+			}
 		}
 	}
 }
