@@ -3,6 +3,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,13 +26,14 @@ type folder struct {
 	private bool
 }
 
-// newFolder makes a file system in memory for one program. Without the right to mount
-// it takes the folder at path, when that is private and in memory already.
-func newFolder(path string) (*folder, error) {
+// newFolder makes a file system in memory for one program, and the path to mount it on
+// with at. Without the right to mount it takes the folder at path, when that is private and
+// in memory already.
+func newFolder(path string, at func(path string) error) (*folder, error) {
 	fd, err := mount()
 	if err == nil {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, errors.Join(fmt.Errorf("folder for secrets: %w", err), unix.Close(fd))
+		if err := at(path); err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: folder for secrets: %w", agent.ErrConfig, err), unix.Close(fd))
 		}
 		return &folder{fd: fd, path: path, private: true}, nil
 	}
@@ -45,13 +47,36 @@ func newFolder(path string) (*folder, error) {
 	return &folder{fd: fd, path: path}, nil
 }
 
-// CheckRun looks at what Run needs beyond what [Config.Check] does: a place for files, which
-// is made when it is not there, and a program. Its error is all that is wrong; errors
-// wrap [agent.ErrConfig] or are *[NotRun].
+func makeFolder(path string) error { return os.MkdirAll(path, 0o700) }
+
+// wouldMake says whether makeFolder could, and makes nothing.
+func wouldMake(path string) error {
+	for at := path; ; at = filepath.Dir(at) {
+		fi, err := os.Stat(at)
+		switch _, link := os.Lstat(at); {
+		case errors.Is(err, fs.ErrNotExist) && link != nil:
+			continue // up to the root
+		case err != nil:
+			return err
+		case !fi.IsDir():
+			return &fs.PathError{Op: "mkdir", Path: at, Err: unix.ENOTDIR}
+		case at == path:
+			return nil
+		}
+		if err := unix.Faccessat(unix.AT_FDCWD, at, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+			return &fs.PathError{Op: "mkdir in", Path: at, Err: err}
+		}
+		return nil
+	}
+}
+
+// CheckRun looks at what Run needs beyond what [Config.Check] does: a place for files and a
+// program. It changes nothing. Its error is all that is wrong; errors wrap
+// [agent.ErrConfig] or are *[NotRun].
 func (c *Config) CheckRun() error {
 	var problems []error
 	if c.has(File) {
-		f, err := newFolder(c.Dir)
+		f, err := newFolder(c.Dir, wouldMake)
 		if err == nil {
 			err = unix.Close(f.fd)
 		}

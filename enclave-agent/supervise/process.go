@@ -73,7 +73,7 @@ func (s *supervisor) folderOfNext() (*folder, error) {
 	case s.current != nil && (s.Change == Signal || !s.current.folder.private):
 		return s.current.folder, nil
 	}
-	f, err := newFolder(s.Dir)
+	f, err := newFolder(s.Dir, makeFolder)
 	if err != nil || f.private {
 		return f, err
 	}
