@@ -48,8 +48,8 @@ func TestClaimsAreThoseOfTheSchema(t *testing.T) {
 		ev, err := snpEvidence(seed, c)
 		verify(v, ev, err)
 	}
-	for _, version := range []uint16{4, 5} {
-		ev, err := tdxEvidence(seed, version)
+	for _, td := range []tdxsim.TD{{Version: 4}, {Version: 5}, {Version: 5, Extended: true}} {
+		ev, err := tdxEvidence(seed, td)
 		verify(v, ev, err)
 	}
 	for _, flags := range []uint64{0, 1 << 7} { // without and with KSS
@@ -82,12 +82,12 @@ func snpEvidence(seed [32]byte, c snpsim.Chip) (attest.Evidence, error) {
 	return p.Evidence([]byte(runtimeData))
 }
 
-func tdxEvidence(seed [32]byte, version uint16) (attest.Evidence, error) {
+func tdxEvidence(seed [32]byte, td tdxsim.TD) (attest.Evidence, error) {
 	p, err := tdxsim.New(seed)
 	if err != nil {
 		return attest.Evidence{}, err
 	}
-	p.TD.Version = version
+	p.TD.Version, p.TD.Extended = td.Version, td.Extended
 	return p.Evidence([]byte(runtimeData))
 }
 

@@ -26,6 +26,7 @@ const (
 	enclaveReport = 384 // SGX REPORT body
 	td10          = 584 // TDX 1.0 TD report
 	td15          = 648 // TDX 1.5 TD report
+	td15ex        = 885 // the same, extended: which VM of which TD, with which devices
 	signatureSize = 64  // r ‖ s
 	keySize       = 64  // x ‖ y
 )
@@ -37,7 +38,7 @@ type Quote struct {
 	Version uint16 // 3, 4 or 5
 	TEE     TEE
 	// Body is the report that the TEE made: 384 bytes of an SGX enclave, 584 of a TDX
-	// 1.0 or 648 of a TDX 1.5 domain.
+	// 1.0 or 648 of a TDX 1.5 domain, or 885 of one with the extended report.
 	Body []byte
 
 	signed    []byte // header and body, what the attestation key signed
@@ -193,7 +194,8 @@ func (q *Quote) header(r *reader) (size uint32, err error) {
 	switch {
 	case q.TEE == SGX && kind == 1 && n == enclaveReport,
 		q.TEE == TDX && kind == 2 && n == td10,
-		q.TEE == TDX && kind == 3 && n == td15:
+		q.TEE == TDX && kind == 3 && n == td15,
+		q.TEE == TDX && kind == 4 && n == td15ex:
 		return n, nil
 	}
 	return 0, fmt.Errorf("body of type %d and %d bytes for TEE type %#x", kind, n, tee)

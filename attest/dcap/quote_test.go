@@ -46,6 +46,7 @@ func TestMalformed(t *testing.T) {
 	v3 := sgxQuote(t, p)
 	v4 := tdQuote(t, p)
 	v5 := tdQuote(t, platform(t, 1, func(p *simulated.Platform) { p.TD.Version = 5 }))
+	v5ex := tdQuote(t, platform(t, 1, func(p *simulated.Platform) { p.TD.Version, p.TD.Extended = 5, true }))
 	set := func(raw []byte, at int, b ...byte) []byte {
 		out := bytes.Clone(raw)
 		copy(out[at:], b)
@@ -55,6 +56,7 @@ func TestMalformed(t *testing.T) {
 		"nothing": {}, "version 2": set(v3, 0, 2), "version 6": set(v4, 0, 6), "version 3 of a TD": set(v4, 0, 3), "version 4 of version 5": set(v5, 0, 4),
 		"P-384 key": set(v4, 2, 3), "SGX body of TDX size": set(v4, 4, 0), "unknown TEE": set(v4, 4, 0x82), "another vendor": set(v4, 12, 0),
 		"version 5, body of type 1": set(v5, 48, 1), "version 5, body of type 2": set(v5, 48, 2), "version 5, body of type 4": set(v5, 48, 4),
+		"extended, body of type 3": set(v5ex, 48, 3), "extended, body of type 5": set(v5ex, 48, 5), "extended, 648 bytes": set(v5ex, 50, 0x88, 2),
 		"version 5, 584 bytes": set(v5, 50, 0x48, 2), "version 5, 4 GB": set(v5, 50, 0xff, 0xff, 0xff, 0xff),
 		"signature data too long": set(v4, td4Signature-4, 0xff, 0xff, 0xff, 0xff), "signature data too short": set(v4, td4Signature-4, 1, 0, 0, 0),
 		"certification data of type 5": set(v4, td4QE-6, 5), "certification data too long": set(v4, td4QE-4, 0xff, 0xff, 0xff, 0x7f),
@@ -66,7 +68,7 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("%s: %+v", name, q)
 		}
 	}
-	for _, raw := range [][]byte{v3, v4, v5} {
+	for _, raw := range [][]byte{v3, v4, v5, v5ex} {
 		for n := range raw {
 			if _, err := dcap.ParseQuote(raw[:n:n]); err == nil {
 				t.Fatalf("version %d cut to %d of %d bytes", raw[0], n, len(raw))

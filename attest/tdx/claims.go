@@ -66,5 +66,8 @@ func (r *report) native(version uint16, a *dcap.Appraisal) map[string]any {
 	if r.mrServiceTD != nil {
 		tdx["tee_tcb_svn2"], tdx["mrservicetd"] = hexa(r.tcbSVN2), hexa(r.mrServiceTD)
 	}
+	if r.vmid != nil {
+		tdx["vmid"], tdx["td_id"], tdx["dev_info"] = int64(r.vmid[0]), hexa(r.tdID), hexa(r.devInfo)
+	}
 	return tdx
 }

@@ -18,6 +18,7 @@ func FuzzEvidence(f *testing.F) {
 	v, ev := trusting(f, p), evidence(f, p)
 	f.Add(ev.Body)
 	f.Add(evidence(f, platform(f, 1, func(p *simulated.Platform) { p.TD.Version, p.TD.Events = 5, nil })).Body)
+	f.Add(evidence(f, platform(f, 1, func(p *simulated.Platform) { p.TD.Version, p.TD.Extended, p.TD.Events = 5, true, nil })).Body)
 	f.Add([]byte(`{"type":"simulated-tdx","quote":""}`))
 	sound, rej := verify(f, v, ev, attest.Expect{At: at()})
 	if rej != nil {

@@ -15,6 +15,7 @@ type report struct {
 	rtmr                                                             [4][]byte
 	reportData                                                       []byte
 	tcbSVN2, mrServiceTD                                             []byte // nil in the report of TDX 1.0
+	vmid, tdID, devInfo, serviceTDs                                  []byte // nil but in the extended report of TDX 1.5
 
 	attributes, features uint64
 }
@@ -31,6 +32,9 @@ func readReport(b []byte) *report {
 	}
 	if len(b) > 584 {
 		r.tcbSVN2, r.mrServiceTD = b[584:600], b[600:648]
+	}
+	if len(b) > 648 {
+		r.vmid, r.tdID, r.devInfo, r.serviceTDs = b[648:649], b[649:681], b[681:729], b[729:885]
 	}
 	r.attributes, r.features = binary.LittleEndian.Uint64(r.tdAttributes), binary.LittleEndian.Uint64(r.xfam)
 	return r
@@ -57,6 +61,9 @@ const (
 	knownFeatures  = 0x6dbe7
 )
 
+// maxVM is the highest index of a VM in a partitioned TD; 0 is the TD itself.
+const maxVM = 3
+
 func (r *report) has(bit uint) bool { return r.attributes>>bit&1 == 1 }
 
 // judge refuses a TD that its host can read, and what this version does not know the
@@ -73,6 +80,11 @@ func (r *report) judge() *attest.Rejection {
 		return attest.Reject(attest.CheckPlatformBits, "TD attributes %016x have bits unknown here", r.attributes)
 	case r.features&^knownFeatures != 0 || r.features&alwaysFeatures != alwaysFeatures:
 		return attest.Reject(attest.CheckPlatformBits, "XFAM %016x has bits unknown here, or lacks the two that are always on", r.features)
+	case r.vmid != nil && r.vmid[0] > maxVM:
+		return attest.Reject(attest.CheckPlatformBits, "VM %d of a TD, which has at most %d", r.vmid[0], maxVM)
+	case !zero(r.serviceTDs):
+		// Only attribute SERVTD_EXT fills these, and it is unknown here.
+		return attest.Reject(attest.CheckPlatformBits, "the report describes service TDs and the TCB at their binding, which is unknown here")
 	}
 	return nil
 }

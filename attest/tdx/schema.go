@@ -22,7 +22,7 @@ func Schema() map[string]any {
 		claims["tdx_td_attributes_"+name] = schema.Bool()
 	}
 	claims["tdx_seamsvn"] = schema.Int()
-	for _, name := range []string{"mrtd", "tee_tcb_svn", "tee_tcb_svn2", "mrservicetd", "fmspc", "pceid", "ppid_hash"} {
+	for _, name := range []string{"mrtd", "tee_tcb_svn", "tee_tcb_svn2", "mrservicetd", "td_id", "dev_info", "fmspc", "pceid", "ppid_hash"} {
 		native[name] = schema.Text()
 	}
 	for i := range registers {
@@ -32,7 +32,7 @@ func Schema() map[string]any {
 	for _, name := range []string{"debug", "lass", "sept_ve_disable", "migratable", "pks", "kl", "perfmon"} {
 		attributes[name] = schema.Bool()
 	}
-	native["version"], native["attributes"], native["tcb"] = schema.Int(), schema.Object(attributes), dcap.Schema()
+	native["version"], native["vmid"], native["attributes"], native["tcb"] = schema.Int(), schema.Int(), schema.Object(attributes), dcap.Schema()
 	native["eventlog"] = schema.Object(map[string]any{
 		"present": schema.Bool(), "complete": schema.Bool(), "unexplained": schema.Array(schema.Int()),
 	})

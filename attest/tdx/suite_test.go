@@ -15,11 +15,12 @@ func TestSuite(t *testing.T) {
 	for name, turn := range map[string]func(p *simulated.Platform){
 		"version 4": func(p *simulated.Platform) { p.TD.Events = nil },
 		"version 5": func(p *simulated.Platform) { p.TD.Version, p.TD.Events = 5, nil },
+		"extended":  func(p *simulated.Platform) { p.TD.Version, p.TD.Extended, p.TD.Events = 5, true, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := platform(t, 1, turn)
 			c := suite(t, p)
-			if name == "version 5" {
+			if name != "version 4" {
 				c.Stride = 17
 			}
 			attesttest.Run(t, c)

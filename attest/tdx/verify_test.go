@@ -23,6 +23,12 @@ func TestRefused(t *testing.T) {
 	edit := func(offset int, b byte) func(p *simulated.Platform) {
 		return func(p *simulated.Platform) { p.TD.Edit = func(report []byte) { report[offset] = b } }
 	}
+	extended := func(offset int, b byte) func(p *simulated.Platform) {
+		return func(p *simulated.Platform) {
+			p.TD.Version, p.TD.Extended = 5, true
+			p.TD.Edit = func(report []byte) { report[offset] = b }
+		}
+	}
 	xfam := func(v uint64) func(p *simulated.Platform) { return func(p *simulated.Platform) { p.TD.XFAM = v } }
 	for name, c := range map[string]struct {
 		turn  func(p *simulated.Platform)
@@ -39,6 +45,10 @@ func TestRefused(t *testing.T) {
 		"XFAM with the highest bit":   {xfam(0x618e7 | 1<<63), attest.CheckPlatformBits},
 		"another module signer":       {edit(64, 1), attest.CheckPlatformBits},
 		"debug module":                {edit(112, 1), attest.CheckDebug},
+		"VM 4":                        {extended(648, 4), attest.CheckPlatformBits},
+		"first service TD at launch":  {extended(729, 1), attest.CheckPlatformBits},
+		"TCB at launch":               {extended(785, 1), attest.CheckPlatformBits},
+		"service TD's attributes now": {extended(884, 1), attest.CheckPlatformBits},
 		"RTMR 0 not of the log":       {edit(328, 1), attest.CheckEventLogReplay},
 		"RTMR 1 not of the log":       {edit(376, 1), attest.CheckEventLogReplay},
 		"RTMR 2 not of the log":       {edit(424, 1), attest.CheckEventLogReplay},
@@ -56,6 +66,43 @@ func TestRefused(t *testing.T) {
 				t.Errorf("refused as %v", rej.Identity)
 			}
 		})
+	}
+}
+
+// TestExtendedReport: which VM of which TD, and with which devices, stands behind what
+// a report of TDX 1.5 has.
+func TestExtendedReport(t *testing.T) {
+	p := platform(t, 1, func(p *simulated.Platform) {
+		p.TD.Version, p.TD.Extended = 5, true
+		p.TD.Edit = func(report []byte) {
+			report[599], report[647], report[648], report[649], report[680], report[681], report[728] = 1, 2, 3, 4, 5, 6, 7
+		}
+	})
+	res, rej := verify(t, trusting(t, p), evidence(t, p), attest.Expect{At: at()})
+	if rej != nil {
+		t.Fatal(rej)
+	}
+	native := res.Claims["tdx"].(map[string]any)
+	if native["vmid"] != int64(3) {
+		t.Errorf("vmid %v", native["vmid"])
+	}
+	for name, want := range map[string]string{"tee_tcb_svn2": "01", "mrservicetd": "02", "td_id": "05", "dev_info": "07"} {
+		if got := native[name].(string); !strings.HasSuffix(got, want) {
+			t.Errorf("%s %s, want …%s", name, got, want)
+		}
+	}
+	if id, info := native["td_id"].(string), native["dev_info"].(string); len(id) != 64 || id[:2] != "04" || len(info) != 96 || info[:2] != "06" {
+		t.Errorf("td_id %s, dev_info %s", id, info)
+	}
+	short := platform(t, 1, func(p *simulated.Platform) { p.TD.Version = 5 })
+	res, rej = verify(t, trusting(t, short), evidence(t, short), attest.Expect{At: at()})
+	if rej != nil {
+		t.Fatal(rej)
+	}
+	for _, name := range []string{"vmid", "td_id", "dev_info"} {
+		if got, ok := res.Claims["tdx"].(map[string]any)[name]; ok {
+			t.Errorf("%s %v of a report that has none", name, got)
+		}
 	}
 }
 

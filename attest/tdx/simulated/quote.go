@@ -14,6 +14,7 @@ import (
 // TD is a trust domain.
 type TD struct {
 	Version    uint16 // of the quote: 4, or 5 with a TDX 1.5 report
+	Extended   bool   // with version 5: the extended report
 	Attributes uint64 // bit 0 is debug, 29 migratable
 	XFAM       uint64
 	TCBSVN     [16]byte // [0] is the SVN of the TDX module, [1] its major version
@@ -36,12 +37,15 @@ type Enclave struct {
 
 var le = binary.LittleEndian
 
-// Report is the TD report over reportData, 584 bytes or for version 5 648, as a quote
-// carries it.
+// Report is the TD report over reportData, 584 bytes or for version 5 648 or 885, as a
+// quote carries it.
 func (p *Platform) Report(reportData [64]byte) []byte {
 	size := 584
 	if p.TD.Version == 5 {
 		size = 648
+		if p.TD.Extended {
+			size = 885
+		}
 	}
 	b := make([]byte, size)
 	copy(b, p.TD.TCBSVN[:])
@@ -56,6 +60,9 @@ func (p *Platform) Report(reportData [64]byte) []byte {
 	if size > 584 {
 		copy(b[584:], p.TD.TCBSVN[:])
 	}
+	if size > 648 {
+		copy(b[649:681], p.mrTD) // an id of this TD
+	}
 	if p.TD.Edit != nil {
 		p.TD.Edit(b)
 	}
@@ -64,10 +71,8 @@ func (p *Platform) Report(reportData [64]byte) []byte {
 
 // Quote is a quote of the TD over reportData.
 func (p *Platform) Quote(reportData [64]byte) ([]byte, error) {
-	body, kind := p.Report(reportData), uint16(2)
-	if len(body) > 584 {
-		kind = 3
-	}
+	body := p.Report(reportData)
+	kind := map[int]uint16{584: 2, 648: 3, 885: 4}[len(body)]
 	return p.quote(p.TD.Version, 0x81, kind, body)
 }
 
