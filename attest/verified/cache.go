@@ -7,22 +7,20 @@ package verified
 import (
 	"container/list"
 	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 	"time"
 )
 
 // Key is the hash of everything that a check read, each part with its length.
-func Key(parts ...[]byte) [32]byte {
-	if len(parts) == 1 {
-		return sha256.Sum256(parts[0])
-	}
+func Key(parts ...[]byte) (key [32]byte) {
 	h := sha256.New()
 	for _, p := range parts {
-		n := uint64(len(p))
-		h.Write([]byte{byte(n >> 56), byte(n >> 48), byte(n >> 40), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+		h.Write(binary.BigEndian.AppendUint64(key[:0], uint64(len(p))))
 		h.Write(p)
 	}
-	return [32]byte(h.Sum(nil))
+	h.Sum(key[:0])
+	return key
 }
 
 // Cache keeps the most recently used values. It is safe for concurrent use.
@@ -66,6 +64,7 @@ func (c *Cache[V]) Put(key [32]byte, v V, from, end time.Time) {
 	defer c.mu.Unlock()
 	if e, ok := c.items[key]; ok {
 		e.Value = &item[V]{key, v, from, end}
+		c.order.MoveToFront(e)
 		return
 	}
 	c.items[key] = c.order.PushFront(&item[V]{key, v, from, end})

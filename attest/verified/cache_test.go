@@ -18,7 +18,9 @@ func TestCacheForgetsTheOldest(t *testing.T) {
 	if _, ok := c.Get(key("b"), never); ok {
 		t.Error("b is still there")
 	}
-	if v, ok := c.Get(key("a"), never); !ok || v != 1 {
+	c.Put(key("a"), 4, never, never) // and younger again, without having been asked for
+	c.Put(key("d"), 5, never, never)
+	if v, ok := c.Get(key("a"), never); !ok || v != 4 {
 		t.Error("a is gone")
 	}
 	if len(c.items) != 2 || c.order.Len() != 2 {
@@ -46,5 +48,9 @@ func TestCacheEnds(t *testing.T) {
 func TestKeySeparatesParts(t *testing.T) {
 	if Key([]byte("ab"), []byte("c")) == Key([]byte("a"), []byte("bc")) {
 		t.Error("two splits of one text have one key")
+	}
+	framed := []byte("\x00\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x01b")
+	if Key(framed) == Key([]byte("a"), []byte("b")) {
+		t.Error("one part that reads like two has the key of the two")
 	}
 }
