@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/verified"
 )
 
 // parsePEM reads exactly n certificates in canonical PEM; line ends may be CRLF, and
@@ -79,7 +80,7 @@ func (a anchors) verify(certs []*x509.Certificate, at time.Time) (root *x509.Cer
 			return nil, from, end, attest.Reject(attest.CheckChainUntrusted, "%s is %d steps below the root, not %d", certs[0].Subject.CommonName, len(chain)-1, len(certs)-1)
 		}
 	}
-	from, end = period(append(certs[:len(certs)-1:len(certs)-1], root)...)
+	from, end = verified.Period(append(certs[:len(certs)-1:len(certs)-1], root)...)
 	return root, from, end, nil
 }
 
@@ -94,20 +95,6 @@ func (a anchors) find(c *x509.Certificate) (*x509.Certificate, error) {
 		}
 	}
 	return nil, fmt.Errorf("root %q (SHA-256 %x) is not trusted here", c.Subject.CommonName, sha256.Sum256(c.Raw))
-}
-
-// period is when all of certs are valid.
-func period(certs ...*x509.Certificate) (from, end time.Time) {
-	from, end = certs[0].NotBefore, certs[0].NotAfter
-	for _, c := range certs[1:] {
-		if c.NotBefore.After(from) {
-			from = c.NotBefore
-		}
-		if c.NotAfter.Before(end) {
-			end = c.NotAfter
-		}
-	}
-	return from, end
 }
 
 // verifyRaw checks an ECDSA P-256 signature r ‖ s over SHA-256(msg).

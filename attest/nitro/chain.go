@@ -88,7 +88,7 @@ func (v *Verifier) build(d *document) (*chain, error) {
 	}
 	path = append(path, leaf)
 	out := &chain{key: leaf.PublicKey.(*ecdsa.PublicKey), authority: root.Subject.String()}
-	if out.from, out.to = window(path); out.from.After(out.to) {
+	if out.from, out.to = verified.Period(path...); out.from.After(out.to) {
 		return nil, errors.New("at no time are all certificates valid")
 	}
 	return out, verifyPath(path, out.from)
@@ -141,17 +141,4 @@ func checkKey(c *x509.Certificate) error {
 		return fmt.Errorf("certificate %.64q is not ECDSA on P-384 with SHA-384", c.Subject.CommonName)
 	}
 	return nil
-}
-
-func window(path []*x509.Certificate) (from, to time.Time) {
-	from, to = path[0].NotBefore, path[0].NotAfter
-	for _, c := range path[1:] {
-		if c.NotBefore.After(from) {
-			from = c.NotBefore
-		}
-		if c.NotAfter.Before(to) {
-			to = c.NotAfter
-		}
-	}
-	return from, to
 }

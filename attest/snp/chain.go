@@ -211,14 +211,5 @@ func (v *Verifier) path(l *leaf, issuers []*x509.Certificate) (*chain, error) {
 
 // period is when every certificate of the chain is valid.
 func (c *chain) period() (from, end time.Time) {
-	from, end = c.leaf.cert.NotBefore, c.leaf.cert.NotAfter
-	for _, p := range []*x509.Certificate{c.issuer, c.product.ARK} {
-		if p.NotBefore.After(from) {
-			from = p.NotBefore
-		}
-		if p.NotAfter.Before(end) {
-			end = p.NotAfter
-		}
-	}
-	return from, end
+	return verified.Period(c.leaf.cert, c.issuer, c.product.ARK)
 }

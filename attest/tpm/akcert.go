@@ -207,7 +207,7 @@ func (t *akTrust) verify(der []byte, at time.Time) (akIdentity, *attest.Rejectio
 	if rej != nil {
 		return akIdentity{}, rej
 	}
-	id.from, id.to = window(chain)
+	id.from, id.to = verified.Period(chain...)
 	id.authority = AuthorityAKCA
 	if !own {
 		id.authority = chain[len(chain)-1].Subject.String()
@@ -251,20 +251,6 @@ func octets(der []byte) ([]byte, error) {
 		return nil, fmt.Errorf("extension is not one octet string")
 	}
 	return b, nil
-}
-
-// window is when every certificate of the chain is valid.
-func window(chain []*x509.Certificate) (from, to time.Time) {
-	from, to = chain[0].NotBefore, chain[0].NotAfter
-	for _, c := range chain[1:] {
-		if c.NotBefore.After(from) {
-			from = c.NotBefore
-		}
-		if c.NotAfter.Before(to) {
-			to = c.NotAfter
-		}
-	}
-	return from, to
 }
 
 // CertifiedEK gives the hashes of the EK's SubjectPublicKeyInfo and certificate that

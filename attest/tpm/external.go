@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/verified"
 )
 
 // ExternalAK is what a certificate of another authority says about an AK, such as a
@@ -55,7 +56,7 @@ func verifyExternalAK(der []byte, roots, intermediates []*x509.Certificate, at t
 	}
 	root := chain[len(chain)-1]
 	ak := &ExternalAK{Certificate: leaf, Root: root, Authority: root.Subject.String()}
-	ak.From, ak.To = window(chain)
+	ak.From, ak.To = verified.Period(chain...)
 	return ak, nil
 }
 

@@ -7,6 +7,7 @@ package verified
 import (
 	"container/list"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"sync"
 	"time"
@@ -21,6 +22,21 @@ func Key(parts ...[]byte) (key [32]byte) {
 	}
 	h.Sum(key[:0])
 	return key
+}
+
+// Period is when all of certs, at least one, are valid: how long a Cache may keep what
+// rests on them.
+func Period(certs ...*x509.Certificate) (from, end time.Time) {
+	from, end = certs[0].NotBefore, certs[0].NotAfter
+	for _, c := range certs[1:] {
+		if c.NotBefore.After(from) {
+			from = c.NotBefore
+		}
+		if c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return from, end
 }
 
 // Cache keeps the most recently used values. It is safe for concurrent use.

@@ -1,6 +1,7 @@
 package verified
 
 import (
+	"crypto/x509"
 	"testing"
 	"time"
 )
@@ -52,5 +53,15 @@ func TestKeySeparatesParts(t *testing.T) {
 	framed := []byte("\x00\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x01b")
 	if Key(framed) == Key([]byte("a"), []byte("b")) {
 		t.Error("one part that reads like two has the key of the two")
+	}
+}
+
+func TestPeriod(t *testing.T) {
+	cert := func(from, end int64) *x509.Certificate {
+		return &x509.Certificate{NotBefore: time.Unix(from, 0), NotAfter: time.Unix(end, 0)}
+	}
+	from, end := Period(cert(1, 9), cert(2, 8), cert(0, 10))
+	if from.Unix() != 2 || end.Unix() != 8 {
+		t.Errorf("%v to %v", from, end)
 	}
 }
