@@ -22,7 +22,6 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/attest/verified"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 // Bounds of what a stranger may send, in bytes, checked before any parsing.
@@ -221,18 +220,9 @@ func (v *Verifier) denied(m *machine) *attest.Rejection {
 
 // decode bounds and reads the body.
 func (v *Verifier) decode(ev attest.Evidence) (*format.Evidence, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "%s verifier got evidence of type %.32q", v.cfg.Type, ev.Type)
-	}
-	if len(ev.Body) > maxBody {
-		return nil, attest.Reject(attest.CheckMalformed, "evidence of %d bytes, limit %d", len(ev.Body), maxBody)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "Azure evidence: %w", err)
-	}
-	if body.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	if len(body.TDQuote) > maxQuote {
 		return nil, attest.Reject(attest.CheckMalformed, "TD quote of %d bytes, limit %d", len(body.TDQuote), maxQuote)

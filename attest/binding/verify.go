@@ -6,10 +6,27 @@ import (
 	"errors"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // ReportDataSize is the length of SNP, TDX and SGX report data in bytes.
 const ReportDataSize = 64
+
+// Body reads the body of ev, of at most limit bytes, into body: the Evidence of a format
+// package, whose own word for its type is said. Both types must be the one that the
+// verifier takes.
+func Body(ev attest.Evidence, want attest.Type, limit int, body any, said *attest.Type) *attest.Rejection {
+	if ev.Type != want {
+		return attest.Reject(attest.CheckTypeNotAllowed, "verifier of %s got evidence of type %.32q", want, ev.Type)
+	}
+	if err := strict.Unmarshal(ev.Body, limit, body); err != nil {
+		return attest.Reject(attest.CheckMalformed, "body of type %s: %w", want, err)
+	}
+	if *said != want {
+		return attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", want, *said)
+	}
+	return nil
+}
 
 // Signed is what the hardware must have signed: the hash of the runtime data, or the
 // raw value that an offline verification asks for. nil: nothing was asked for

@@ -7,7 +7,39 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/attest/snp/format"
 )
+
+func TestBody(t *testing.T) {
+	sound := attest.Evidence{Type: "snp", Body: []byte(`{"type":"snp","report":"AAAA"}`)}
+	with := func(typ attest.Type, body string) attest.Evidence {
+		return attest.Evidence{Type: typ, Body: []byte(body)}
+	}
+	for name, c := range map[string]struct {
+		ev    attest.Evidence
+		limit int
+		check attest.Check
+	}{
+		"sound":                    {sound, len(sound.Body), ""},
+		"of another type":          {with("tdx", string(sound.Body)), 64, attest.CheckTypeNotAllowed},
+		"of another type, inside":  {with("snp", `{"type":"tdx","report":"AAAA"}`), 64, attest.CheckTypeNotAllowed},
+		"of no type, inside":       {with("snp", `{"report":"AAAA"}`), 64, attest.CheckTypeNotAllowed},
+		"simulated, inside":        {with("snp", `{"type":"simulated-snp"}`), 64, attest.CheckTypeNotAllowed},
+		"too long":                 {sound, len(sound.Body) - 1, attest.CheckMalformed},
+		"with a member nobody has": {with("snp", `{"type":"snp","x":1}`), 64, attest.CheckMalformed},
+		"with two types":           {with("snp", `{"type":"tdx","type":"snp"}`), 64, attest.CheckMalformed},
+		"empty":                    {with("snp", ``), 64, attest.CheckMalformed},
+	} {
+		var body format.Evidence
+		rej := binding.Body(c.ev, attest.TypeSNP, c.limit, &body, &body.Type)
+		if (rej == nil) != (c.check == "") || rej != nil && rej.Check != c.check {
+			t.Errorf("%s: %v", name, rej)
+		}
+		if rej == nil && len(body.Report) != 3 {
+			t.Errorf("%s: %+v", name, body)
+		}
+	}
+}
 
 func TestSigned(t *testing.T) {
 	at := time.Unix(1790000000, 0)

@@ -20,7 +20,6 @@ import (
 	"github.com/openskr/openskr/attest/gce/format"
 	"github.com/openskr/openskr/attest/tpm"
 	"github.com/openskr/openskr/attest/verified"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 const (
@@ -150,16 +149,11 @@ func (v *Verifier) denied(res *attest.Result, i *instance) *attest.Rejection {
 
 // decode bounds and reads the body.
 func (v *Verifier) decode(ev attest.Evidence) (*format.Evidence, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "%s verifier got evidence of type %.32q", v.cfg.Type, ev.Type)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "GCE evidence: %w", err)
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	switch {
-	case body.Type != v.cfg.Type:
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
 	case len(body.SNPReport) > maxReport || len(body.TDXQuote) > maxReport:
 		return nil, attest.Reject(attest.CheckMalformed, "report of more than %d bytes", maxReport)
 	case len(body.SNPReport) > 0 && len(body.TDXQuote) > 0:

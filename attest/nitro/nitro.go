@@ -23,7 +23,6 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/nitro/format"
 	"github.com/openskr/openskr/attest/verified"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 const (
@@ -143,18 +142,12 @@ func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Exp
 
 // decode bounds and reads the body.
 func (v *Verifier) decode(ev attest.Evidence) ([]byte, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "%s verifier got evidence of type %.32q", v.cfg.Type, ev.Type)
+	var body format.Evidence
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	if len(ev.Endorsements) > 0 {
 		return nil, attest.Reject(attest.CheckMalformed, "endorsements beside a document that brings its own certificates")
-	}
-	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "Nitro evidence: %w", err)
-	}
-	if body.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
 	}
 	if len(body.Document) > MaxDocument {
 		return nil, attest.Reject(attest.CheckMalformed, "document of %d bytes, limit %d", len(body.Document), MaxDocument)

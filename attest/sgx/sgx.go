@@ -14,7 +14,6 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/dcap"
 	"github.com/openskr/openskr/attest/sgx/format"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 // maxBody bounds the evidence in bytes, checked before any parsing.
@@ -99,15 +98,9 @@ func (v *Verifier) Verify(ctx context.Context, ev attest.Evidence, want attest.E
 
 // decode bounds and reads the body and its quote.
 func (v *Verifier) decode(ev attest.Evidence) (*dcap.Quote, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "verifier of %s got evidence of type %.32q", v.cfg.Type, ev.Type)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "SGX evidence: %w", err)
-	}
-	if body.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	q, err := dcap.ParseQuote(body.Quote)
 	if err != nil {

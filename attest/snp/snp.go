@@ -20,7 +20,6 @@ import (
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/snp/format"
 	"github.com/openskr/openskr/attest/verified"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 const (
@@ -160,15 +159,9 @@ func (v *Verifier) Appraise(ctx context.Context, raw []byte, ends []attest.Endor
 
 // decode bounds and reads the body.
 func (v *Verifier) decode(ev attest.Evidence) ([]byte, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "%s verifier got evidence of type %.32q", v.cfg.Type, ev.Type)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "SNP evidence: %w", err)
-	}
-	if body.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	return body.Report, nil
 }

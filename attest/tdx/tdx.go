@@ -16,7 +16,6 @@ import (
 	"github.com/openskr/openskr/attest/dcap"
 	"github.com/openskr/openskr/attest/eventlog"
 	"github.com/openskr/openskr/attest/tdx/format"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 // maxBody bounds the evidence in bytes, checked before any parsing.
@@ -124,15 +123,9 @@ func (v *Verifier) Appraise(ctx context.Context, quote []byte, _ []attest.Endors
 
 // decode bounds and reads the body.
 func (v *Verifier) decode(ev attest.Evidence) (*format.Evidence, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "verifier of %s got evidence of type %.32q", v.cfg.Type, ev.Type)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "TDX evidence: %w", err)
-	}
-	if body.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	return &body, nil
 }

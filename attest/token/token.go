@@ -25,7 +25,6 @@ import (
 	"github.com/openskr/openskr/attest/token/format"
 	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/jose"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 // Bounds of what a stranger may send, in bytes.
@@ -201,18 +200,9 @@ func (v *Verifier) openMessage(ctx context.Context, msg *jose.Foreign, claims ob
 }
 
 func (v *Verifier) decode(ev attest.Evidence) (*jose.Foreign, *attest.Rejection) {
-	if ev.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "token verifier got evidence of type %.32q", ev.Type)
-	}
-	if len(ev.Body) > maxBody {
-		return nil, attest.Reject(attest.CheckMalformed, "evidence of %d bytes, limit %d", len(ev.Body), maxBody)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "token evidence: %w", err)
-	}
-	if body.Type != v.cfg.Type {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type %s calls itself %.32q", v.cfg.Type, body.Type)
+	if rej := binding.Body(ev, v.cfg.Type, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	msg, err := jose.SplitForeign(body.Token, MaxToken)
 	if err != nil {

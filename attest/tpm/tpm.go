@@ -21,7 +21,6 @@ import (
 	"github.com/openskr/openskr/attest/eventlog"
 	"github.com/openskr/openskr/attest/tpm/format"
 	"github.com/openskr/openskr/attest/verified"
-	"github.com/openskr/openskr/internal/strict"
 )
 
 // Bounds of what a stranger may send, in bytes, checked before any parsing.
@@ -152,18 +151,9 @@ func judge(res *attest.Result, body *format.Evidence, q *attested, ak *AK, cert 
 
 // decode bounds and reads the body.
 func decode(ev attest.Evidence) (*format.Evidence, *attest.Rejection) {
-	if ev.Type != attest.TypeTPM {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "TPM verifier got evidence of type %.32q", ev.Type)
-	}
-	if len(ev.Body) > maxBody {
-		return nil, attest.Reject(attest.CheckMalformed, "evidence of %d bytes, limit %d", len(ev.Body), maxBody)
-	}
 	var body format.Evidence
-	if err := strict.Unmarshal(ev.Body, maxBody, &body); err != nil {
-		return nil, attest.Reject(attest.CheckMalformed, "TPM evidence: %w", err)
-	}
-	if body.Type != attest.TypeTPM {
-		return nil, attest.Reject(attest.CheckTypeNotAllowed, "evidence of type tpm calls itself %.32q", body.Type)
+	if rej := binding.Body(ev, attest.TypeTPM, maxBody, &body, &body.Type); rej != nil {
+		return nil, rej
 	}
 	if len(body.EventLog) > MaxEventLog {
 		return nil, attest.Reject(attest.CheckEventLog, "event log of %d bytes, limit %d", len(body.EventLog), MaxEventLog)
