@@ -19,6 +19,9 @@ const (
 	DetailGrant   = "grant"   // index of the record of the grant that was spent
 )
 
+// DetailGrantsRevoked is how many open grants to make a disk a record ended.
+const DetailGrantsRevoked = "format_grants_revoked"
+
 // stated is the detail of a purpose. That of every other release goes without saying, and
 // older agents know no record that says it.
 func stated(purpose string) map[string]string {

@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 
 	"github.com/openskr/openskr/release"
@@ -34,39 +33,22 @@ func (o *opened) openGrants(ctx context.Context) (names []string, err error) {
 
 // goOn appends rec, the record of an operator who goes on with an older store, and
 // revokes with it the grants to make a disk that are open there: each is good once, and
-// may have been spent since. Its detail format_grants_revoked is how many they were.
+// may have been spent since. Its [release.DetailGrantsRevoked] is how many they were.
 func (o *opened) goOn(ctx context.Context, rec *release.Record, also func(tx keyvault.Tx) error) error {
 	names, err := o.openGrants(ctx)
 	if err != nil {
 		return err
 	}
 	if len(names) > 0 {
-		rec.Detail["format_grants_revoked"] = strconv.Itoa(len(names))
+		rec.Detail[release.DetailGrantsRevoked] = strconv.Itoa(len(names))
 	}
 	_, err = o.log.Change(ctx, rec, func(tx keyvault.Tx, _ int64) error {
 		for _, name := range names {
-			if err := revokeGrant(tx, name); err != nil {
+			if _, err := keyvault.RevokeOpen(tx, name); err != nil {
 				return err
 			}
 		}
 		return also(tx)
 	})
 	return err
-}
-
-func revokeGrant(tx keyvault.Tx, name string) error {
-	obj, err := tx.Object(release.ObjectFormatGrant, name)
-	if err != nil {
-		return err
-	}
-	g, err := release.ReadFormatGrant(obj)
-	if err != nil {
-		return err
-	}
-	g.State = release.FormatRevoked
-	value, err := json.Marshal(g)
-	if err != nil {
-		return release.Refuse(release.ReasonInternal, "%w", err)
-	}
-	return tx.PutObject(release.ObjectFormatGrant, name, value)
 }

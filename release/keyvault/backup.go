@@ -120,9 +120,10 @@ func (s *Service) bringBack(tx Tx, rec *release.Record, b *backup, dek []byte, i
 	if err != nil {
 		return err
 	}
-	from := "backup"
-	for _, v := range b.versions {
+	from, rows := "backup", make([]*Row, len(b.versions))
+	for i, v := range b.versions {
 		row := v.row
+		rows[i] = row
 		seen, err := tx.Generation(row.ObjectID, row.Version)
 		if err != nil {
 			return err
@@ -150,5 +151,5 @@ func (s *Service) bringBack(tx Tx, rec *release.Record, b *backup, dek []byte, i
 	rec.Detail["rules_from"] = from // "store": the newest that it knew; "backup": it knew none
 	rec.Detail["backup_index"] = strconv.FormatInt(b.header.Index, 10)
 	rec.Detail["backup_policy"] = hex.EncodeToString(b.header.Policy[:])
-	return nil
+	return withdraw(tx, rec, rows)
 }

@@ -62,14 +62,14 @@ func (s *Service) Delete(ctx context.Context, vault string, c Collection, name s
 		now := s.Now().Unix()
 		purge := now + int64(v.RetentionDays)*secondsPerDay
 		rec.Detail["purge"] = strconv.FormatInt(purge, 10)
-		return s.mark(tx, rows, now, purge)
+		return errors.Join(withdraw(tx, rec, rows), s.mark(tx, rows, now, purge))
 	}})
 }
 
 // Recover undoes a Delete.
 func (s *Service) Recover(ctx context.Context, vault string, c Collection, name string) (*Row, error) {
-	return s.every(ctx, objectChange{op: "recover", vault: vault, collection: c, name: name, deleted: true, edit: func(tx Tx, _ *release.Record, rows []*Row) error {
-		return s.mark(tx, rows, 0, 0)
+	return s.every(ctx, objectChange{op: "recover", vault: vault, collection: c, name: name, deleted: true, edit: func(tx Tx, rec *release.Record, rows []*Row) error {
+		return errors.Join(withdraw(tx, rec, rows), s.mark(tx, rows, 0, 0))
 	}})
 }
 

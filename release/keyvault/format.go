@@ -187,6 +187,46 @@ func (s *Service) onlyLUKS(tx Tx, old *Row) (*Row, error) {
 	return row, tx.Update(row, old.Generation)
 }
 
+// RevokeOpen ends the grant of that name (as in [release.FormatGrantName]) and says whether
+// there was an open one.
+func RevokeOpen(tx Tx, name string) (bool, error) {
+	o, err := tx.Object(release.ObjectFormatGrant, name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	g, err := release.ReadFormatGrant(o)
+	if err != nil || g.State != release.FormatOpen {
+		return false, err
+	}
+	g.State = release.FormatRevoked
+	return true, putGrant(tx, g)
+}
+
+// withdraw ends the open grants of rows, which go or come back: whoever allowed a disk to
+// be made meant the key that was there then. The record says how many.
+func withdraw(tx Tx, rec *release.Record, rows []*Row) error {
+	n := 0
+	for _, r := range rows {
+		if r.Collection != Keys || r.Kty != KtyOct {
+			continue // nobody grants anything on it
+		}
+		open, err := RevokeOpen(tx, release.FormatGrantName(r.Vault, r.ObjectID, r.Version))
+		if err != nil {
+			return err
+		}
+		if open {
+			n++
+		}
+	}
+	if n > 0 {
+		rec.Detail[release.DetailGrantsRevoked] = strconv.Itoa(n)
+	}
+	return nil
+}
+
 func putGrant(tx Tx, g *release.FormatGrant) error {
 	value, err := json.Marshal(g)
 	if err != nil {

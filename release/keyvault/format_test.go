@@ -188,3 +188,59 @@ func TestFormatGrantPages(t *testing.T) {
 		}
 	}
 }
+
+// TestGrantsOfReturnedKeys: what comes and goes with a grant open has none after it,
+// whichever way it came back, and the record of the step says so.
+func TestGrantsOfReturnedKeys(t *testing.T) {
+	ctx := t.Context()
+	steps := map[string]func(l *lab) error{
+		"delete":  func(l *lab) error { _, err := l.Delete(ctx, vault, keyvault.Keys, "disk"); return err },
+		"recover": func(l *lab) error { _, err := l.Recover(ctx, vault, keyvault.Keys, "disk"); return err },
+		"purge":   func(l *lab) error { return l.Purge(ctx, vault, keyvault.Keys, "disk") },
+	}
+	for name, way := range map[string]struct {
+		before []string
+		step   string // with which the grants end
+	}{
+		"deleted": {nil, "delete"},
+		"recovered, and deleted by an older broker": {[]string{"delete"}, "recover"},
+		"purged, and deleted by an older broker":    {[]string{"delete"}, "purge"},
+		"restored, and purged by an older broker":   {[]string{"delete", "purge"}, "restore"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			for range 3 {
+				l.create(t, "disk", diskKey(nil))
+			}
+			versions, err := l.Versions(ctx, vault, keyvault.Keys, "disk", 0, 10)
+			want(t, "versions", err, "")
+			blob := l.backup(t, "disk")
+			steps["restore"] = func(l *lab) error { _, err := l.Restore(ctx, vault, keyvault.Keys, blob); return err }
+			for _, v := range versions[:2] {
+				_, err = l.GrantFormat(ctx, vault, "disk", v.Version, "", time.Hour)
+				want(t, "grant", err, "")
+			}
+			_, err = l.RevokeFormat(ctx, vault, "disk", versions[1].Version)
+			want(t, "revoke", err, "")
+			docs := maps.Clone(l.store.Docs)
+			for _, step := range way.before {
+				want(t, step, steps[step](l), "")
+				maps.Copy(l.store.Docs, docs) // the grants are what they were
+			}
+			want(t, way.step, steps[way.step](l), "")
+			if rec := l.last(); rec.Operation != "keys/"+way.step || rec.Detail[release.DetailGrantsRevoked] != "1" {
+				t.Errorf("record %+v", rec)
+			}
+			list, _, err := l.FormatGrants(ctx, vault, "", 10)
+			want(t, "list", err, "")
+			for _, g := range list {
+				if g.State != release.FormatRevoked {
+					t.Errorf("after %s: %+v", way.step, g)
+				}
+			}
+			if len(list) != 2 {
+				t.Errorf("%d grants listed", len(list))
+			}
+		})
+	}
+}

@@ -57,11 +57,11 @@ func (s *Service) PurgeDue(ctx context.Context) (n int, err error) {
 }
 
 func (s *Service) purge(ctx context.Context, vault string, c Collection, name string, allowed func(tx Tx, latest *Row) error) error {
-	_, err := s.every(ctx, objectChange{op: "purge", vault: vault, collection: c, name: name, deleted: true, edit: func(tx Tx, _ *release.Record, rows []*Row) error {
+	_, err := s.every(ctx, objectChange{op: "purge", vault: vault, collection: c, name: name, deleted: true, edit: func(tx Tx, rec *release.Record, rows []*Row) error {
 		if err := allowed(tx, rows[len(rows)-1]); err != nil {
 			return err
 		}
-		if err := s.bury(tx, rows); err != nil {
+		if err := errors.Join(withdraw(tx, rec, rows), s.bury(tx, rows)); err != nil {
 			return err
 		}
 		for _, r := range rows {
