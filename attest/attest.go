@@ -71,8 +71,8 @@ type Verifier interface {
 // Set dispatches on the type of the Evidence and is itself a Verifier.
 type Set map[Type]Verifier
 
-// Verify hands ev to the verifier of its type. A panic below it is contained and
-// becomes a Rejection: Evidence is attacker-controlled and parsed by libraries.
+// Verify hands ev to the verifier of its type. A panic below it becomes a Rejection:
+// Evidence is attacker-controlled and parsed by libraries.
 func (s Set) Verify(ctx context.Context, ev Evidence, want Expect) (res *Result, err error) {
 	v, ok := s[ev.Type]
 	if !ok {
@@ -81,12 +81,16 @@ func (s Set) Verify(ctx context.Context, ev Evidence, want Expect) (res *Result,
 	if want.At.IsZero() {
 		return nil, Reject(CheckInternal, "no appraisal time given")
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			res, err = nil, Reject(CheckInternal, "verifier %s panicked: %v", ev.Type, p)
-		}
-	}()
+	defer Contain(&err)
 	return v.Verify(ctx, ev, want)
+}
+
+// Contain is deferred by what hands a stranger's bytes to a verifier: it makes err a
+// Rejection of a panic below.
+func Contain(err *error) {
+	if p := recover(); p != nil {
+		*err = Reject(CheckInternal, "the verifier panicked: %v", p)
+	}
 }
 
 // Bytes is binary data that JSON carries as base64url without padding, in its

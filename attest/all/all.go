@@ -3,6 +3,7 @@ package all
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -42,9 +43,9 @@ type Config struct {
 // Verifiers is the Set with what belongs to it.
 type Verifiers struct {
 	attest.Set
-	*token.Asserter // nil without Config.Own
-	inspect         map[attest.NeedKind]attest.Inspector
-	errs            []error
+	asserter *token.Asserter // nil without Config.Own
+	inspect  map[attest.NeedKind]attest.Inspector
+	errs     []error
 }
 
 // New makes a verifier of every TEE.
@@ -119,7 +120,7 @@ func (v *Verifiers) tokens(c Config) {
 		v.inspect[attest.NeedJWKS] = foreign
 	}
 	if c.Own != nil && err == nil {
-		v.Asserter, err = token.NewAsserter(own, foreign, c.Denied)
+		v.asserter, err = token.NewAsserter(own, foreign, c.Denied)
 		v.check(err)
 	}
 }
@@ -132,6 +133,16 @@ func (v *Verifiers) add(t attest.Type) func(attest.Verifier, error) {
 		v.check(err)
 		v.Set[t] = made
 	}
+}
+
+// Assert implements [attest.Asserter]. As in [attest.Set.Verify], a panic below becomes a
+// Rejection.
+func (v *Verifiers) Assert(ctx context.Context, text string, at time.Time) (out *attest.Assertion, err error) {
+	if v.asserter == nil {
+		return nil, attest.Reject(attest.CheckTypeUnsupported, "no token stands for evidence here")
+	}
+	defer attest.Contain(&err)
+	return v.asserter.Assert(ctx, text, at)
 }
 
 // Inspect implements [attest.Inspector] by the verifier that uses the document.

@@ -1,6 +1,12 @@
 package all_test
 
 import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +15,7 @@ import (
 	"github.com/openskr/openskr/attest/azurecvm/format"
 	nitrosim "github.com/openskr/openskr/attest/nitro/simulated"
 	snpsim "github.com/openskr/openskr/attest/snp/simulated"
+	"github.com/openskr/openskr/attest/token"
 	"github.com/openskr/openskr/attest/tpm"
 )
 
@@ -84,6 +91,41 @@ func TestSchema(t *testing.T) {
 		}
 	}
 }
+
+// TestAssertContains: what a token makes a library do is no more than a refusal.
+func TestAssertContains(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	v := verifiers(t, all.Config{
+		Endorser: broken{}, Denied: func(string) bool { return false },
+		Issuers: []token.Issuer{{Kind: token.KindMAA, Issuer: "https://elsewhere.example"}},
+		Own: &token.Own{
+			Deployment: "d", Issuers: []string{"https://here.example"},
+			JWKS: fmt.Appendf(nil, `{"keys":[{"kty":"RSA","kid":"k","n":%q,"e":"AQAB"}]}`, b64(key.N.Bytes())),
+		},
+	})
+	jwt := b64([]byte(`{"alg":"RS256","typ":"JWT","kid":"k"}`)) + "." + b64([]byte(`{"iss":"https://elsewhere.example"}`)) + ".AAAA"
+	at := time.Unix(1800000000, 0)
+	for name, c := range map[string]struct {
+		v     *all.Verifiers
+		check attest.Check
+	}{
+		"panic":      {v, attest.CheckInternal},
+		"no service": {verifiers(t, all.Config{}), attest.CheckTypeUnsupported},
+	} {
+		said, err := c.v.Assert(t.Context(), jwt, at)
+		if rej, ok := errors.AsType[*attest.Rejection](err); said != nil || !ok || rej.Check != c.check {
+			t.Errorf("%s: %v, %v", name, said, err)
+		}
+	}
+}
+
+type broken struct{}
+
+func (broken) Endorse(context.Context, attest.Need) (*attest.Document, error) { panic("no document") }
 
 func TestInspectOfNobody(t *testing.T) {
 	v := verifiers(t, all.Config{})

@@ -20,10 +20,6 @@ func (v *Verifiers) Guest(ctx context.Context, g *format.Guest, ends []attest.En
 	if want.At.IsZero() {
 		return nil, nil, attest.Reject(attest.CheckInternal, "no appraisal time given")
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			res, key, err = nil, nil, attest.Reject(attest.CheckInternal, "verifier %s panicked: %v", g.Type, p)
-		}
-	}()
+	defer attest.Contain(&err)
 	return verifier.Guest(ctx, g, ends, want)
 }
