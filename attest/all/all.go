@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/openskr/openskr/attest"
@@ -65,8 +67,7 @@ func New(c Config) (*Verifiers, error) {
 	t, err := tdx.New(tdx.Config{Roots: intelRoots, Endorser: c.Endorser, Denied: c.Denied})
 	v.check(err)
 
-	v.add(attest.TypeSNP)(s, err)
-	v.add(attest.TypeTDX)(t, err)
+	v.Set[attest.TypeSNP], v.Set[attest.TypeTDX] = s, t
 	v.add(attest.TypeSGX)(sgx.New(sgx.Config{Roots: intelRoots, Endorser: c.Endorser, Denied: c.Denied}))
 	v.add(attest.TypeAzureCVM)(azureCVM(c, s, t))
 	v.add(attest.TypeGCE)(gce.New(gce.Config{Roots: append(google, c.Google...), Intermediates: below, SNP: s, TDX: t, Denied: c.Denied}))
@@ -157,7 +158,7 @@ func (v *Verifiers) Inspect(need attest.Need, doc *attest.Document, at time.Time
 // Anchors is the hash of everything trusted, type by type.
 func (v *Verifiers) Anchors() [32]byte {
 	h := sha256.New()
-	for _, t := range v.types() {
+	for _, t := range slices.Sorted(maps.Keys(v.Set)) {
 		sum := func(b []byte) []byte { d := sha256.Sum256(b); return d[:] }
 		h.Write(sum([]byte(t)))
 		if a, ok := v.Set[t].(interface{ Anchors() [][]byte }); ok {

@@ -3,8 +3,6 @@ package all
 import (
 	"context"
 	"crypto/x509"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -36,8 +34,7 @@ func (v *Verifiers) simulate(seed [32]byte, denied func(string) bool) error {
 	if err != nil {
 		return err
 	}
-	v.add(attest.TypeSNP.Simulated())(s, nil)
-	v.add(attest.TypeTDX.Simulated())(t, nil)
+	v.Set[attest.TypeSNP.Simulated()], v.Set[attest.TypeTDX.Simulated()] = s, t
 	v.add(attest.TypeAzureCVM.Simulated())(azurecvm.New(azurecvm.Config{
 		Type: attest.TypeAzureCVM.Simulated(), SNP: s, TDX: t, Denied: denied,
 		AKRoots: []*x509.Certificate{a.AKs.Root}, AKIntermediates: []*x509.Certificate{a.AKs.Intermediate},
@@ -47,8 +44,6 @@ func (v *Verifiers) simulate(seed [32]byte, denied func(string) bool) error {
 	v.add(nc.Type)(nitro.New(nc))
 	return nil
 }
-
-func (v *Verifiers) types() []attest.Type { return slices.Sorted(maps.Keys(v.Set)) }
 
 // issued keeps the lists that a simulated vendor signs anew whenever it is asked: real
 // ones are issued now and then, and verified once.
@@ -64,8 +59,10 @@ type issue struct {
 	at  time.Time
 }
 
-// issueLife is how long a list stays the newest.
-const issueLife = 30 * time.Minute
+const (
+	issueLife = 30 * time.Minute // how long a list stays the newest
+	maxIssued = 64               // lists: a handful of products and platforms
+)
 
 // Endorse implements [attest.Endorser]. Certificates of chips are not kept: strangers
 // name them.
@@ -88,5 +85,3 @@ func (i *issued) Endorse(ctx context.Context, need attest.Need) (*attest.Documen
 	i.docs[need] = issue{doc, time.Now()}
 	return doc, nil
 }
-
-const maxIssued = 64 // lists: a handful of products and platforms
