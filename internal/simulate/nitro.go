@@ -10,9 +10,6 @@ import (
 
 // newNitro is an enclave whose NSM is the socket.
 func newNitro(seed [SeedSize]byte, o Options) (*Device, error) {
-	if err := o.measured(); err != nil {
-		return nil, err
-	}
 	p, err := simulated.New(seed)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ package simulate
 
 import (
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"net"
@@ -49,6 +50,9 @@ func Kinds() []string { return []string{"snp", "tdx", "nitro", "azure", "azure-t
 
 // New makes the platform of that kind whose keys come from seed.
 func New(kind string, seed [SeedSize]byte, o Options) (*Device, error) {
+	if n := len(o.Measurement); o.Measurement != nil && n != sha512.Size384 {
+		return nil, fmt.Errorf("measurement of %d bytes, want %d", n, sha512.Size384)
+	}
 	switch kind {
 	case "snp":
 		return newSNP(seed, o)

@@ -149,9 +149,12 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestOptionsRefused(t *testing.T) {
-	for kind, o := range map[string]Options{"psp": {}, "nitro": {Measurement: []byte{1}}} {
-		if _, err := New(kind, [SeedSize]byte{1}, o); err == nil {
-			t.Errorf("%s: accepted", kind)
+	if _, err := New("psp", [SeedSize]byte{1}, Options{}); err == nil {
+		t.Error("psp: accepted")
+	}
+	for _, kind := range Kinds() {
+		if _, err := New(kind, [SeedSize]byte{1}, Options{Measurement: []byte{1}}); err == nil || !strings.Contains(err.Error(), "measurement") {
+			t.Errorf("%s: %v", kind, err)
 		}
 	}
 }
