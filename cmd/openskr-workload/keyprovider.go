@@ -63,12 +63,14 @@ func (a *app) keyprovider(ctx context.Context, public, keys []string) (err error
 	if err != nil {
 		return err
 	}
-	request, err := io.ReadAll(io.LimitReader(a.stdin, keyprovider.MaxRequest+1))
-	if err != nil {
+	// In memory that does not grow, which would leave copies of a layer's key.
+	request := make([]byte, keyprovider.MaxRequest+1)
+	defer clear(request)
+	n, err := io.ReadFull(a.stdin, request)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return err
 	}
-	answer, err := s.Answer(ctx, request)
-	clear(request)
+	answer, err := s.Answer(ctx, request[:n])
 	if err != nil {
 		return err
 	}

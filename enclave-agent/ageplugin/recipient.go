@@ -71,7 +71,8 @@ func NewRecipient(kid string, public crypto.PublicKey) (*Recipient, error) {
 		if n := k.N.BitLen(); n < minRSA || n > maxRSA {
 			return nil, bad("key %s: RSA of %d bits: want %d to %d", kid, n, minRSA, maxRSA)
 		}
-		r.rsa, r.kty = k, ktyRSA
+		// k may be inside of a private key, which a pointer to it would keep from being erased.
+		r.rsa, r.kty = &rsa.PublicKey{N: k.N, E: k.E}, ktyRSA
 	default:
 		return nil, bad("key %s has no public half to encrypt to: want RSA (`openskr key create NAME --kty RSA --size 3072`), or for age and images EC on P-256", kid)
 	}

@@ -47,7 +47,8 @@ func released(rel *agent.Released) (*recipient, error) {
 	}
 	switch k := private.(type) {
 	case *rsa.PrivateKey:
-		r.alg, r.rsa = algRSA, &k.PublicKey
+		// A pointer to the one inside of k would keep all of k from being erased.
+		r.alg, r.rsa = algRSA, &rsa.PublicKey{N: k.N, E: k.E}
 		return r, nil
 	case *ecdsa.PrivateKey:
 		pub, err := k.PublicKey.ECDH()

@@ -37,7 +37,10 @@ func (m *machine) private(kty string) (recipient string, secrets [][]byte) {
 		if err != nil {
 			m.Fatal(err)
 		}
-		key, secrets = k, [][]byte{k.D.Bytes(), k.Primes[0].Bytes(), k.Primes[1].Bytes()}
+		key, secrets = k, [][]byte{
+			k.D.Bytes(), k.Primes[0].Bytes(), k.Primes[1].Bytes(),
+			k.Precomputed.Dp.Bytes(), k.Precomputed.Dq.Bytes(), k.Precomputed.Qinv.Bytes(),
+		}
 	}
 	var err error
 	if m.broker.Material, err = x509.MarshalPKCS8PrivateKey(key); err != nil {

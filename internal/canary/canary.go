@@ -10,6 +10,7 @@ package canary
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,12 +30,19 @@ const word = 8
 
 // Keys are what is looked for.
 type Keys struct {
-	forms map[string][]byte // by what a finding says of it
+	begins [1 << 16]bool          // whether the first two bytes of a form are these
+	forms  map[[word]byte][]*form // by their first bytes
+}
+
+// form is one spelling of a part of a key.
+type form struct {
+	name string // what a finding says of it
+	text []byte
 }
 
 // New prepares the search for keys of at least 16 random bytes each.
 func New(keys ...[]byte) (*Keys, error) {
-	k := &Keys{forms: map[string][]byte{}}
+	k := &Keys{forms: map[[word]byte][]*form{}}
 	for i, key := range keys {
 		if len(key) < 2*word {
 			return nil, fmt.Errorf("canary of %d bytes: want 16 or more", len(key))
@@ -53,27 +61,41 @@ func (k *Keys) key(of string, key []byte) {
 		text := base64.StdEncoding.EncodeToString(key[at : at+n])
 		for i := 0; i+16 <= len(text); i += 16 {
 			name := fmt.Sprintf("%s in base64 from byte %d, digits %d to %d", of, at, i, i+16)
-			k.forms[name] = []byte(text[i : i+16])
-			k.forms[name+", URL"] = []byte(strings.NewReplacer("+", "-", "/", "_").Replace(text[i : i+16]))
+			k.form(name, []byte(text[i:i+16]))
+			k.form(name+", URL", []byte(strings.NewReplacer("+", "-", "/", "_").Replace(text[i:i+16])))
 		}
 	}
 }
 
 func (k *Keys) word(name string, b []byte) {
-	k.forms[name] = b
+	k.form(name, b)
 	turned := bytes.Clone(b)
 	slices.Reverse(turned)
-	k.forms[name+" reversed"] = turned
+	k.form(name+" reversed", turned)
 	text := hex.EncodeToString(b)
-	k.forms[name+" in hex"] = []byte(text)
-	k.forms[name+" in HEX"] = []byte(strings.ToUpper(text))
+	k.form(name+" in hex", []byte(text))
+	k.form(name+" in HEX", []byte(strings.ToUpper(text)))
 }
 
-// In lists the forms of the key that b holds.
+func (k *Keys) form(name string, text []byte) {
+	first := [word]byte(text)
+	k.begins[binary.LittleEndian.Uint16(text)] = true
+	k.forms[first] = append(k.forms[first], &form{name, text})
+}
+
+// In lists the forms of the key that b holds. It goes through b once: a private RSA key
+// has a thousand of them.
 func (k *Keys) In(b []byte) (found []string) {
-	for name, form := range k.forms {
-		if bytes.Contains(b, form) {
-			found = append(found, name)
+	seen := map[*form]bool{}
+	for at := 0; at+word <= len(b); at++ {
+		if !k.begins[binary.LittleEndian.Uint16(b[at:])] {
+			continue
+		}
+		for _, f := range k.forms[[word]byte(b[at:])] {
+			if bytes.HasPrefix(b[at:], f.text) && !seen[f] {
+				seen[f] = true
+				found = append(found, f.name)
+			}
 		}
 	}
 	return found

@@ -3,9 +3,11 @@ package canary_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containers/ocicrypt/config"
@@ -46,6 +48,9 @@ func (m *machine) unwrapsLayer(t *testing.T, secrets [][]byte) {
 	runtime := ocicrypt.NewKeyWrapper(keyprovider.Provider, providers.KeyProviderAttrs{Grpc: "unix://" + provider})
 	layer := random()
 	annotation := wrapped(t, runtime, layer)
+	if m.broker.Kty == "EC" {
+		secrets = append(secrets, m.inAnnotation(annotation, layer)...)
+	}
 	cc, err := config.DecryptWithKeyProvider([][]byte{[]byte(keyprovider.Provider)})
 	if err != nil {
 		t.Fatal(err)
@@ -59,9 +64,9 @@ func (m *machine) unwrapsLayer(t *testing.T, secrets [][]byte) {
 	m.clean(cmd.Process.Pid, layer, []byte(base64.StdEncoding.EncodeToString(layer)))
 }
 
-// options of a layer, with its key.
+// options of a layer, with its key, and so long that nobody reads them at once.
 func options(layer []byte) []byte {
-	return []byte(`{"cipheroptions":{"symkey":"` + base64.StdEncoding.EncodeToString(layer) + `"}}`)
+	return []byte(`{"symkeyoptions":{"symkey":"` + base64.StdEncoding.EncodeToString(layer) + `"},"digest":"sha256:` + strings.Repeat("0", 2<<10) + `"}`)
 }
 
 func wrapped(t *testing.T, runtime keywrap.KeyWrapper, layer []byte) []byte {
@@ -75,4 +80,23 @@ func wrapped(t *testing.T, runtime keywrap.KeyWrapper, layer []byte) []byte {
 		t.Fatal(err)
 	}
 	return annotation
+}
+
+// inAnnotation is what opening a layer's annotation with an EC key makes.
+func (m *machine) inAnnotation(annotation, layer []byte) [][]byte {
+	m.Helper()
+	var a struct{ KID, Alg, Wrapped string }
+	if err := json.Unmarshal(annotation, &a); err != nil {
+		m.Fatal(err)
+	}
+	message, err := base64.RawURLEncoding.DecodeString(a.Wrapped)
+	if err != nil {
+		m.Fatal(err)
+	}
+	info := "openskr/keyprovider/v1\x00" + a.KID + "\x00" + a.Alg + "\x00"
+	secrets, opened := secretsOf(m.T, m.scalar(), aesGCM, []byte(info), message)
+	if !bytes.Equal(opened, options(layer)) {
+		m.Fatal("the annotation holds something else")
+	}
+	return secrets
 }

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/openskr/openskr/enclave-agent/agenttest"
 	"github.com/openskr/openskr/enclave-agent/cse"
 	"github.com/openskr/openskr/internal/canary"
@@ -248,6 +250,41 @@ func TestModeDecrypt(t *testing.T) {
 	if found, err := k.Files(m.dir); found != nil || err != nil {
 		t.Error(found, err)
 	}
+}
+
+// TestModeEncrypt: the released key is gone as soon as it has wrapped the content key, long
+// before the end of a blob.
+func TestModeEncrypt(t *testing.T) {
+	for _, kty := range []string{"oct", "RSA"} {
+		t.Run(kty, func(t *testing.T) {
+			m := newMachine(t)
+			secrets := [][]byte{m.broker.Material}
+			if kty != "oct" {
+				_, secrets = m.private(kty)
+			}
+			m.encrypts(secrets)
+		})
+	}
+}
+
+func (m *machine) encrypts(secrets [][]byte) {
+	in := filepath.Join(m.TempDir(), "in")
+	if err := unix.Mkfifo(in, 0o600); err != nil {
+		m.Fatal(err)
+	}
+	args := append([]string{"encrypt", in, "-", "--metadata", filepath.Join(m.dir, "meta"), "--key", agenttest.KeyURL}, m.options...)
+	cmd, out := m.start("openskr-workload", args...)
+	w, err := os.OpenFile(in, os.O_WRONLY, 0)
+	if err != nil {
+		m.Fatal(err)
+	}
+	defer w.Close()
+	go func() { _, _ = io.Copy(w, io.LimitReader(repeat([]byte(text())), 40<<20)) }() // until the program waits for its reader
+	if _, err := out.ReadByte(); err != nil {
+		m.Fatal(err, m.said.String())
+	}
+	m.present(cmd.Process.Pid, []byte(agenttest.KeyURL)) // plain text is encrypted where it lies
+	m.clean(cmd.Process.Pid, secrets...)
 }
 
 // repeat reads b for ever.
