@@ -33,7 +33,7 @@ const (
 
 // Quote is a parsed quote (Intel SGX DCAP Quote Library API, appendix A.3 and A.4;
 // Intel TDX DCAP Quoting Library API, appendix A). Its slices point into the bytes it
-// was parsed from. Nothing of it is proven until [Evaluator.Evaluate].
+// was parsed from. Nothing of it is proven until [Evaluator.Prove].
 type Quote struct {
 	Version uint16 // 3, 4 or 5
 	TEE     TEE
@@ -97,10 +97,8 @@ func ParseQuote(b []byte) (*Quote, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range rest {
-		if c != 0 {
-			return nil, fmt.Errorf("%d bytes behind the quote are not zero", len(rest))
-		}
+	if !zero(rest) {
+		return nil, fmt.Errorf("%d bytes behind the quote are not zero", len(rest))
 	}
 	return q, nil
 }

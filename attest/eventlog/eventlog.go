@@ -150,7 +150,7 @@ func readSpecID(r *Reader, highest uint32) ([]logAlgorithm, error) {
 	sha1 := r.Take(20)
 	data := Reader{B: r.Take(uint64(r.U32()))}
 	signature := data.Take(16)
-	if r.Bad || pcr > highest || typ != NoAction || !allBytes(sha1, 0) || !bytes.Equal(signature, []byte("Spec ID Event03\x00")) {
+	if r.Bad || pcr > highest || typ != NoAction || len(bytes.Trim(sha1, "\x00")) > 0 || !bytes.Equal(signature, []byte("Spec ID Event03\x00")) {
 		return nil, errors.New("log does not begin with a Spec ID event of the crypto-agile format")
 	}
 	data.Take(8) // platform class, version, errata, size of a native integer
@@ -227,13 +227,4 @@ func indexOf(algs []logAlgorithm, id uint16) int {
 		}
 	}
 	return -1
-}
-
-func allBytes(b []byte, v byte) bool {
-	for _, c := range b {
-		if c != v {
-			return false
-		}
-	}
-	return true
 }

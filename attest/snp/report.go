@@ -160,11 +160,4 @@ func scalar(b []byte) (*big.Int, error) {
 	return new(big.Int).SetBytes(be), nil
 }
 
-func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+func zero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }

@@ -1,6 +1,7 @@
 package tdx
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 
@@ -89,13 +90,6 @@ func (r *report) judge() *attest.Rejection {
 	return nil
 }
 
-func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+func zero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 func hexa(b []byte) string { return hex.EncodeToString(b) }

@@ -68,7 +68,7 @@ func (l *eventLog) explain(pcrs *bank) (mask uint32, unexplained []any, _ *attes
 // untouched says whether a PCR without events has its value after reset: zero,
 // or all ones for those of a dynamic launch (PFP §3.3.1).
 func untouched(i int, value []byte) bool {
-	return i >= 17 && i <= 22 && allBytes(value, 0xff)
+	return i >= 17 && i <= 22 && bytes.Count(value, []byte{0xff}) == len(value)
 }
 
 // replayed are the PCR values that a log leads to.
@@ -151,13 +151,4 @@ func parseEventLog(raw []byte, alg uint16) (*eventLog, error) {
 		return nil, err
 	}
 	return &eventLog{events}, nil
-}
-
-func allBytes(b []byte, v byte) bool {
-	for _, c := range b {
-		if c != v {
-			return false
-		}
-	}
-	return true
 }

@@ -121,11 +121,4 @@ func (h *HCL) Encode() []byte {
 	return append(b, h.Runtime...)
 }
 
-func zero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
+func zero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
