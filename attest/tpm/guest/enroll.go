@@ -14,19 +14,7 @@ import (
 // EnrollRequest says which TPM this is (EK and its certificate) and which AK it
 // will sign with. Errors may wrap [ErrNoEK].
 func (t *TPM) EnrollRequest(ctx context.Context) (req *format.EnrollRequest, err error) {
-	err = t.exclusive(ctx, func() (err error) {
-		ek, err := t.loadEK()
-		if err != nil {
-			return err
-		}
-		if ek.loaded {
-			defer t.flush(ek.handle, &err)
-		}
-		ak, err := t.loadAK()
-		if err != nil {
-			return err
-		}
-		defer t.unload(ak, &err)
+	err = t.withKeys(ctx, func(ek *endorsement, ak *object) error {
 		req = &format.EnrollRequest{EKPublic: ek.bytes(), EKCertificate: ek.cert, AK: ak.bytes()}
 		for _, c := range ek.chain {
 			req.Intermediates = append(req.Intermediates, attest.Bytes(c))
@@ -40,10 +28,9 @@ func (t *TPM) EnrollRequest(ctx context.Context) (req *format.EnrollRequest, err
 	return req, nil
 }
 
-// Activate opens the credential of an enrolment: proof that EK and AK live in the
-// same TPM. The caller clears the secret.
-func (t *TPM) Activate(ctx context.Context, c *format.EnrollChallenge) (secret []byte, err error) {
-	err = t.exclusive(ctx, func() (err error) {
+// withKeys calls fn with EK and AK loaded, and unloads them.
+func (t *TPM) withKeys(ctx context.Context, fn func(ek *endorsement, ak *object) error) error {
+	return t.exclusive(ctx, func() (err error) {
 		ek, err := t.loadEK()
 		if err != nil {
 			return err
@@ -56,6 +43,14 @@ func (t *TPM) Activate(ctx context.Context, c *format.EnrollChallenge) (secret [
 			return err
 		}
 		defer t.unload(ak, &err)
+		return fn(ek, ak)
+	})
+}
+
+// Activate opens the credential of an enrolment: proof that EK and AK live in the
+// same TPM. The caller clears the secret.
+func (t *TPM) Activate(ctx context.Context, c *format.EnrollChallenge) (secret []byte, err error) {
+	err = t.withKeys(ctx, func(ek *endorsement, ak *object) error {
 		r, err := tpm2.ActivateCredential{
 			ActivateHandle: ak.auth(empty()), KeyHandle: ek.auth(t.ekSession(ek)),
 			CredentialBlob: tpm2.TPM2BIDObject{Buffer: c.Credential}, Secret: tpm2.TPM2BEncryptedSecret{Buffer: c.Secret},

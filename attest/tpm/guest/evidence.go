@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -27,8 +28,7 @@ const quoteTries = 3
 
 // Evidence collects Evidence of type "tpm" whose quote covers runtimeData. With a
 // recipient, sel must be the one it was made for, and [ErrPCRsChanged] says that
-// its PCRs changed since; without one, the evidence proves state only. It takes
-// four or, with a recipient, four TPM commands besides reading the PCRs.
+// its PCRs changed since; without one, the evidence proves state only.
 func (t *TPM) Evidence(ctx context.Context, runtimeData []byte, sel Selection, r *Recipient) (attest.Evidence, error) {
 	body, err := t.Part(ctx, runtimeData, sel, r)
 	if err != nil {
@@ -53,7 +53,7 @@ func (t *TPM) Part(ctx context.Context, runtimeData []byte, sel Selection, r *Re
 			if r.key == nil {
 				return ErrRecipientSpent
 			}
-			if !equal(r.state.Selection, sel) {
+			if sel.Bank != r.state.Bank || !slices.Equal(sel.PCRs, r.state.PCRs) {
 				return errors.New("selection differs from that of the recipient")
 			}
 			return t.collect(body, runtimeData, r.state, r.key)
@@ -125,10 +125,6 @@ func shows(q *tpm2.QuoteResponse, state *snapshot) error {
 		return ErrPCRsChanged
 	}
 	return nil
-}
-
-func equal(a, b Selection) bool {
-	return a.Bank == b.Bank && fmt.Sprint(a.PCRs) == fmt.Sprint(b.PCRs)
 }
 
 // eventLog reads the log. A kernel without one is no error: such evidence has

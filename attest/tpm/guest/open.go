@@ -7,6 +7,7 @@ import (
 	"crypto/mlkem"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -34,13 +35,11 @@ func (r *Recipient) take(kinds ...Kind) error {
 	if r.spent || r.key == nil {
 		return ErrRecipientSpent
 	}
-	for _, k := range kinds {
-		if r.Kind == k {
-			r.spent = true
-			return nil
-		}
+	if !slices.Contains(kinds, r.Kind) {
+		return fmt.Errorf("a recipient of kind %s does not open this", r.Kind)
 	}
-	return fmt.Errorf("a recipient of kind %s does not open this", r.Kind)
+	r.spent = true
+	return nil
 }
 
 // Private gives the private key of a hybrid or P-256 recipient, once. Its P-256

@@ -15,9 +15,8 @@ import (
 // the limit of locked memory (RLIMIT_MEMLOCK) allows. It prints as a placeholder.
 type Secret struct {
 	mu     sync.Mutex
-	mem    []byte // whole pages, nil after Close
-	n      int
-	Locked bool // memory cannot be swapped out
+	mem    []byte // nil after Close
+	locked bool   // memory cannot be swapped out
 }
 
 // NewSecret makes an empty Secret of n bytes.
@@ -29,8 +28,7 @@ func NewSecret(n int) (*Secret, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memory for a secret: %w", err)
 	}
-	s := &Secret{mem: mem, n: n}
-	s.Locked = unix.Mlock(mem) == nil
+	s := &Secret{mem: mem, locked: unix.Mlock(mem) == nil}
 	if err := unix.Madvise(mem, unix.MADV_DONTDUMP); err != nil {
 		return nil, errors.Join(fmt.Errorf("memory for a secret: %w", err), s.Close())
 	}
@@ -55,10 +53,7 @@ func (s *Secret) Bytes() []byte {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mem == nil {
-		return nil
-	}
-	return s.mem[:s.n:s.n]
+	return s.mem
 }
 
 // Close clears and returns the memory. Closing twice is no error.

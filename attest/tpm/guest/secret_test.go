@@ -15,7 +15,7 @@ func TestSecretIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if !s.Locked {
+	if !s.locked {
 		t.Skip("no right to lock a page here")
 	}
 	smaps, err := os.ReadFile("/proc/self/smaps")
