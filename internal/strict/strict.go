@@ -1,6 +1,6 @@
 // Package strict decodes JSON that comes from outside: exact member names, no
-// duplicates, no unknown members, valid UTF-8, one document, bounded size and
-// depth. It is the only way request bodies, runtime data and evidence are read
+// duplicates, no unknown members (but for UnmarshalKnown), valid UTF-8, one document,
+// bounded size and depth. It is the only way request bodies, runtime data and evidence are read
 // (security: a body that two parsers read differently is an attack).
 package strict
 
@@ -20,14 +20,20 @@ var ErrTooLarge = errors.New("JSON document too large")
 
 // Unmarshal decodes the one document in b, of at most limit bytes, into v.
 // Unknown members are refused.
-func Unmarshal(b []byte, limit int, v any) error {
+func Unmarshal(b []byte, limit int, v any) error { return unmarshal(b, limit, v, true) }
+
+// UnmarshalKnown is Unmarshal with unknown members ignored, for documents of others that
+// may have more of them one day.
+func UnmarshalKnown(b []byte, limit int, v any) error { return unmarshal(b, limit, v, false) }
+
+func unmarshal(b []byte, limit int, v any, rejectUnknown bool) error {
 	if len(b) > limit {
 		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(b), limit)
 	}
 	if err := shallow(b); err != nil {
 		return err
 	}
-	return json.Unmarshal(b, v, json.RejectUnknownMembers(true))
+	return json.Unmarshal(b, v, json.RejectUnknownMembers(rejectUnknown))
 }
 
 // shallow refuses a document that nests deeper than MaxDepth, before a parser that

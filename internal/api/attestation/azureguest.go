@@ -23,7 +23,8 @@ type GuestVerifier interface {
 const maxGuest = 1 << 20
 
 // guestInfo is what the guest client sends, base64 of text and bytes as it does (wire
-// format: §5.5). One client writes it, in one spelling.
+// format: §5.5). One client writes it, in one spelling; what a newer one has besides is
+// ignored.
 type guestInfo struct {
 	Protocol  string            `json:"AttestationProtocolVersion"`
 	OSType    string            `json:"OSType"`
@@ -111,7 +112,7 @@ func parseGuest(body []byte) (*guestRequest, error) {
 		return nil, err
 	}
 	r := &guestRequest{info: &guestInfo{}}
-	if err := route.Decode(doc, maxGuest, r.info); err != nil {
+	if err := route.DecodeKnown(doc, maxGuest, r.info); err != nil {
 		return nil, err
 	}
 	if r.info.Protocol != "2.0" {

@@ -314,9 +314,12 @@ func TestAzureGuestBadRequests(t *testing.T) {
 		change func(g *guestMachine)
 		want   release.Reason
 	}{
-		"no isolation":      {func(g *guestMachine) { g.doc["IsolationInfo"] = map[string]any{"Type": "TrustedLaunch"} }, release.ReasonNotOffered},
-		"other protocol":    {func(g *guestMachine) { g.doc["AttestationProtocolVersion"] = "1.0" }, release.ReasonBadRequest},
-		"unknown member":    {func(g *guestMachine) { g.doc["Nonce"] = "1" }, release.ReasonUnknownMember},
+		"no isolation":   {func(g *guestMachine) { g.doc["IsolationInfo"] = map[string]any{"Type": "TrustedLaunch"} }, release.ReasonNotOffered},
+		"other protocol": {func(g *guestMachine) { g.doc["AttestationProtocolVersion"] = "1.0" }, release.ReasonBadRequest},
+		"other case": {func(g *guestMachine) {
+			g.doc["attestationprotocolversion"] = "2.0"
+			delete(g.doc, "AttestationProtocolVersion")
+		}, release.ReasonBadRequest},
 		"TDX without quote": {func(g *guestMachine) { g.doc["IsolationInfo"] = map[string]any{"Type": "Tdx"} }, release.ReasonBadRequest},
 		"payload no base64": {func(g *guestMachine) { g.doc["ClientPayload"] = map[string]string{"a": "!"} }, release.ReasonBadRequest},
 		"payload too long": {func(g *guestMachine) {
@@ -335,6 +338,11 @@ func TestAzureGuestBadRequests(t *testing.T) {
 		c.change(g)
 		_, err := s.attestGuest(g.doc)
 		s.refused(name, err, c.want)
+	}
+	g := newGuest(t, s, azure.HCLSNP)
+	g.doc["Nonce"], g.doc["TpmInfo"].(map[string]any)["AikCerts"] = "1", []string{}
+	if _, err := s.attestGuest(g.doc); err != nil {
+		t.Errorf("what a newer client sends besides: %v", err)
 	}
 	for name, body := range map[string]string{"empty": `{}`, "no text": `{"AttestationInfo":{}}`, "no JSON": `{"AttestationInfo":"AAAA"}`} {
 		_, err := s.call(http.MethodPost, "/attest/AzureGuest", []byte(body))

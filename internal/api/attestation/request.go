@@ -11,6 +11,7 @@ import (
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
+	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release"
 )
@@ -35,8 +36,8 @@ type data struct {
 	json  jsontext.Value
 }
 
-// members reads one JSON object with the names of known in any ASCII case. Two that
-// differ in case only, and unknown ones, are refused: every member here means something.
+// members reads one JSON object with the names of known in any ASCII case; others are
+// ignored. Two that differ in case only are refused, and names that are almost known.
 func members(body []byte, limit int, known ...string) (map[string]jsontext.Value, error) {
 	if jsontext.Value(body).Kind() != '{' { // null would decode to nothing
 		return nil, release.Refuse(release.ReasonBadRequest, "not a JSON object")
@@ -50,32 +51,25 @@ func members(body []byte, limit int, known ...string) (map[string]jsontext.Value
 	}
 	names := make(map[string]string, len(known))
 	for _, name := range known {
-		names[lower(name)] = name
+		names[route.FoldMember(name)] = name
 	}
-	out := make(map[string]jsontext.Value, len(sent))
+	seen, out := make(map[string]bool, len(sent)), make(map[string]jsontext.Value, len(known))
 	for name, v := range sent {
-		exact, ok := names[lower(name)]
+		low := route.FoldMember(name)
+		if seen[low] {
+			return nil, release.Refuse(release.ReasonDuplicateMember, "member %.64q twice, in different case", name)
+		}
+		seen[low] = true
+		exact, ok := names[low]
 		if !ok {
-			return nil, release.Refuse(release.ReasonUnknownMember, "member %.64q", name)
-		}
-		if _, twice := out[exact]; twice {
-			return nil, release.Refuse(release.ReasonDuplicateMember, "member %s twice, in different case", exact)
-		}
-		if v.Kind() != 'n' {
+			if err := route.Ignore(name, known...); err != nil {
+				return nil, err
+			}
+		} else if v.Kind() != 'n' {
 			out[exact] = v
 		}
 	}
 	return out, nil
-}
-
-// lower folds ASCII letters alone: other folds meet names that are not ours.
-func lower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
 }
 
 // text reads a string member; absent is "".
@@ -139,7 +133,7 @@ func parseData(v jsontext.Value) (d data, err error) {
 	if d.bytes, err = decodeBinary(encoded, binding.MaxSize); err != nil {
 		return data{}, err
 	}
-	switch lower(typ) {
+	switch route.FoldMember(typ) {
 	case "binary":
 		return d, nil
 	case "json":

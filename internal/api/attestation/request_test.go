@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -75,6 +76,34 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// TestUnknownMembers: what a newer client sends besides is ignored, as Azure does it, and
+// its token says what the older one's does. The bodies are in the shapes that the clients
+// of Azure Attestation for Python, Java and .NET send.
+func TestUnknownMembers(t *testing.T) {
+	s := newService(t, false, func(c *attestation.Config) { c.Verifier = pass{} })
+	token := func(path, body string) map[string]any {
+		t.Helper()
+		answer, err := s.call(http.MethodPost, "/attest/"+path, []byte(body))
+		if err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		c := claims(t, answer.(attestation.Token).Token)
+		delete(c, "jti")
+		return c
+	}
+	report := func(doc string) string { return b64u([]byte(doc)) }
+	for _, c := range []struct{ path, known, more string }{
+		{"SgxEnclave", `{"quote":"AA","runtimeData":{"data":"e30","dataType":"Binary"}}`, `{"quote":"AA","runtimeData":{"data":"e30","dataType":"Binary","size":2},"tenant":{"id":[1,null]}}`},
+		{"TdxVm", `{"quote":"AA","runtimeData":{"data":"e30","dataType":"JSON"},"nonce":"1"}`, `{"quote":"AA","runtimeData":{"data":"e30","dataType":"JSON"},"nonce":"1","gpuEvidence":null,"report":"AA"}`},
+		{"TdxVm", `{"quote":"AA","runtimeData":null,"initTimeData":null,"draftPolicyForAttestation":null}`, `{"quote":"AA","runtimeData":null,"initTimeData":null,"draftPolicyForAttestation":null,"":""}`},
+		{"SevSnpVm", `{"report":"` + report(`{"SnpReport":"AA","Endorsements":"e30"}`) + `"}`, `{"report":"` + report(`{"SnpReport":"AA","Endorsements":"e30","Platform":1}`) + `","evidenceFormat":"2"}`},
+	} {
+		if known, more := token(c.path, c.known), token(c.path, c.more); !reflect.DeepEqual(known, more) {
+			t.Errorf("%s: %v\n%s: %v", c.known, known, c.more, more)
+		}
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	s := newService(t, false, func(c *attestation.Config) { c.Verifier = pass{} })
 	bad, dup := release.ReasonBadRequest, release.ReasonDuplicateMember
@@ -90,8 +119,16 @@ func TestBadRequests(t *testing.T) {
 		"no quote":                 {`{}`, bad},
 		"empty quote":              {`{"quote":""}`, bad},
 		"quote no text":            {`{"quote":1}`, bad},
-		"report instead":           {`{"report":"AA"}`, release.ReasonUnknownMember},
-		"unknown":                  {`{"quote":"AA","policy":1}`, release.ReasonUnknownMember},
+		"report instead":           {`{"report":"AA"}`, bad},
+		"almost a known one":       {`{"quote":"AA","nonces":"1"}`, release.ReasonUnknownMember},
+		"almost one, in data":      {`{"quote":"AA","runtimeData":{"data":"e30","dataTyp":"JSON","dataType":"JSON"}}`, release.ReasonUnknownMember},
+		"in another style":         {`{"quote":"AA","draft_policy_for_attestation":"version=1.0"}`, release.ReasonUnknownMember},
+		"unknown twice":            {`{"quote":"AA","policy":1,"policy":1}`, dup},
+		"unknown in other case":    {`{"quote":"AA","policy":1,"Policy":1}`, dup},
+		"unknown, twice deep":      {`{"quote":"AA","policy":{"a":[{"b":1,"b":1}]}}`, dup},
+		"unknown too deep":         {`{"quote":"AA","policy":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, bad},
+		"unknown and long":         {`{"quote":"AA","policy":"` + strings.Repeat("A", 400<<10) + `"}`, bad},
+		"null in other case":       {`{"quote":"AA","Quote":null}`, dup},
 		"twice":                    {`{"quote":"AA","quote":"AA"}`, dup},
 		"twice in other case":      {`{"quote":"AA","QUOTE":"AA"}`, dup},
 		"Kelvin sign":              {"{\"quote\":\"AA\",\"run\u0074imeData\":{},\"draftPolicyForAttestation\":\"\",\"dra\u017ft\":1}", release.ReasonUnknownMember},
@@ -137,7 +174,8 @@ func TestBadReports(t *testing.T) {
 	}{
 		"nothing":           {``, release.ReasonBadRequest},
 		"no object":         {`"AA"`, release.ReasonBadRequest},
-		"unknown":           {`{"SnpReport":"AA","Chain":"AA"}`, release.ReasonUnknownMember},
+		"almost a known":    {`{"SnpReport":"AA","VcekCertsChain":"AA"}`, release.ReasonUnknownMember},
+		"unknown twice":     {`{"SnpReport":"AA","Chain":"AA","chain":"AA"}`, release.ReasonDuplicateMember},
 		"two reports":       {`{"SnpReport":"AA","snpreport":"BA"}`, release.ReasonDuplicateMember},
 		"report no text":    {`{"SnpReport":[]}`, release.ReasonBadRequest},
 		"report not base64": {`{"SnpReport":"!"}`, release.ReasonBadRequest},

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/openskr/openskr/internal/api/route"
 	"github.com/openskr/openskr/internal/strict"
 	"github.com/openskr/openskr/release"
 )
@@ -74,7 +74,7 @@ func (f *folder) object(s *shape, keep bool) error {
 			return err
 		}
 		name := t.String()
-		if low := asciiLower(name); seen[low] {
+		if low := route.FoldMember(name); seen[low] {
 			return release.Refuse(release.ReasonDuplicateMember, "member %.64q twice", name)
 		} else {
 			seen[low] = true
@@ -138,56 +138,11 @@ func (s *shape) member(name string) (exact string, child *shape, known bool, err
 	if s.free {
 		return name, nil, true, nil
 	}
-	low := asciiLower(name)
+	low := route.FoldMember(name)
 	for exact, child := range s.members {
-		if asciiLower(exact) == low {
+		if route.FoldMember(exact) == low {
 			return exact, child, true, nil
 		}
 	}
-	for _, b := range []byte(name) {
-		if b >= 0x80 {
-			return "", nil, false, release.Refuse(release.ReasonUnknownMember, "member %.64q is not ASCII", name)
-		}
-	}
-	for _, g := range s.guarded {
-		if near(bare(low), bare(asciiLower(g))) {
-			return "", nil, false, release.Refuse(release.ReasonUnknownMember, "member %.64q: did you mean %q?", name, g)
-		}
-	}
-	return "", nil, false, nil
-}
-
-// asciiLower folds A-Z and nothing else.
-func asciiLower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
-}
-
-// bare leaves out what separates words in one style and not in another.
-func bare(s string) string { return strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(s) }
-
-// near tells whether a and b are at most one edit (insertion, deletion,
-// replacement, swap of neighbours) apart.
-func near(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	if len(a) != len(b) {
-		return a[i:] == b[i+1:]
-	}
-	if i == len(a) || a[i+1:] == b[i+1:] {
-		return true
-	}
-	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+	return "", nil, false, route.Ignore(name, s.guarded...)
 }

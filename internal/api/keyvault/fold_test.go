@@ -22,31 +22,6 @@ func TestFold(t *testing.T) {
 	}
 }
 
-func TestNear(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"", "", true},
-		{"a", "", true},
-		{"abc", "abc", true},
-		{"abc", "abd", true},
-		{"abc", "ab", true},
-		{"abc", "xabc", true},
-		{"abc", "acb", true},
-		{"abcd", "abdc", true},
-		{"abc", "cba", false},
-		{"abc", "abcde", false},
-		{"abc", "xyz", false},
-		{"abcd", "badc", false},
-		{"ab", "ba", true},
-	} {
-		if near(c.a, c.b) != c.want || near(c.b, c.a) != c.want {
-			t.Errorf("%q, %q: want %v", c.a, c.b, c.want)
-		}
-	}
-}
-
 // FuzzFold: what fold gives is read by the strict decoder as by the standard
 // library, so that no two readers of a body disagree.
 func FuzzFold(f *testing.F) {

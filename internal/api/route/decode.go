@@ -13,11 +13,18 @@ import (
 
 // Decode reads a body strictly into v and names what is wrong with it. Errors
 // are *release.Error.
-func Decode(body []byte, limit int, v any) error {
+func Decode(body []byte, limit int, v any) error { return decode(body, limit, v, strict.Unmarshal) }
+
+// DecodeKnown is Decode with unknown members ignored.
+func DecodeKnown(body []byte, limit int, v any) error {
+	return decode(body, limit, v, strict.UnmarshalKnown)
+}
+
+func decode(body []byte, limit int, v any, unmarshal func([]byte, int, any) error) error {
 	if jsontext.Value(body).Kind() != '{' { // null would decode to nothing
 		return release.Refuse(release.ReasonBadRequest, "body is not a JSON object")
 	}
-	err := strict.Unmarshal(body, limit, v)
+	err := unmarshal(body, limit, v)
 	switch {
 	case err == nil:
 		return nil
