@@ -7,7 +7,6 @@ package guest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/azurecvm/format"
 	tpmguest "github.com/openskr/openskr/attest/tpm/guest"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // What the paravisor puts into the vTPM.
@@ -143,7 +143,7 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 		m.withheld(err)
 	}
 	part.AK = nil // the HCL report names it
-	body, err := json.Marshal(&format.Evidence{Type: m.opts.Type, HCL: raw, TPM: *part, TDQuote: v.quote, Client: m.opts.Client})
+	body, err := strict.Marshal(&format.Evidence{Type: m.opts.Type, HCL: raw, TPM: *part, TDQuote: v.quote, Client: m.opts.Client})
 	if err != nil {
 		return attest.Evidence{}, err
 	}

@@ -8,13 +8,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/asn1"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/gce/format"
 	tpmguest "github.com/openskr/openskr/attest/tpm/guest"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // NV indices that Google writes: the certificate of an AK, and in the next one the
@@ -126,7 +127,7 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 		}
 		*hw.raw, ends = raw, append(ends, more...)
 	}
-	raw, err := json.Marshal(body)
+	raw, err := strict.Marshal(body)
 	if err != nil {
 		return attest.Evidence{}, err
 	}
@@ -135,7 +136,7 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 
 // reportData ties the report to the request and to the AK of this machine.
 func reportData(runtimeData, ak []byte) (out [64]byte) {
-	data, key := sha256.Sum256(runtimeData), sha256.Sum256(ak)
+	data, key := binding.Digest(runtimeData), sha256.Sum256(ak)
 	copy(out[copy(out[:], data[:]):], key[:])
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,9 @@ import (
 	"time"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/nitro/format"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // DefaultDevice is where the kernel shows the NSM.
@@ -93,7 +94,7 @@ func (e *Enclave) Close() error { return e.nsm.Close() }
 // nonce the nonce in it, and public_key the hash of the recipient's JWK as it stands
 // there. Nonce and recipient may be nil, for a document that no release takes.
 func (e *Enclave) Evidence(ctx context.Context, runtimeData, nonce, recipientJWK []byte) (attest.Evidence, error) {
-	digest := sha256.Sum256(runtimeData)
+	digest := binding.Digest(runtimeData)
 	q := format.Request{UserData: digest[:], Nonce: nonce}
 	if recipientJWK != nil {
 		key := sha256.Sum256(recipientJWK)
@@ -110,7 +111,7 @@ func (e *Enclave) Evidence(ctx context.Context, runtimeData, nonce, recipientJWK
 	if err != nil {
 		return attest.Evidence{}, err
 	}
-	body, err := json.Marshal(format.Evidence{Type: e.typ, Document: doc})
+	body, err := strict.Marshal(format.Evidence{Type: e.typ, Document: doc})
 	if err != nil {
 		return attest.Evidence{}, err
 	}

@@ -3,8 +3,6 @@ package guest
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +13,9 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/openskr/openskr/attest"
+	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/tpm/format"
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // DefaultEventLog is where the kernel shows the firmware's log.
@@ -34,7 +34,7 @@ func (t *TPM) Evidence(ctx context.Context, runtimeData []byte, sel Selection, r
 	if err != nil {
 		return attest.Evidence{}, err
 	}
-	out, err := json.Marshal(body)
+	out, err := strict.Marshal(body)
 	if err != nil {
 		return attest.Evidence{}, err
 	}
@@ -83,7 +83,7 @@ func (t *TPM) collect(body *format.Evidence, runtimeData []byte, state *snapshot
 		return err
 	}
 	defer t.unload(ak, &err)
-	hash := sha256.Sum256(runtimeData)
+	hash := binding.Digest(runtimeData)
 	bound := tpm2.TPM2BData{Buffer: hash[:]}
 	q, err := tpm2.Quote{
 		SignHandle: ak.auth(empty()), QualifyingData: bound, PCRSelect: state.list(state.PCRs),

@@ -6,13 +6,14 @@ import (
 	"crypto/mlkem"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/openskr/openskr/internal/strict"
 )
 
 // Kind of a recipient key.
@@ -82,7 +83,7 @@ func (r *Recipient) describe() error {
 		if err != nil {
 			return err
 		}
-		r.JWK, err = json.Marshal(rsaJWK{"RSA", kid(n.Buffer), []string{"encrypt"}, b64(n.Buffer), b64(r.exponent())})
+		r.JWK, err = strict.Marshal(rsaJWK{"RSA", kid(n.Buffer), []string{"encrypt"}, b64(n.Buffer), b64(r.exponent())})
 		return err
 	}
 	var err error
@@ -100,7 +101,7 @@ func (r *Recipient) describe() error {
 		}
 		pub, kem = append(dk.EncapsulationKey().Bytes(), pub...), kemHybrid
 	}
-	r.JWK, err = json.Marshal(hpkeJWK{"HPKE", kem, kid(pub), b64(pub)})
+	r.JWK, err = strict.Marshal(hpkeJWK{"HPKE", kem, kid(pub), b64(pub)})
 	return err
 }
 
