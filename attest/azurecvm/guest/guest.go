@@ -169,14 +169,14 @@ func (m *Machine) warn(err error) {
 
 // voucher asks the metadata service once for each HCL report. Without certificates the
 // evidence is sent all the same: the broker may have them, or get them from AMD.
-func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (voucher, error) {
+// Nobody waits for another's question, who may have more time: both ask.
+func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (v voucher, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if bytes.Equal(m.hcl, raw) {
-		return m.vouched, nil
+	known, vouched := bytes.Equal(m.hcl, raw), m.vouched
+	m.mu.Unlock()
+	if known {
+		return vouched, nil
 	}
-	var v voucher
-	var err error
 	if hcl.Kind == format.HCLTDX {
 		v.quote, err = m.imds.quote(ctx, hcl.Report)
 	} else {
@@ -189,6 +189,8 @@ func (m *Machine) voucher(ctx context.Context, hcl *format.HCL, raw []byte) (vou
 		m.warn(err)
 		return voucher{}, nil
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.hcl, m.vouched = raw, v
 	return v, nil
 }

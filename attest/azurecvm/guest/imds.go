@@ -107,11 +107,9 @@ func (i *imds) call(ctx context.Context, method, path string, body []byte, answe
 		if !errors.As(err, &again) || try == tries {
 			return err
 		}
-		t := time.NewTimer(pause)
 		select {
-		case <-t.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
-			t.Stop()
 			return errors.Join(err, ctx.Err())
 		}
 	}

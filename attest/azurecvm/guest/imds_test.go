@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/openskr/openskr/attest/azurecvm/format"
 )
 
 // host answers as a metadata service does, one answer after the other.
@@ -146,6 +148,33 @@ func TestRetryEndsWithItsCaller(t *testing.T) {
 		h := &host{answers: []answer{{code: 503}}}
 		if _, err := asking(h).certificates(ctx); !errors.Is(err, context.DeadlineExceeded) || len(h.seen) != 1 {
 			t.Errorf("%v after %d tries", err, len(h.seen))
+		}
+	})
+}
+
+// silent is a metadata service that takes requests and never answers.
+type silent struct{}
+
+func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// Who has little time does not wait behind who has much.
+func TestWaitIsOnesOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &Machine{imds: newIMDS("")}
+		m.imds.client.Transport = silent{}
+		ask := func(ctx context.Context) error {
+			_, err := m.voucher(ctx, &format.HCL{Kind: format.HCLTDX}, []byte("report"))
+			return err
+		}
+		go func() { _ = ask(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := ask(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
 		}
 	})
 }
