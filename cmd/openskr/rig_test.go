@@ -202,6 +202,7 @@ type servedBroker struct {
 	Empty  bool   // answers every request with 600 bytes, and is no broker
 	Single bool   // one commit a release
 	Delay  time.Duration
+	Ahead  time.Duration // its clock is, and --accept-clock given
 }
 
 // start starts the child and waits until it answers.

@@ -71,7 +71,7 @@ The log of the program is JSON, one object a line, on stderr.`,
 			if err := cfg.complete(); err != nil {
 				return usagef("%w", err)
 			}
-			return a.serve(cmd.Context(), serveOptions{dir: data, configPath: config, cfg: cfg, flags: flags, acceptClock: acceptClock})
+			return a.serve(cmd.Context(), serveOptions{dir: data, configPath: config, cfg: cfg, now: time.Now, flags: flags, acceptClock: acceptClock})
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data `DIR` of the deployment (required)")
@@ -90,6 +90,7 @@ type serveOptions struct {
 	cfg             *Config
 	flags           func(*Config) // those of the command line, which win over a file; or nil
 	acceptClock     bool
+	now             func() time.Time
 	fault           func(step string)   // tests stop there
 	tune            func(*audit.Config) // benchmarks compare
 }
@@ -109,7 +110,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) (err error) {
 		level.Set(l)
 	}
 	logger := telemetry.NewLogger(a.stderr, level)
-	b, err := openBroker(ctx, brokerOptions{Dir: o.dir, Config: o.cfg, Logger: logger, Level: level, Now: time.Now, Fault: o.fault, Tune: o.tune})
+	b, err := openBroker(ctx, brokerOptions{Dir: o.dir, Config: o.cfg, Logger: logger, Level: level, Now: o.now, Fault: o.fault, Tune: o.tune})
 	if err != nil {
 		return err
 	}

@@ -56,13 +56,16 @@ func served(env string) int {
 	if s.Empty {
 		err = empty(ctx, s.Dir, cfg)
 	} else {
-		err = a.serve(ctx, serveOptions{dir: s.Dir, cfg: cfg, fault: fault, tune: s.tune})
+		err = a.serve(ctx, serveOptions{dir: s.Dir, cfg: cfg, now: s.now, acceptClock: s.Ahead > 0, fault: fault, tune: s.tune})
 	}
 	if err != nil {
 		a.complain(err)
 	}
 	return exitCode(err)
 }
+
+// now is the child's clock.
+func (s servedBroker) now() time.Time { return time.Now().Add(s.Ahead) }
 
 // tune makes the log commit as the benchmark says.
 func (s servedBroker) tune(c *audit.Config) {
