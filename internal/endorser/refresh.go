@@ -67,12 +67,10 @@ func (e *Endorser) Run(ctx context.Context) {
 	for {
 		e.rescan()
 		e.renew(ctx)
-		t := time.NewTimer(lookAround)
 		select {
 		case <-ctx.Done():
-			t.Stop()
 			return
-		case <-t.C:
+		case <-time.After(lookAround):
 		}
 	}
 }

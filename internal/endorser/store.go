@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/openskr/openskr/attest"
@@ -76,11 +77,14 @@ func (s *store) read(need attest.Need) (*attest.Document, error) {
 }
 
 func (s *store) open(name string) (attest.Need, *attest.Document, error) {
-	f, err := os.Open(filepath.Join(s.dir, name))
+	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_RDONLY|syscall.O_NONBLOCK, 0) // not held up by a pipe
 	if err != nil {
 		return attest.Need{}, nil, err
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return attest.Need{}, nil, errors.Join(fmt.Errorf("%s is no file", name), err)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, int64(fileLimit(s.limit))+1))
 	if err != nil {
 		return attest.Need{}, nil, err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,6 +124,30 @@ func TestFolderGoesBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A pipe in the place of a document holds nobody up.
+func TestFolderWithPipes(t *testing.T) {
+	dir := t.TempDir()
+	e, _ := build(t, nil, endorser.Config{Dir: dir, Offline: true})
+	if _, _, err := e.Import(crl, &attest.Document{Data: document(1, time.Now(), month)}); err != nil {
+		t.Fatal(err)
+	}
+	file := only(t, dir, "*.json", "")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{file, filepath.Join(dir, "intel-tcb-0000.json")} {
+		if err := syscall.Mkfifo(name, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, o := build(t, nil, endorser.Config{Dir: dir, Offline: true})
+	wantError(t, e, crl, endorser.ErrMissing)
+	o.want(t, endorser.OutcomeInvalid, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	e.Run(ctx) // looks around once
 }
 
 func restarted(t *testing.T, dir string) *endorser.Endorser {
