@@ -105,7 +105,7 @@ func (s *Service) Retire(ctx context.Context, set, kind, value string, at int64)
 		return nil, err
 	}
 	if at < now || at > Forever {
-		return nil, bad("a time that has passed: leave it out to retire now")
+		return nil, bad("%d: want a time from now on, in Unix seconds up to the year 9999, or none to retire now", at)
 	}
 	s.mu.Lock()
 	err := s.writable(set)

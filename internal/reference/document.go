@@ -2,20 +2,19 @@ package reference
 
 import (
 	"context"
+	"maps"
 	"math"
 
 	"github.com/openskr/openskr/release"
 )
 
-// Document gives data.references at a time (Unix seconds): set → kind → value →
+// effective gives data.references at a time (Unix seconds): set → kind → value →
 // {"label", "until"} of the entries in force then, and the sets of the file as
 // they are; and the time for which it stays so. It is a pure function of its
 // arguments, which it does not change.
-func Document(sets map[string]map[string]*Kept, file map[string]any, at int64) (map[string]any, window) {
+func effective(sets map[string]map[string]*Kept, file map[string]any, at int64) (map[string]any, window) {
 	doc := make(map[string]any, len(sets)+len(file))
-	for name, v := range file {
-		doc[name] = v
-	}
+	maps.Copy(doc, file)
 	w := window{from: math.MinInt64, until: math.MaxInt64}
 	for name, entries := range sets {
 		set := map[string]any{}

@@ -1,8 +1,7 @@
 // Package reference keeps reference values: what the measurements of a good
 // machine are. Each is an entry of a named set, an object of its own whose every
-// change is a log record in the same transaction. What is in force at a time
-// (Document) is what release policies read as data.references; how to use it is
-// docs/references.md.
+// change is a log record in the same transaction. What is in force is what release
+// policies read as data.references; how to use it is docs/references.md.
 package reference
 
 import (

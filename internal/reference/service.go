@@ -123,7 +123,7 @@ func (s *Service) clash(file map[string]any) error {
 // publish makes and publishes what is in force now. s.mu is held.
 func (s *Service) publish() error {
 	s.window.Store(nil)
-	doc, w := Document(s.sets, s.file, s.cfg.Now().Unix())
+	doc, w := effective(s.sets, s.file, s.cfg.Now().Unix())
 	if err := s.cfg.Publish(doc); err != nil {
 		return err
 	}
