@@ -2,14 +2,11 @@ package dcap
 
 import (
 	"bytes"
-	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
@@ -87,28 +84,9 @@ func TestExtension(t *testing.T) {
 // TestPath: a leaf issues nothing, and a chain has the length it must have (security
 // CC-17).
 func TestPath(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
+	key, now := onCurve(t, elliptic.P256()), time.Now()
 	issue := func(name string, isCA bool, parent *x509.Certificate) *x509.Certificate {
-		tmpl := &x509.Certificate{
-			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-			BasicConstraintsValid: true, IsCA: isCA, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		}
-		if parent == nil {
-			parent = tmpl
-		}
-		der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+		return certificate(t, name, isCA, key, parent, key)
 	}
 	root := issue("root", true, nil)
 	ca, leaf := issue("ca", true, root), issue("leaf", false, root)
@@ -136,10 +114,7 @@ func TestPath(t *testing.T) {
 // fake is a certificate with subject and key id of c and another key.
 func fake(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := onCurve(t, elliptic.P256())
 	self := *c
 	self.PublicKey = nil // CreateCertificate compares it with the key
 	der, err := x509.CreateCertificate(rand.Reader, &self, &self, key.Public(), key)
