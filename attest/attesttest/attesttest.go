@@ -193,7 +193,7 @@ func (c Case) leaveOut(t *testing.T) {
 		refused(t, c.Verifier, ev, c.Expect, "no endorsements")
 	}
 	refused(t, c.Verifier, attest.Evidence{Type: c.Evidence.Type}, c.Expect, "nothing but the type")
-	for _, typ := range []attest.Type{"", "none", "sample", "simulated-" + c.Evidence.Type, c.Evidence.Type + "\x00"} {
+	for _, typ := range []attest.Type{"", "none", "sample", c.Evidence.Type.Simulated(), c.Evidence.Type + "\x00"} {
 		ev := clone(c.Evidence)
 		ev.Type = typ
 		refused(t, c.Verifier, ev, c.Expect, fmt.Sprintf("type %q", typ))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"slices"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
@@ -59,13 +60,7 @@ func privileged(claims attest.Claims) *attest.Rejection {
 
 // theirs leaves out the AK's certificate, which the hardware's verifiers do not know.
 func theirs(ends []attest.Endorsement) []attest.Endorsement {
-	var out []attest.Endorsement
-	for _, e := range ends {
-		if e.Type != attest.EndorsementAKCertificate {
-			out = append(out, e)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(ends), func(e attest.Endorsement) bool { return e.Type == attest.EndorsementAKCertificate })
 }
 
 // linked proves that the report was made for this data on the machine of this AK: its

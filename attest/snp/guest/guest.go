@@ -102,7 +102,7 @@ func (d *Device) Report(ctx context.Context, reportData [64]byte) (report, table
 	select {
 	case <-d.turn:
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+		return nil, nil, fmt.Errorf("SEV-SNP report: %w", context.Cause(ctx))
 	}
 	type answer struct {
 		report, table []byte
