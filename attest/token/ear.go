@@ -57,7 +57,7 @@ func (ear) cpu(r reader) (name string, sub reader, ok bool) {
 
 func (e ear) appraise(claims object) (*statement, *attest.Rejection) {
 	s, r := newStatement(), read(claims)
-	copyClaims(s.detail, r, []claim{{"eat_profile", text}}, nil)
+	copyClaims(s.detail, r, []claim{{"eat_profile", text}})
 	if by, ok := r.object("ear.verifier-id").text("developer"); ok {
 		s.detail["developer"] = by
 	}

@@ -40,21 +40,21 @@ func (gcs) nonces(claims object) []string {
 func (gcs) appraise(claims object) (*statement, *attest.Rejection) {
 	s, r := newStatement(), read(claims)
 	s.debugStatus(r)
-	copyClaims(s.detail, r, gcsNames(), nil)
+	copyClaims(s.detail, r, gcsNames())
 	if on, ok := r.boolean("secboot"); ok {
 		s.claims["secureboot"] = on
 	}
 
 	mods := r.object("submods")
 	gce, container, space := mods.object("gce"), mods.object("container"), mods.object("confidential_space")
-	copyClaims(s.detail, gce, gceNames(), nil)
-	copyClaims(s.detail, container, containerNames(), nil)
+	copyClaims(s.detail, gce, gceNames())
+	copyClaims(s.detail, container, containerNames())
 	for _, name := range []string{"env", "env_override"} {
 		if container.has(name) {
 			s.detail[name] = environment(container.object(name))
 		}
 	}
-	copyClaims(s.detail, space, []claim{{"support_attributes", texts}}, nil)
+	copyClaims(s.detail, space, []claim{{"support_attributes", texts}})
 	if watched, ok := space.object("monitoring_enabled").boolean("memory"); ok {
 		s.detail["memory_monitoring"] = watched
 	}

@@ -66,15 +66,16 @@ func (ita) nonces(claims object) []string {
 
 func (i ita) appraise(claims object) (*statement, *attest.Rejection) {
 	r, typ, ok := i.part(claims)
+	r.as = itaName
 	s := newStatement()
-	if !ok || !s.hardware(s.claims, r, typ, itaName) {
+	if !ok || !s.hardware(s.claims, r, typ) {
 		return nil, attest.Reject(attest.CheckTypeNotAllowed, "token speaks for no TDX, SGX or SEV-SNP machine, or for more than one")
 	}
 	s.claims["x-ms-attestation-type"] = typ
-	copyClaims(s.claims, r, []claim{{"attester_tcb_status", text}}, nil)
-	copyClaims(s.detail, r, itaNames(), nil)
+	copyClaims(s.claims, r, []claim{{"attester_tcb_status", text}})
+	copyClaims(s.detail, r, itaNames())
 	top := read(claims)
-	copyClaims(s.detail, top, []claim{{"eat_profile", text}, {"ver", text}}, nil)
+	copyClaims(s.detail, top, []claim{{"eat_profile", text}, {"ver", text}})
 	for _, name := range []string{"policy_ids_matched", "policy_ids_unmatched"} {
 		ids := []any{}
 		for _, policy := range top.objects(name) {

@@ -53,11 +53,11 @@ func (maa) nonces(claims object) []string {
 
 func (maa) appraise(claims object) (*statement, *attest.Rejection) {
 	s, r := newStatement(), read(claims)
-	copyClaims(s.claims, r, maaNames(), nil)
+	copyClaims(s.claims, r, maaNames())
 	typ, _ := r.text("x-ms-attestation-type")
 	if typ == maaVM {
 		s.azureVM(r)
-	} else if !s.hardware(s.claims, r, typ, nil) {
+	} else if !s.hardware(s.claims, r, typ) {
 		return nil, attest.Reject(attest.CheckTypeNotAllowed, "token of x-ms-attestation-type %.32q", typ)
 	}
 	if err := r.failed(); err != nil {
@@ -66,26 +66,23 @@ func (maa) appraise(claims object) (*statement, *attest.Rejection) {
 	return s, nil
 }
 
-// hardware reads the claims of one kind of hardware, under the names that as gives them
-// (nil: Azure's own). It knows the kind or does nothing.
-func (s *statement) hardware(to map[string]any, r reader, typ string, as func(string) string) bool {
-	if as == nil {
-		as = func(name string) string { return name }
-	}
+// hardware reads the claims of one kind of hardware, by Azure's names. It knows the
+// kind or does nothing.
+func (s *statement) hardware(to map[string]any, r reader, typ string) bool {
 	switch typ {
 	case maaSNP:
-		copyClaims(to, r, snpNames(), as)
-		s.debug(r.boolean(as(snpPrefix + "is-debuggable")))
-		moves, said := r.boolean(as(snpPrefix + "migration-allowed"))
+		copyClaims(to, r, snpNames())
+		s.debug(r.boolean(snpPrefix + "is-debuggable"))
+		moves, said := r.boolean(snpPrefix + "migration-allowed")
 		s.migratable = s.migratable || moves || !said
-		level, said := r.integer(as(snpPrefix + "vmpl"))
+		level, said := r.integer(snpPrefix + "vmpl")
 		s.belowVMPL0 = !said || level != 0
 	case maaTDX:
-		copyClaims(to, r, tdxNames(), as)
+		copyClaims(to, r, tdxNames())
 		s.trustDomain(r)
 	case maaSGX:
-		copyClaims(to, r, sgxNames(), as)
-		s.debug(r.boolean(as(sgxPrefix + "is-debuggable")))
+		copyClaims(to, r, sgxNames())
+		s.debug(r.boolean(sgxPrefix + "is-debuggable"))
 		s.debugStatus(r)
 		s.level(r, "attester_tcb_status")
 	default:
@@ -97,14 +94,14 @@ func (s *statement) hardware(to map[string]any, r reader, typ string, as func(st
 // azureVM reads the token of an Azure guest: a TPM's quote with its log, and for a
 // confidential VM the hardware's report below x-ms-isolation-tee.
 func (s *statement) azureVM(r reader) {
-	copyClaims(s.claims, r, vmNames(), nil)
+	copyClaims(s.claims, r, vmNames())
 	for _, name := range []string{"bootdebug-enabled", "kerneldebug-enabled", "hypervisordebug-enabled"} {
 		s.debug(r.boolean(vmPrefix + name))
 	}
 	s.subject, _ = r.text(vmPrefix + "vmid")
 
 	unverified := map[string]any{}
-	copyClaims(unverified, r, clientNames(), nil)
+	copyClaims(unverified, r, clientNames())
 	if payload := r.object("x-ms-runtime").object("client-payload"); len(payload.members) > 0 {
 		values := map[string]any{}
 		for name := range payload.members {
@@ -122,15 +119,15 @@ func (s *statement) azureVM(r reader) {
 		return
 	}
 	inner, tee := map[string]any{}, r.object("x-ms-isolation-tee")
-	copyClaims(inner, tee, maaNames(), nil)
+	copyClaims(inner, tee, maaNames())
 	typ, _ := tee.text("x-ms-attestation-type")
 	s.debugOff = false // the hardware must say so itself
-	if typ == maaSGX || !s.hardware(inner, tee, typ, nil) {
+	if typ == maaSGX || !s.hardware(inner, tee, typ) {
 		tee.fail("x-ms-attestation-type", "sevsnpvm or tdxvm")
 		return
 	}
 	configuration := map[string]any{}
-	copyClaims(configuration, tee.object("x-ms-runtime").object("vm-configuration"), vmConfiguration(), nil)
+	copyClaims(configuration, tee.object("x-ms-runtime").object("vm-configuration"), vmConfiguration())
 	if len(configuration) > 0 {
 		inner["x-ms-runtime"] = map[string]any{"vm-configuration": configuration}
 	}

@@ -41,40 +41,35 @@ type claim struct {
 	typ  valueType
 }
 
-// copyClaims takes what is listed, and nothing else, from members named as says (nil:
-// by the claim's own name).
-func copyClaims(to map[string]any, r reader, list []claim, as func(string) string) {
+// copyClaims takes what is listed, and nothing else.
+func copyClaims(to map[string]any, r reader, list []claim) {
 	for _, c := range list {
-		from := c.name
-		if as != nil {
-			from = as(c.name)
-		}
-		if v, ok := c.value(r, from); ok {
+		if v, ok := c.value(r); ok {
 			to[c.name] = v
 		}
 	}
 }
 
-func (c claim) value(r reader, from string) (any, bool) {
+func (c claim) value(r reader) (any, bool) {
 	switch c.typ {
 	case text:
-		return found(r.text(from))
+		return found(r.text(c.name))
 	case boolean:
-		return found(r.boolean(from))
+		return found(r.boolean(c.name))
 	case integer:
-		return found(r.integer(from))
+		return found(r.integer(c.name))
 	case integers:
-		if !r.has(from) {
+		if !r.has(c.name) {
 			return nil, false
 		}
-		return list(r.integers(from)), true
+		return list(r.integers(c.name)), true
 	case texts:
-		if !r.has(from) {
+		if !r.has(c.name) {
 			return nil, false
 		}
-		return list(r.texts(from)), true
+		return list(r.texts(c.name)), true
 	}
-	return found(r.hex(from, c.typ.size()))
+	return found(r.hex(c.name, c.typ.size()))
 }
 
 func found[T any](v T, ok bool) (any, bool) { return v, ok }

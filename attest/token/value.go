@@ -52,6 +52,7 @@ func normal(b []byte, limit int) ([]byte, bool) {
 // that is absent or null is not there.
 type reader struct {
 	members object
+	as      func(name string) string // what the service calls a member; nil: as it is asked for
 	path    string
 	err     *error
 }
@@ -60,27 +61,41 @@ func read(o object) reader { return reader{members: o, err: new(error)} }
 
 func (r reader) failed() error { return *r.err }
 
+func (r reader) named(name string) string {
+	if r.as == nil {
+		return name
+	}
+	return r.as(name)
+}
+
+func (r reader) member(name string) jsontext.Value { return r.members[r.named(name)] }
+
 func (r reader) has(name string) bool {
-	v, ok := r.members[name]
-	return ok && v.Kind() != 'n'
+	v := r.member(name)
+	return len(v) > 0 && v.Kind() != 'n'
 }
 
 func (r reader) fail(name, want string) {
 	if *r.err == nil {
-		*r.err = fmt.Errorf("%s%s is not %s", r.path, name, want)
+		*r.err = fmt.Errorf("%s%s is not %s", r.path, r.named(name), want)
 	}
 }
 
-func (r reader) text(name string) (s string, ok bool) {
+// value reads a member of one type.
+func value[T any](r reader, name, want string) (v T, ok bool) {
 	if !r.has(name) {
-		return "", false
+		return v, false
 	}
-	if json.Unmarshal(r.members[name], &s) != nil {
-		r.fail(name, "a string")
-		return "", false
+	if json.Unmarshal(r.member(name), &v) != nil {
+		r.fail(name, want)
+		return *new(T), false
 	}
-	return s, true
+	return v, true
 }
+
+func (r reader) text(name string) (string, bool)   { return value[string](r, name, "a string") }
+func (r reader) boolean(name string) (b, ok bool)  { return value[bool](r, name, "a boolean") }
+func (r reader) integer(name string) (int64, bool) { return value[int64](r, name, "an integer") }
 
 // hex is size bytes in lower-case hex.
 func (r reader) hex(name string, size int) (string, bool) {
@@ -95,72 +110,32 @@ func (r reader) hex(name string, size int) (string, bool) {
 	return s, true
 }
 
-func (r reader) boolean(name string) (b, ok bool) {
-	if !r.has(name) {
-		return false, false
-	}
-	if json.Unmarshal(r.members[name], &b) != nil {
-		r.fail(name, "a boolean")
-		return false, false
-	}
-	return b, true
-}
-
-func (r reader) integer(name string) (n int64, ok bool) {
-	if !r.has(name) {
-		return 0, false
-	}
-	if json.Unmarshal(r.members[name], &n) != nil {
-		r.fail(name, "an integer")
-		return 0, false
-	}
-	return n, true
-}
-
 // texts is an array of strings, or one string for an array of one.
 func (r reader) texts(name string) []string {
-	if !r.has(name) {
-		return nil
-	}
-	if r.members[name].Kind() == '"' {
+	if r.member(name).Kind() == '"' {
 		s, _ := r.text(name)
 		return []string{s}
 	}
-	var out []string
-	if json.Unmarshal(r.members[name], &out) != nil {
-		r.fail(name, "an array of strings")
-		return nil
-	}
+	out, _ := value[[]string](r, name, "an array of strings")
 	return out
 }
 
-// integers is an array of integers.
-func (r reader) integers(name string) (out []int64) {
-	if r.has(name) && json.Unmarshal(r.members[name], &out) != nil {
-		r.fail(name, "an array of integers")
-		return nil
-	}
+func (r reader) integers(name string) []int64 {
+	out, _ := value[[]int64](r, name, "an array of integers")
 	return out
 }
 
 // object reads a member's members; an absent one has none.
 func (r reader) object(name string) reader {
-	child := reader{path: r.path + name + ".", err: r.err}
-	if r.has(name) && json.Unmarshal(r.members[name], &child.members) != nil {
-		r.fail(name, "an object")
-	}
-	return child
+	members, _ := value[object](r, name, "an object")
+	return reader{members: members, path: r.path + r.named(name) + ".", err: r.err}
 }
 
 // objects is an array of objects.
 func (r reader) objects(name string) (out []reader) {
-	var list []object
-	if r.has(name) && json.Unmarshal(r.members[name], &list) != nil {
-		r.fail(name, "an array of objects")
-		return nil
-	}
+	list, _ := value[[]object](r, name, "an array of objects")
 	for _, o := range list {
-		out = append(out, reader{members: o, path: r.path + name + ".", err: r.err})
+		out = append(out, reader{members: o, path: r.path + r.named(name) + ".", err: r.err})
 	}
 	return out
 }
