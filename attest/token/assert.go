@@ -123,19 +123,11 @@ func (v *Verifier) assertion(t *signed, said *statement, msg *jose.Foreign) (*at
 	if id, ok := read(t.claims).text("jti"); ok && id != "" {
 		name = t.issuer.name() + "\x00" + id
 	}
+	res := v.result(t, said)
+	res.Recipient, res.Facts.Recipient = recipient, true
 	return &attest.Assertion{
-		KID: kid, Token: sha256.Sum256([]byte(name)), Expires: time.Unix(t.times.expires, 0).Add(skew), Freshness: "none",
-		Result: &attest.Result{
-			Type:      v.cfg.Type,
-			Authority: t.issuer.name(),
-			Identity:  attest.Identify(v.cfg.Type, []byte(t.issuer.name()+"\x00"+said.subject)),
-			Claims:    t.describe(said),
-			Recipient: recipient,
-			Facts: attest.Facts{
-				Chain: true, Signature: true, Recipient: true, Revocation: v.revocation(),
-				Migratable: said.migratable, TCBStatus: said.tcb, CollateralAge: t.age,
-			},
-		},
+		Result: res, KID: kid, Token: sha256.Sum256([]byte(name)),
+		Expires: time.Unix(t.times.expires, 0).Add(skew), Freshness: "none",
 	}, nil
 }
 

@@ -132,16 +132,7 @@ func (v *Verifier) Verify(ctx context.Context, ev attest.Evidence, want attest.E
 	if rej != nil {
 		return nil, rej
 	}
-	res := &attest.Result{
-		Type:      v.cfg.Type,
-		Authority: t.issuer.name(),
-		Identity:  attest.Identify(v.cfg.Type, []byte(t.issuer.name()+"\x00"+said.subject)),
-		Claims:    t.describe(said),
-		Facts: attest.Facts{
-			Chain: true, Signature: true, Revocation: v.revocation(),
-			Migratable: said.migratable, TCBStatus: said.tcb, CollateralAge: t.age,
-		},
-	}
+	res := v.result(t, said)
 	rej = v.judge(res, t, said)
 	if rej == nil && said.belowVMPL0 && want.SignedData == nil && !want.Unbound {
 		rej = attest.Reject(attest.CheckVMPL, "the SNP report is not of privilege level 0, which alone gets keys")
@@ -229,6 +220,20 @@ func (t *signed) covers(runtimeData []byte, want attest.Expect) *attest.Rejectio
 		return nil
 	}
 	return attest.Reject(attest.CheckReportData, "nothing that %s vouches for covers this runtime data", t.issuer.name())
+}
+
+// result is what a token says of its machine, bound to nothing yet.
+func (v *Verifier) result(t *signed, said *statement) *attest.Result {
+	return &attest.Result{
+		Type:      v.cfg.Type,
+		Authority: t.issuer.name(),
+		Identity:  attest.Identify(v.cfg.Type, []byte(t.issuer.name()+"\x00"+said.subject)),
+		Claims:    t.describe(said),
+		Facts: attest.Facts{
+			Chain: true, Signature: true, Revocation: v.revocation(),
+			Migratable: said.migratable, TCBStatus: said.tcb, CollateralAge: t.age,
+		},
+	}
 }
 
 // judge applies the deny list and refuses debug evidence.
