@@ -9,20 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
-	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
 	"github.com/openskr/openskr/attest/snp/format"
+	tsm "github.com/openskr/openskr/attest/tsm/guest"
 	"github.com/openskr/openskr/internal/strict"
 )
 
 const (
 	reportSize = 1184
 	maxTable   = 64 << 10 // bytes of a host's certificate table; a verifier takes no more
-
-	firstWait = 50 * time.Millisecond // before a busy host is asked again
-	maxWait   = 2 * time.Second
 )
 
 // ErrNoDevice says that this machine gives no SEV-SNP reports, or not to this user.
@@ -47,7 +44,7 @@ type source interface {
 type Device struct {
 	opts Options
 	src  source
-	turn chan struct{} // holds one token
+	turn *tsm.Turn
 }
 
 // Open finds the way to reports. An error wraps [ErrNoDevice] and says what was tried
@@ -63,14 +60,12 @@ func Open(o Options) (*Device, error) {
 			return nil, fmt.Errorf("%w: %w; %w", ErrNoDevice, errTSM, err)
 		}
 	}
-	d := &Device{opts: o, src: src, turn: make(chan struct{}, 1)}
-	d.turn <- struct{}{}
-	return d, nil
+	return &Device{opts: o, src: src, turn: tsm.NewTurn()}, nil
 }
 
 // Close gives the device back. A request under way is waited for.
 func (d *Device) Close() error {
-	<-d.turn
+	d.turn.End()
 	return d.src.Close()
 }
 
@@ -99,52 +94,21 @@ func (d *Device) Evidence(ctx context.Context, runtimeData []byte) (attest.Evide
 // nil when it has none. A host that is busy, because it limits how often guests may
 // ask, is asked again until ctx ends.
 func (d *Device) Report(ctx context.Context, reportData [64]byte) (report, table []byte, err error) {
-	select {
-	case <-d.turn:
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("SEV-SNP report: %w", context.Cause(ctx))
+	type answer struct{ report, table []byte }
+	got, err := tsm.Ask(ctx, d.turn, busy, func() (a answer, err error) {
+		a.report, a.table, err = d.src.report(reportData, d.opts.VMPL)
+		return a, err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("SEV-SNP report: %w", err)
 	}
-	type answer struct {
-		report, table []byte
-		err           error
+	if len(got.report) != reportSize || [64]byte(got.report[0x50:0x90]) != reportData {
+		return nil, nil, fmt.Errorf("SEV-SNP report: %d bytes, want %d over the given report data", len(got.report), reportSize)
 	}
-	done := make(chan answer, 1)
-	go func() { // a call into the kernel does not end with ctx
-		defer func() { d.turn <- struct{}{} }()
-		var a answer
-		a.report, a.table, a.err = d.ask(ctx, reportData)
-		done <- a
-	}()
-	select {
-	case a := <-done:
-		return a.report, a.table, a.err
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("SEV-SNP report: %w", context.Cause(ctx))
-	}
-}
-
-func (d *Device) ask(ctx context.Context, reportData [64]byte) (report, table []byte, err error) {
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
-		report, table, err = d.src.report(reportData, d.opts.VMPL)
-		if err == nil {
-			break
-		}
-		if !busy(err) {
-			return nil, nil, fmt.Errorf("SEV-SNP report: %w", err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("SEV-SNP report: %w; the host was busy: %w", context.Cause(ctx), err)
-		}
-	}
-	if len(report) != reportSize || [64]byte(report[0x50:0x90]) != reportData {
-		return nil, nil, fmt.Errorf("SEV-SNP report: %d bytes, want %d over the given report data", len(report), reportSize)
-	}
-	if table, err = trim(table); err != nil {
+	if table, err = trim(got.table); err != nil {
 		return nil, nil, fmt.Errorf("certificate table: %w", err)
 	}
-	return report, table, nil
+	return got.report, table, nil
 }
 
 func busy(err error) bool {

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-	"time"
 
 	"github.com/openskr/openskr/attest"
 	"github.com/openskr/openskr/attest/binding"
@@ -25,9 +24,6 @@ const (
 	maxQuote     = 16 << 10
 	maxLogArea   = 4 << 20   // bytes that ACPI sets aside for the log
 	maxLog       = 512 << 10 // bytes of a log; a verifier takes no more
-
-	firstWait = 50 * time.Millisecond // before a busy quoting service is asked again
-	maxWait   = 2 * time.Second
 )
 
 // ErrNoDevice says that this machine gives no TDX quotes, or not to this user.
@@ -52,7 +48,7 @@ type FS = tsm.FS
 type Device struct {
 	opts Options
 	tsm  *tsm.Reports
-	turn chan struct{} // holds one token
+	turn *tsm.Turn
 }
 
 // Open finds the way to quotes. An error wraps [ErrNoDevice] and says what was tried
@@ -71,14 +67,12 @@ func Open(o Options) (*Device, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", ErrNoDevice, err)
 	}
-	d := &Device{opts: o, tsm: t, turn: make(chan struct{}, 1)}
-	d.turn <- struct{}{}
-	return d, nil
+	return &Device{opts: o, tsm: t, turn: tsm.NewTurn()}, nil
 }
 
 // Close waits for a request under way; the device cannot be used afterwards.
 func (d *Device) Close() error {
-	<-d.turn
+	d.turn.End()
 	return nil
 }
 
@@ -106,44 +100,14 @@ func (d *Device) Evidence(ctx context.Context, runtimeData []byte) (attest.Evide
 // Quote gives a quote over reportData. A quoting service that is busy is asked again,
 // until ctx ends; a call that hangs in the kernel is left behind then.
 func (d *Device) Quote(ctx context.Context, reportData [64]byte) ([]byte, error) {
-	select {
-	case <-d.turn:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("TDX quote: %w", context.Cause(ctx))
-	}
-	type answer struct {
-		quote []byte
-		err   error
-	}
-	done := make(chan answer, 1)
-	go func() { // a call into the kernel does not end with ctx
-		defer func() { d.turn <- struct{}{} }()
-		quote, err := d.ask(ctx, reportData)
-		done <- answer{quote, err}
-	}()
-	select {
-	case a := <-done:
-		return a.quote, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("TDX quote: %w", context.Cause(ctx))
-	}
-}
-
-func (d *Device) ask(ctx context.Context, reportData [64]byte) ([]byte, error) {
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+	quote, err := tsm.Ask(ctx, d.turn, busy, func() ([]byte, error) {
 		quote, _, err := d.tsm.Get(reportData[:], 0)
-		if err == nil {
-			return quote, check(quote, reportData)
-		}
-		if !busy(err) {
-			return nil, fmt.Errorf("TDX quote: %w", err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("TDX quote: %w; the quoting service was busy: %w", context.Cause(ctx), err)
-		}
+		return quote, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("TDX quote: %w", err)
 	}
+	return quote, check(quote, reportData)
 }
 
 func busy(err error) bool {
