@@ -6,9 +6,9 @@
 // what it says; whether that is good enough for a key is decided by the floor
 // and the release policy (packages release and policies).
 //
-// To add a TEE: one folder attest/<tee> with a Verifier, its collecting half in
-// attest/<tee>/guest, one line in attest/all, vectors in testvectors/<tee>, and
-// a test that calls attesttest.Run.
+// To add a TEE: its [Type], one folder attest/<tee> with a Verifier and the Schema of
+// its claims, its collecting half in attest/<tee>/guest, a line each in New and Schema
+// of attest/all, and a test that calls attesttest.Run.
 package attest
 
 import (

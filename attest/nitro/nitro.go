@@ -11,9 +11,9 @@
 package nitro
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
 	"fmt"
 	"strings"
@@ -239,7 +239,7 @@ func (v *Verifier) judge(res *attest.Result, doc *document) *attest.Rejection {
 // zeros there, and no sound one has a zero in any of the three.
 func (d *document) debug() bool {
 	for i := range uint64(3) {
-		if subtle.ConstantTimeCompare(d.pcrs[i], make([]byte, len(d.pcrs[i]))) == 1 {
+		if len(bytes.Trim(d.pcrs[i], "\x00")) == 0 {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,12 +191,10 @@ func (p *Platform) crl(by identity, may ...string) (*attest.Document, error) {
 		if _, known := certs[name]; !known {
 			return nil, errors.New("no certificate " + name)
 		}
-		for _, m := range may {
-			if m == name {
-				list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{
-					SerialNumber: certs[name].cert.SerialNumber, RevocationTime: issued,
-				})
-			}
+		if slices.Contains(may, name) {
+			list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{
+				SerialNumber: certs[name].cert.SerialNumber, RevocationTime: issued,
+			})
 		}
 	}
 	der, err := x509.CreateRevocationList(nil, list, by.cert, by.key)

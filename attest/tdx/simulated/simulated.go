@@ -57,22 +57,19 @@ var (
 // that says UpToDate.
 func New(seed [32]byte) (*Platform, error) {
 	p := &Platform{Type: attest.TypeTDX.Simulated(), seed: seed, TD: DefaultTD()}
-	for label, dst := range map[string]*[]byte{"ppid": &p.ppid, "instance": &p.instance} {
-		if err := p.derive(label, 16, dst); err != nil {
-			return nil, err
-		}
-	}
-	for label, dst := range map[string]*[]byte{"qe": &p.qeSigner, "enclave": &p.mrEnclave, "enclave signer": &p.enclaveSigner} {
-		if err := p.derive(label, 32, dst); err != nil {
-			return nil, err
-		}
-	}
-	for label, dst := range map[string]*[]byte{"mrseam": &p.mrSeam, "mrtd": &p.mrTD} {
-		if err := p.derive(label, 48, dst); err != nil {
-			return nil, err
-		}
-	}
 	var err error
+	for label, d := range map[string]struct {
+		to *[]byte
+		n  int
+	}{
+		"ppid": {&p.ppid, 16}, "instance": {&p.instance, 16},
+		"qe": {&p.qeSigner, 32}, "enclave": {&p.mrEnclave, 32}, "enclave signer": {&p.enclaveSigner, 32},
+		"mrseam": {&p.mrSeam, 48}, "mrtd": {&p.mrTD, 48},
+	} {
+		if *d.to, err = p.derive(label, d.n); err != nil {
+			return nil, err
+		}
+	}
 	if p.ak, err = p.key("attestation key"); err != nil {
 		return nil, err
 	}
@@ -113,15 +110,14 @@ func (p *Platform) Evidence(runtimeData []byte) (attest.Evidence, error) {
 }
 
 // derive gives bytes that only seed and label determine.
-func (p *Platform) derive(label string, n int, dst *[]byte) (err error) {
-	*dst, err = hkdf.Key(sha256.New, p.seed[:], nil, "openskr/simulated-tdx/v1/"+label, n)
-	return err
+func (p *Platform) derive(label string, n int) ([]byte, error) {
+	return hkdf.Key(sha256.New, p.seed[:], nil, "openskr/simulated-tdx/v1/"+label, n)
 }
 
 func (p *Platform) key(label string) (*ecdsa.PrivateKey, error) {
-	var raw []byte
 	// 32 bytes are no key once in 2^32 seeds, which are then refused.
-	if err := p.derive("key/"+label, 32, &raw); err != nil {
+	raw, err := p.derive("key/"+label, 32)
+	if err != nil {
 		return nil, err
 	}
 	return ecdsa.ParseRawPrivateKey(elliptic.P256(), raw)
