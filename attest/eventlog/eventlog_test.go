@@ -1,11 +1,9 @@
-package tpm
+package eventlog
 
 import (
 	"bytes"
 	"encoding/binary"
 	"testing"
-
-	"github.com/openskr/openskr/attest/eventlog"
 )
 
 // rawLog makes logs whose fields may lie.
@@ -36,7 +34,7 @@ func first(pcr, typ int, digest []byte, tail ...any) rawLog {
 
 func (l rawLog) with(parts ...any) []byte { return append(bytes.Clone(l.b), le(parts...)...) }
 
-func TestParseEventLogRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	zero, d := make([]byte, 20), make([]byte, 32)
 	sha1, sha256 := uint16(4), uint16(algSHA256)
 	one := first(0, 3, zero, 1, sha256, uint16(32), "\x00")
@@ -48,7 +46,7 @@ func TestParseEventLogRefuses(t *testing.T) {
 		"event without a PCR":    one.with(-1, 3, 1, sha256, d, 0),
 		"only the Spec ID event": one.b,
 	} {
-		if _, err := parseEventLog(b, algSHA256); err != nil {
+		if _, err := Parse(b, algSHA256); err != nil {
 			t.Errorf("%s: the cases below fail for another reason: %v", name, err)
 		}
 	}
@@ -78,11 +76,11 @@ func TestParseEventLogRefuses(t *testing.T) {
 		"PCR 24":                      one.with(24, 4, 1, sha256, d, 0),
 		"PCR 2^32-1":                  one.with(-1, 4, 1, sha256, d, 0),
 		"trailing byte":               append(bytes.Clone(sound), 0),
-		"too many events":             one.with(bytes.Repeat(le(7, 4, 1, sha256, d, 0), eventlog.MaxEvents+1)),
-		"too large":                   make([]byte, MaxEventLog+1),
+		"too many events":             one.with(bytes.Repeat(le(7, 4, 1, sha256, d, 0), MaxEvents+1)),
+		"too large":                   make([]byte, MaxSize+1),
 	} {
-		if l, err := parseEventLog(b, algSHA256); err == nil {
-			t.Errorf("%s: accepted %d events", name, len(l.events))
+		if events, err := Parse(b, algSHA256); err == nil {
+			t.Errorf("%s: accepted %d events", name, len(events))
 		}
 	}
 }
