@@ -40,7 +40,6 @@ type Facts struct {
 	// rests on was issued; 0 where none was used.
 	CollateralAge time.Duration
 	ResetCount    uint32 // TPM clockInfo, 0 elsewhere
-	RestartCount  uint32
 }
 
 // Words of Facts.TCBStatus that the floor knows. All others are Intel's

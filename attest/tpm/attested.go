@@ -31,7 +31,6 @@ type attested struct {
 
 // clockInfo is TPMS_CLOCK_INFO (Part 2 §10.11.1).
 type clockInfo struct {
-	clock                    uint64
 	resetCount, restartCount uint32
 	safe                     bool
 }
@@ -49,7 +48,8 @@ func parseAttested(b []byte, want uint16) (*attested, error) {
 		return nil, fmt.Errorf("attestation type %#04x, want %#04x", t, want)
 	}
 	a := &attested{signer: r.sized(), extraData: r.sized()}
-	a.clock.clock, a.clock.resetCount, a.clock.restartCount = r.u64(), r.u32(), r.u32()
+	r.u64() // milliseconds that it runs
+	a.clock.resetCount, a.clock.restartCount = r.u32(), r.u32()
 	safe := r.u8()
 	a.clock.safe = safe == 1
 	a.firmware = r.u64()

@@ -43,7 +43,7 @@ func Appraise(body *format.Evidence, ak *AK, runtimeData []byte, want attest.Exp
 	}
 	res := &attest.Result{Facts: attest.Facts{
 		Signature: true, Bound: want.SignedData == nil && !want.Unbound, Freshness: freshness(want),
-		ResetCount: q.clock.resetCount, RestartCount: q.clock.restartCount,
+		ResetCount: q.clock.resetCount,
 	}}
 	if rej := judge(res, body, q, ak, akIdentity{}, runtimeData); rej != nil {
 		if spki, err := x509.MarshalPKIXPublicKey(ak.Public); err == nil {

@@ -109,7 +109,7 @@ func (v *Verifier) Verify(_ context.Context, ev attest.Evidence, want attest.Exp
 		Facts: attest.Facts{
 			Chain: cert.leaf != nil, Signature: true, Bound: want.SignedData == nil && !want.Unbound,
 			Revocation: v.revocation(cert), Freshness: freshness(want),
-			ResetCount: q.clock.resetCount, RestartCount: q.clock.restartCount,
+			ResetCount: q.clock.resetCount,
 		},
 	}
 	if err := v.appraise(res, body, q, ak, cert, ev.RuntimeData); err != nil {

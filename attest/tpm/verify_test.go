@@ -33,7 +33,7 @@ func TestSoundEvidence(t *testing.T) {
 	}
 	want := attest.Facts{
 		Chain: true, Signature: true, Bound: true, Recipient: true, Resident: true,
-		Revocation: attest.Checked, Freshness: attest.Checked, ResetCount: 7, RestartCount: 2,
+		Revocation: attest.Checked, Freshness: attest.Checked, ResetCount: 7,
 	}
 	if res.Facts != want {
 		t.Errorf("facts %+v, want %+v", res.Facts, want)
