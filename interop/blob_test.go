@@ -12,11 +12,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,23 +44,9 @@ type blobs struct {
 // releases to it, and the other way round.
 func TestBlobs(t *testing.T) {
 	t.Parallel()
-	b := &blobs{workload: workload(t), clients: install(t, "blob")}
+	b := &blobs{workload: workload(t), clients: install(t, "blob"), machine: machine(t)}
 	b.azurite(t)
-	m, err := suite.broker.StartMachine(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	b.machine = m
-	policy := filepath.Join(t.TempDir(), "snp.rego")
-	rego := "package release\n\ndefault allow := false\n\nallow if input.evidence.type == \"simulated-snp\"\n"
-	if err := os.WriteFile(policy, []byte(rego), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	policy := anyMachine(t)
 	for _, c := range []struct{ algorithm, container string }{{"RSA-OAEP", "rsa-oaep"}, {"RSA-OAEP-256", "rsa-oaep-256"}, {"A256KW", "a256kw"}} {
 		t.Run(c.algorithm, func(t *testing.T) {
 			kek := importKEK(t, c.algorithm, policy)
@@ -87,6 +75,32 @@ func TestBlobs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// machine plays one that may have keys, for the time of the test.
+func machine(t *testing.T) *harness.Machine {
+	t.Helper()
+	m, err := suite.broker.StartMachine(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// anyMachine is a file with a policy that it satisfies.
+func anyMachine(t *testing.T) string {
+	t.Helper()
+	policy := filepath.Join(t.TempDir(), "snp.rego")
+	rego := "package release\n\ndefault allow := false\n\nallow if input.evidence.type == \"simulated-snp\"\n"
+	if err := os.WriteFile(policy, []byte(rego), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return policy
 }
 
 // workload is the program, beside the one that is tested or built now.
@@ -229,9 +243,15 @@ func (b *blobs) sdk(t *testing.T, verb, container, algorithm string, k *kek) map
 // run runs openskr-workload on the machine.
 func (b *blobs) run(t *testing.T, args ...string) (stdout []byte, stderr string, code int) {
 	t.Helper()
+	return b.with(t, []string{"AZURE_STORAGE_ACCOUNT=" + emulatorAccount, "AZURE_STORAGE_KEY=" + emulatorKey}, nil, args...)
+}
+
+// with runs it with more in its environment, and with an input.
+func (b *blobs) with(t *testing.T, environ []string, stdin io.Reader, args ...string) (stdout []byte, stderr string, code int) {
+	t.Helper()
 	c := exec.CommandContext(t.Context(), b.workload, append(args,
 		"--config", filepath.Join(suite.broker.Dir, "agent.json"), "--platform", "simulated-snp", "--simulator", b.machine.Socket())...)
-	c.Env = append(suite.outside, "AZURE_STORAGE_ACCOUNT="+emulatorAccount, "AZURE_STORAGE_KEY="+emulatorKey)
+	c.Env, c.Stdin = slices.Concat(suite.outside, environ), stdin
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); c.ProcessState == nil {

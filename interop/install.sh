@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs clients of Azure, in the versions pinned here, into a cache outside of the
+# Installs clients of Azure, and what plays a cloud, in the versions pinned here, into a cache outside of the
 # checkout, and prints where. A cache with the same versions is used again.
 #
 #   interop/install.sh js       Node.js (by PyPI, the same one everywhere) with @azure/… of npm
 #   interop/install.sh python   Azure's SDK
 #   interop/install.sh blob     Azure's SDK for storage, and Azurite of npm, the emulator
+#   interop/install.sh s3       moto, which plays Amazon S3, and Amazon's SDK
 #   interop/install.sh cli      the Azure CLI
 #
 # Each is a virtual environment of Python; js and blob have node_modules beside it, and bin/node.
@@ -14,9 +15,9 @@ cache=${OPENSKR_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/openskr-interop}
 
 case "${1-}" in
 js | blob) pins="$here/$1/requirements.txt $here/$1/package-lock.json" ;;
-python | cli) pins=$here/$1/requirements.txt ;;
+python | s3 | cli) pins=$here/$1/requirements.txt ;;
 *)
-	echo "usage: interop/install.sh js|python|blob|cli" >&2
+	echo "usage: interop/install.sh js|python|blob|s3|cli" >&2
 	exit 2
 	;;
 esac

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // azblob://
 	"gocloud.dev/blob/gcsblob"
@@ -57,7 +56,7 @@ func (s *Store) openCloud(ctx context.Context, u *url.URL) (*Source, error) {
 	}
 	first, err := b.Attributes(ctx, key)
 	if err != nil {
-		return nil, errors.Join(failed(u, err), b.Close())
+		return nil, errors.Join(unreached(u, err), b.Close())
 	}
 	open := func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		if offset > 0 { // regions of two blobs never authenticate together; this says why
@@ -93,78 +92,12 @@ type both struct {
 
 func (b both) Close() error { return errors.Join(b.ReadCloser.Close(), b.other.Close()) }
 
-// Parts of an upload: at least minPart bytes, and no more than maxParts of them, which
-// is below the limits of all three.
-const (
-	minPart  = 8 << 20
-	maxParts = 9000
+var (
+	// query is where a signature would stand in the text of an error.
+	query = regexp.MustCompile(`\?[^\s"]*`)
+	// wrapper is what gocloud.dev puts before it.
+	wrapper = regexp.MustCompile(`^blob \(key "[^"]*"\) \(code=\w+\): `)
 )
-
-// cloudTarget uploads in parts that the service puts together at the commit.
-type cloudTarget struct {
-	*blob.Writer
-	bucket *blob.Bucket
-	cancel context.CancelFunc
-	url    *url.URL
-}
-
-func createCloud(ctx context.Context, u *url.URL, o Options) (Target, error) {
-	b, key, err := bucket(ctx, u)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	t := &cloudTarget{bucket: b, cancel: cancel, url: u}
-	if found, err := b.Exists(ctx, key); err != nil || found {
-		err = errors.Join(failed(u, err), b.Close())
-		if cancel(); found {
-			err = fmt.Errorf("%s %w", shown(u), ErrExists)
-		}
-		return nil, err
-	}
-	t.Writer, err = b.NewWriter(ctx, key, &blob.WriterOptions{
-		BufferSize: int(max(minPart, o.Size/maxParts)), MaxConcurrency: 2, ContentType: "application/octet-stream",
-		DisableContentTypeDetection: true, IfNotExist: true, Metadata: o.Metadata,
-		BeforeWrite: func(as func(any) bool) error {
-			// gocloud.dev escapes values; Azure's SDKs want the JSON as it is.
-			var azure *azblob.UploadStreamOptions
-			if as(&azure) {
-				azure.Metadata = map[string]*string{}
-				for name, value := range o.Metadata {
-					azure.Metadata[name] = &value
-				}
-			}
-			return nil
-		},
-	})
-	if err != nil {
-		cancel()
-		return nil, errors.Join(failed(u, err), b.Close())
-	}
-	return t, nil
-}
-
-// Write implements [io.Writer].
-func (t *cloudTarget) Write(p []byte) (int, error) {
-	n, err := t.Writer.Write(p)
-	return n, failed(t.url, err)
-}
-
-// Commit implements [Target].
-func (t *cloudTarget) Commit() error {
-	defer t.cancel()
-	return errors.Join(failed(t.url, t.Writer.Close()), t.bucket.Close())
-}
-
-// Abort cancels what is under way, so that closing does not commit.
-func (t *cloudTarget) Abort() error {
-	t.cancel()
-	_ = t.Writer.Close() // says that it was cancelled
-	return t.bucket.Close()
-}
-
-// query is where a signature would stand in the text of an error.
-var query = regexp.MustCompile(`\?[^\s"]*`)
 
 // failed says what a service answered, in one line and without the query of a URL. What
 // another attempt would not mend is permanent.
@@ -172,18 +105,39 @@ func failed(u *url.URL, err error) error {
 	if err == nil {
 		return nil
 	}
-	text, _, _ := strings.Cut(query.ReplaceAllString(err.Error(), "?…"), "\n")
+	text, _, _ := strings.Cut(query.ReplaceAllString(wrapper.ReplaceAllString(err.Error(), ""), "?…"), "\n")
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
 		return permanent{fmt.Errorf("%s: not found", shown(u))}
 	case gcerrors.AlreadyExists, gcerrors.FailedPrecondition:
 		return permanent{fmt.Errorf("%s %w, or a condition on it failed: %s", shown(u), ErrExists, text)}
 	case gcerrors.PermissionDenied:
-		return permanent{fmt.Errorf("%s: access denied; the credentials come from the environment as this cloud's own tools take them: %s", shown(u), text)}
+		return permanent{fmt.Errorf("%s: access denied; %s: %s", shown(u), settings(u), text)}
 	case gcerrors.InvalidArgument:
 		return permanent{fmt.Errorf("%s: %s", shown(u), text)}
 	case gcerrors.Canceled:
 		return context.Canceled
 	}
 	return fmt.Errorf("%s: %s", shown(u), text)
+}
+
+// unreached is failed for the first question to a service, which goes wrong when what it
+// is reached with is wrong.
+func unreached(u *url.URL, err error) error {
+	err = failed(u, err)
+	if err == nil || errors.As(err, new(permanent)) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, settings(u))
+}
+
+// settings says where what a service is reached with comes from.
+func settings(u *url.URL) string {
+	switch u.Scheme {
+	case "s3":
+		return "credentials, region and endpoint come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, or wherever Amazon's tools find them"
+	case "gs":
+		return "credentials come from GOOGLE_APPLICATION_CREDENTIALS, or wherever Google's tools find them"
+	}
+	return "account and credentials come from AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY, or wherever Azure's tools find them"
 }
