@@ -43,19 +43,31 @@ func Period(certs ...*x509.Certificate) (from, end time.Time) {
 type Cache[V any] struct {
 	mu    sync.Mutex
 	max   int
-	order *list.List // of *item[V], most recently used first
+	bytes int           // 0: however many
+	weigh func(v V) int // of what counts towards bytes
+	order *list.List    // of *item[V], most recently used first
 	items map[[32]byte]*list.Element
+	held  int // bytes
 }
 
 type item[V any] struct {
 	key       [32]byte
 	value     V
+	weight    int
 	from, end time.Time // both zero: at all times
 }
 
 // NewCache keeps up to size values.
 func NewCache[V any](size int) *Cache[V] {
 	return &Cache[V]{max: size, order: list.New(), items: map[[32]byte]*list.Element{}}
+}
+
+// NewWeighed keeps up to size values, and so many that weigh says no more than bytes of
+// all of them together. Values are weighed once, when they are put.
+func NewWeighed[V any](size, bytes int, weigh func(v V) int) *Cache[V] {
+	c := NewCache[V](size)
+	c.bytes, c.weigh = bytes, weigh
+	return c
 }
 
 // Get gives the value that was put under key, if it holds at the time of appraisal.
@@ -76,17 +88,23 @@ func (c *Cache[V]) Get(key [32]byte, at time.Time) (v V, ok bool) {
 
 // Put keeps v, which holds from one time to another; both zero: at all times.
 func (c *Cache[V]) Put(key [32]byte, v V, from, end time.Time) {
+	it := &item[V]{key: key, value: v, from: from, end: end}
+	if c.weigh != nil {
+		it.weight = c.weigh(v)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.items[key]; ok {
-		e.Value = &item[V]{key, v, from, end}
+		c.held -= e.Value.(*item[V]).weight
+		e.Value = it
 		c.order.MoveToFront(e)
-		return
+	} else {
+		c.items[key] = c.order.PushFront(it)
 	}
-	c.items[key] = c.order.PushFront(&item[V]{key, v, from, end})
-	for len(c.items) > c.max {
-		last := c.order.Back()
-		delete(c.items, last.Value.(*item[V]).key)
-		c.order.Remove(last)
+	c.held += it.weight
+	for len(c.items) > c.max || c.bytes > 0 && c.held > c.bytes {
+		last := c.order.Remove(c.order.Back()).(*item[V])
+		c.held -= last.weight
+		delete(c.items, last.key)
 	}
 }

@@ -29,6 +29,44 @@ func TestCacheForgetsTheOldest(t *testing.T) {
 	}
 }
 
+// TestCacheWeighs: the sum of what is kept stays within its bound, whatever is put in the
+// place of what.
+func TestCacheWeighs(t *testing.T) {
+	c := NewWeighed(4, 10, func(v int) int { return v })
+	key := func(n int) [32]byte { return Key([]byte{byte(n)}) }
+	for step, s := range []struct {
+		put, weight int
+		left        []int
+	}{
+		{1, 4, []int{1}},
+		{2, 4, []int{1, 2}},
+		{3, 3, []int{2, 3}},
+		{2, 7, []int{2, 3}},    // heavier than before, and just room for both
+		{4, 0, []int{2, 3, 4}}, // nothing weighs nothing
+		{2, 8, []int{2, 4}},    // and room for one no more; 4 is younger than 3
+		{5, 0, []int{2, 4, 5}},
+		{6, 0, []int{2, 4, 5, 6}},
+		{7, 0, []int{2, 5, 6, 7}}, // the number is bounded too
+		{8, 10, []int{5, 6, 7, 8}},
+		{9, 11, nil}, // what is too heavy is not kept
+		{1, 10, []int{1}},
+	} {
+		c.Put(key(s.put), s.weight, time.Time{}, time.Time{})
+		var sum int
+		for e := c.order.Front(); e != nil; e = e.Next() {
+			sum += e.Value.(*item[int]).weight
+		}
+		if sum != c.held || sum > 10 || len(c.items) != len(s.left) || c.order.Len() != len(s.left) {
+			t.Fatalf("step %d: %d items, %d in order, of %d, counted as %d", step, len(c.items), c.order.Len(), sum, c.held)
+		}
+		for _, n := range s.left {
+			if c.items[key(n)] == nil {
+				t.Errorf("step %d: %d is gone", step, n)
+			}
+		}
+	}
+}
+
 func TestCacheEnds(t *testing.T) {
 	c := NewCache[int](2)
 	from := time.Unix(1000, 0)

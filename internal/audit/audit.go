@@ -138,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		late: true, // a process that ended early left its write-ahead log
 		cfg:  cfg, queue: make(chan *pending, cfg.MaxQueue), stop: make(chan struct{}),
 		moved: make(chan chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
-		objects: verified.NewCache[keptObject](keptObjects), states: verified.NewCache[keptState](keptObjects),
+		objects: verified.NewWeighed(keptObjects, keptBytes, keptObject.weight), states: verified.NewCache[keptState](keptObjects),
 	}
 	if err := l.load(ctx); err != nil {
 		return nil, err

@@ -178,15 +178,26 @@ func (o objects) Object(ctx context.Context, kind, name string) (*release.Object
 	return &own, nil
 }
 
-// keptObjects is how many objects are remembered, and those that were asked for and
-// never made.
-const keptObjects = 4096
+// Bounds of the objects that are remembered, with those that were asked for and never
+// made: their number, and the bytes of their values together. An object may have hundreds
+// of kilobytes (the roles of a principal, the policy of an attested role).
+const (
+	keptObjects = 4096
+	keptBytes   = 16 << 20
+)
 
 // keptObject is an object that was read and found genuine, nil when there was none,
 // and the mark of the store from before.
 type keptObject struct {
 	mark   int64
 	object *release.Object
+}
+
+func (k keptObject) weight() int {
+	if k.object == nil {
+		return 0
+	}
+	return len(k.object.Name) + len(k.object.Value)
 }
 
 // keptState is what the append judges about a key version, and the mark from before it

@@ -2,10 +2,12 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/openskr/openskr/attest/verified"
 	"github.com/openskr/openskr/internal/store"
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/keyvault"
@@ -50,6 +52,38 @@ func TestRememberedInside(t *testing.T) {
 	}
 	if c := b.append(b.allow(k, m)); c.Record.Reason != "" {
 		t.Errorf("after a change that was taken back: %s", c.Record.Reason)
+	}
+}
+
+// TestRememberedBytes: large objects are remembered up to a sum, and read anew beyond it.
+func TestRememberedBytes(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	const size, n = 1 << 20, keptBytes>>20 + 4
+	name := func(i int) string { return fmt.Sprintf("p%02d", i) }
+	for i := range n {
+		value := append(make([]byte, size-1), byte(i))
+		if _, err := b.log.ChangeObject(ctx, &release.Record{}, release.ObjectRoles, name(i), func(*release.Object) ([]byte, error) { return value, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := 0
+	for range 2 { // read, and remembered or not
+		kept = 0
+		for i := range n {
+			o, err := b.log.Objects().Object(ctx, release.ObjectRoles, name(i))
+			if err != nil || len(o.Value) != size || o.Value[size-1] != byte(i) {
+				t.Fatal(i, err)
+			}
+		}
+		for i := range n {
+			if k, ok := b.log.objects.Get(verified.Key([]byte(release.ObjectRoles), []byte(name(i))), time.Time{}); ok && k.object != nil {
+				kept += len(k.object.Value)
+			}
+		}
+	}
+	if kept > keptBytes || kept < keptBytes/2 {
+		t.Errorf("%d bytes kept, want up to %d", kept, keptBytes)
 	}
 }
 
