@@ -422,3 +422,13 @@ func TestNames(t *testing.T) {
 	}
 	a.made(t, "Web")
 }
+
+// TestSecretIsNoOption: no command line takes a secret for an option.
+func TestSecretIsNoOption(t *testing.T) {
+	for range 2000 {
+		var p Principal
+		if s := p.newSecret(); strings.HasPrefix(s, "-") {
+			t.Fatal(s)
+		}
+	}
+}

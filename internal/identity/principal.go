@@ -79,10 +79,12 @@ func NewAdministrator(now time.Time) (*Principal, string, []Assignment, error) {
 	return p, secret, list, nil
 }
 
-// newSecret replaces the principal's secret and gives the new one.
+// newSecret replaces the principal's secret and gives the new one. Its first bit is 0, so
+// that no text begins with '-', which command lines (az login --password) take for an option.
 func (p *Principal) newSecret() string {
 	secret := make([]byte, secretSize)
 	rand.Read(secret)
+	secret[0] &= 0x7f
 	p.Salt = make([]byte, saltSize)
 	rand.Read(p.Salt)
 	p.Hash = hash(p.Salt, secret)
