@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	maxBody = 4 << 10 // JSON bytes; a report is 1579 characters of base64
+	maxBody = 8 << 10 // JSON bytes; a report is 1579 characters of base64, the buffer that hosts hand out around one 5334
 
 	chainCache = 4096 // chips; an entry is a few kB
 	crlCache   = 16

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -127,6 +128,12 @@ func (a *app) parts(f *evidenceFlags, ev *attest.Evidence) error {
 	return err
 }
 
+// isText says whether b is printable to its last byte, as no report, quote, log,
+// signature or document is.
+func isText(b []byte) bool {
+	return !bytes.ContainsFunc(b, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' && r != '\t' })
+}
+
 // rawFile is one file of evidence.
 type rawFile struct {
 	flag, path string
@@ -143,6 +150,9 @@ func (a *app) files(list ...rawFile) (err error) {
 			}
 			if len(*f.into) == 0 {
 				return unreadable(fmt.Errorf("--%s %s is empty", f.flag, f.path))
+			}
+			if isText(*f.into) && f.flag != "pcrs" && f.flag != "token" {
+				return unreadable(fmt.Errorf("--%s %s is text: give the bytes themselves, without hex, base64 or JSON around them", f.flag, f.path))
 			}
 		case f.required:
 			return usagef("--%s FILE is missing", f.flag)
@@ -209,6 +219,13 @@ func certificateTable(b []byte) bool {
 	return offset >= 2*entry && length > 0 && offset+length <= uint64(len(b))
 }
 
+// hasPEM says whether there is a block of PEM in b: its first line has to be one of b,
+// which it is not in JSON.
+func hasPEM(b []byte) bool {
+	block, _ := pem.Decode(b)
+	return block != nil
+}
+
 // readEndorsements reads certificates of the hardware.
 func (a *app) readEndorsements(paths []string, ev *attest.Evidence) error {
 	for _, p := range paths {
@@ -218,9 +235,10 @@ func (a *app) readEndorsements(paths []string, ev *attest.Evidence) error {
 		}
 		kind := attest.EndorsementCertificate
 		switch {
-		case bytes.Contains(b, []byte("-----BEGIN ")) || bytes.HasPrefix(b, []byte{0x30}):
-		case certificateTable(b):
+		case bytes.HasPrefix(b, []byte{0x30}):
+		case certificateTable(b): // which may hold PEM
 			kind = attest.EndorsementCertificateTable
+		case hasPEM(b):
 		default:
 			return unreadable(fmt.Errorf("--endorsement %s is neither a certificate, PEM or DER, nor the certificate table of a SEV-SNP host", p))
 		}
