@@ -61,7 +61,7 @@ func (t *TPM) Activate(ctx context.Context, c *format.EnrollChallenge) (secret [
 		secret = r.CertInfo.Buffer
 		return nil
 	})
-	return secret, err
+	return unless(err, secret)
 }
 
 // ekSession authorises a use of the EK and encrypts the answer with a salt for the

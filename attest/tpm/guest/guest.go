@@ -153,6 +153,16 @@ func (t *TPM) exclusive(ctx context.Context, fn func() error) (err error) {
 	return fn()
 }
 
+// unless keeps a secret back and clears it where the operation that gave it failed after
+// all: nobody clears what comes beside an error.
+func unless(err error, secret []byte) ([]byte, error) {
+	if err != nil {
+		clear(secret)
+		return nil, err
+	}
+	return secret, nil
+}
+
 func (t *TPM) flock(ctx context.Context) error {
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()

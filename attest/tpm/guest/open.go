@@ -102,7 +102,7 @@ func (e exchanger) ECDH(peer *ecdh.PublicKey) (shared []byte, err error) {
 		clear(p.Y.Buffer)
 		return nil
 	})
-	return shared, err
+	return unless(err, shared)
 }
 
 // ModulusBytes is the length of an RSA recipient's ciphertext, 0 for others.
@@ -131,5 +131,5 @@ func (r *Recipient) DecryptOAEP(ctx context.Context, ciphertext []byte) (plain [
 		plain = rsp.Message.Buffer
 		return nil
 	})
-	return plain, err
+	return unless(err, plain)
 }
