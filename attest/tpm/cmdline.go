@@ -20,7 +20,7 @@ const (
 //
 // What it proves depends on the loader: an operating system can extend these
 // PCRs too, so a policy needs PCR 4 or secure boot beside it.
-func (l *eventLog) commandLine(boot map[string]any, alg uint16, explained uint32) {
+func (l eventLog) commandLine(boot map[string]any, alg uint16, explained uint32) {
 	type found struct{ loader, text string }
 	var all []found
 	for _, pcr := range []uint32{8, 12} {
@@ -46,9 +46,9 @@ func (l *eventLog) commandLine(boot map[string]any, alg uint16, explained uint32
 
 // textEvents gives the extending events of a PCR, if all have a type that
 // loaders use for text.
-func (l *eventLog) textEvents(pcr uint32) (events []*eventlog.Event, ok bool) {
-	for i := range l.events {
-		e := &l.events[i]
+func (l eventLog) textEvents(pcr uint32) (events []*eventlog.Event, ok bool) {
+	for i := range l {
+		e := &l[i]
 		if e.PCR != pcr || e.Type == evNoAction {
 			continue
 		}
@@ -145,10 +145,10 @@ func unquote(s string) string {
 }
 
 // firmwareVersion reads EV_S_CRTM_VERSION of PCR 0: text in UTF-16, or a GUID.
-func (l *eventLog) firmwareVersion(boot map[string]any, alg uint16, sep int) {
+func (l eventLog) firmwareVersion(boot map[string]any, alg uint16, sep int) {
 	var version []byte
 	for i := range sep {
-		e := &l.events[i]
+		e := &l[i]
 		if e.PCR != 0 || e.Type != evSCRTMVersion {
 			continue
 		}

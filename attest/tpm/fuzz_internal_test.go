@@ -133,10 +133,10 @@ func FuzzEventLog(f *testing.F) {
 				continue
 			}
 			total := 0
-			for _, e := range l.events {
+			for _, e := range l {
 				total += len(e.Data) + len(e.Digest)
 			}
-			if total > len(b) || len(l.events) > eventlog.MaxEvents {
+			if total > len(b) || len(l) > eventlog.MaxEvents {
 				t.Fatalf("%d bytes of events from %d", total, len(b))
 			}
 			size := 32
@@ -165,7 +165,7 @@ func FuzzSignatureLists(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, e := range l.events {
+		for _, e := range l {
 			if v, err := parseVariable(e.Data); err == nil && v.guid == guidSecurity {
 				f.Add(v.data)
 			}
@@ -192,7 +192,7 @@ func FuzzVariable(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, e := range l.events {
+	for _, e := range l {
 		f.Add(e.Data)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

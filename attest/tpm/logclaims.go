@@ -43,7 +43,7 @@ func logClaims(claims attest.Claims, raw []byte, pcrs *bank) *attest.Rejection {
 
 // explain compares the log's replay with the quoted values: a bit mask of the
 // PCRs it explains, and the list of those it does not.
-func (l *eventLog) explain(pcrs *bank) (mask uint32, unexplained []any, _ *attest.Rejection) {
+func (l eventLog) explain(pcrs *bank) (mask uint32, unexplained []any, _ *attest.Rejection) {
 	replayed, err := l.replay(pcrs.alg, pcrs.size)
 	if err != nil {
 		return 0, nil, attest.Reject(attest.CheckEventLog, "event log: %w", err)
@@ -80,12 +80,12 @@ type replayed struct {
 // replay extends every event's digest. EV_NO_ACTION extends nothing; the one
 // named StartupLocality, before anything of PCR 0, gives that PCR's start value
 // (PFP §10.4.5.3), and so does a first event of an H-CRTM, which is locality 4.
-func (l *eventLog) replay(alg uint16, size int) (*replayed, error) {
+func (l eventLog) replay(alg uint16, size int) (*replayed, error) {
 	r := &replayed{}
 	located := false
 	buf := make([]byte, 0, 96)
-	for i := range l.events {
-		e := &l.events[i]
+	for i := range l {
+		e := &l[i]
 		if e.Type == evNoAction {
 			locality, ok := startupLocality(e.Data)
 			switch {
@@ -125,7 +125,7 @@ func startupLocality(data []byte) (uint8, bool) {
 // firmwareClaims reads the claims of the PCRs that are explained and whose
 // events are all known. sep holds each firmware PCR's separator. policy says
 // whether the secure boot policy was among them.
-func (l *eventLog) firmwareClaims(claims attest.Claims, alg uint16, sep [8]int, unknown, explained uint32) (policy bool, rej *attest.Rejection) {
+func (l eventLog) firmwareClaims(claims attest.Claims, alg uint16, sep [8]int, unknown, explained uint32) (policy bool, rej *attest.Rejection) {
 	boot := map[string]any{}
 	if unknown&(1<<0) == 0 {
 		l.firmwareVersion(boot, alg, sep[0])
@@ -143,12 +143,6 @@ func (l *eventLog) firmwareClaims(claims attest.Claims, alg uint16, sep [8]int, 
 }
 
 // eventLog is a parsed log, without the leading Spec ID event.
-type eventLog struct{ events []eventlog.Event }
+type eventLog []eventlog.Event
 
-func parseEventLog(raw []byte, alg uint16) (*eventLog, error) {
-	events, err := eventlog.Parse(raw, alg)
-	if err != nil {
-		return nil, err
-	}
-	return &eventLog{events}, nil
-}
+func parseEventLog(raw []byte, alg uint16) (eventLog, error) { return eventlog.Parse(raw, alg) }

@@ -21,7 +21,7 @@ import (
 
 // judgeFirmware applies the rules. sep[i] is the position of PCR i's separator;
 // unknown has a bit for each PCR that gives no claims.
-func (l *eventLog) judgeFirmware(alg uint16) (sep [8]int, unknown uint32, _ *attest.Rejection) {
+func (l eventLog) judgeFirmware(alg uint16) (sep [8]int, unknown uint32, _ *attest.Rejection) {
 	zero, err := digest(alg, []byte{0, 0, 0, 0})
 	ones, _ := digest(alg, []byte{0xff, 0xff, 0xff, 0xff})
 	if err != nil {
@@ -30,8 +30,8 @@ func (l *eventLog) judgeFirmware(alg uint16) (sep [8]int, unknown uint32, _ *att
 	for i := range sep {
 		sep[i] = -1
 	}
-	for i := range l.events {
-		e := &l.events[i]
+	for i := range l {
+		e := &l[i]
 		if e.Type == evNoAction || e.PCR > 7 {
 			continue
 		}
@@ -105,9 +105,9 @@ func place(typ uint32) placing {
 
 // knownLoader says whether PCRs 8, 9, 11, 12 and 14 hold only what boot loaders
 // and the kernel's EFI stub measure there.
-func (l *eventLog) knownLoader() bool {
-	for i := range l.events {
-		e := &l.events[i]
+func (l eventLog) knownLoader() bool {
+	for i := range l {
+		e := &l[i]
 		switch e.PCR {
 		case 8, 9, 11, 12, 14:
 			if e.Type != evNoAction && e.Type != evIPL && e.Type != evEventTag && e.Type != evCompactHash && e.Type != evSeparator {

@@ -21,7 +21,7 @@ const maxEntries = 256
 // at sep, and the authorities it used. Every event there must have a digest that
 // covers its data; one that has not withholds the claims of its half. policy says
 // whether the half before the separator could be read.
-func (l *eventLog) secureBoot(claims attest.Claims, alg uint16, sep int) (policy bool, _ *attest.Rejection) {
+func (l eventLog) secureBoot(claims attest.Claims, alg uint16, sep int) (policy bool, _ *attest.Rejection) {
 	vars, used, ok := l.policyVariables(alg, sep)
 	if !ok {
 		return false, nil
@@ -29,8 +29,8 @@ func (l *eventLog) secureBoot(claims attest.Claims, alg uint16, sep int) (policy
 	if rej := policyClaims(claims, vars); rej != nil {
 		return false, rej
 	}
-	for i := sep + 1; i < len(l.events); i++ {
-		e := &l.events[i]
+	for i := sep + 1; i < len(l); i++ {
+		e := &l[i]
 		if e.PCR != 7 || e.Type == evNoAction {
 			continue
 		}
@@ -70,10 +70,10 @@ func policyClaims(claims attest.Claims, vars map[string][]byte) *attest.Rejectio
 // unless every event there is one of them, whole, each variable once, and none of
 // [policyNames] missing: an event can be relabelled, so a variable that is not
 // among those of its type may stand there under another.
-func (l *eventLog) policyVariables(alg uint16, sep int) (vars map[string][]byte, used []efiVariable, ok bool) {
+func (l eventLog) policyVariables(alg uint16, sep int) (vars map[string][]byte, used []efiVariable, ok bool) {
 	vars = make(map[string][]byte, 6)
 	for i := range sep {
-		e := &l.events[i]
+		e := &l[i]
 		if e.PCR != 7 || e.Type == evNoAction {
 			continue
 		}
