@@ -83,7 +83,7 @@ func TestLeafSources(t *testing.T) {
 		"leaf of another TCB":              {certificates(updated), attest.CheckTCBMismatch},
 		"VLEK":                             {certificates(vlek), attest.CheckChainUntrusted},
 		"twice":                            {certificates(slices.Concat(vcek, vcek)), attest.CheckChainUntrusted},
-		"text before PEM is not ours":      {certificates(append([]byte("x"), vcek...)), attest.CheckChainUntrusted},
+		"text before DER":                  {certificates(append([]byte("x"), vcek...)), attest.CheckChainUntrusted},
 		"text behind PEM":                  {certificates(append(toPEM(vcek), 'x')), attest.CheckChainUntrusted},
 		"PEM of a key":                     {certificates(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: vcek})), attest.CheckChainUntrusted},
 		"empty":                            {certificates([]byte{}), attest.CheckChainUntrusted},
