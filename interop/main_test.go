@@ -17,7 +17,9 @@ import (
 // rig is the one broker that every client talks to.
 type rig struct {
 	broker *harness.Broker
-	proxy  *harness.Proxy
+	// program is openskr, for brokers of other settings.
+	program string
+	proxy   *harness.Proxy
 	// principals prove themselves in other ways than the administrator.
 	principals *harness.Principals
 	notes      string // file
@@ -69,7 +71,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	suite = &rig{broker: b, proxy: p, principals: principals, notes: filepath.Join(dir, "notes"), outside: os.Environ()}
+	suite = &rig{broker: b, program: program, proxy: p, principals: principals, notes: filepath.Join(dir, "notes"), outside: os.Environ()}
 	// What a user of any SDK would set, before the first request reads it.
 	for _, v := range b.Environ(p) {
 		name, value, _ := strings.Cut(v, "=")

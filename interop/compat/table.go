@@ -64,7 +64,7 @@ func deviates(o Outcome, why string, clients []Client) map[Client]Cell {
 
 // Operations are the rows of the page, in order.
 func Operations() []Group {
-	return []Group{identities(), keys(), operations(), release(), secrets(), roles(), attestation()}
+	return []Group{identities(), keys(), operations(), release(), secrets(), roles(), attestation(), limits()}
 }
 
 func identities() Group {
@@ -151,5 +151,11 @@ func attestation() Group {
 	return Group{"Attestation", "", []Row{
 		row("attest SevSnpVm", no(Go, JS, Python, CLI, AttestSKR)),
 		row("attest AzureGuest", no(Go, JS, Python, CLI, Sidecar)),
+	}}
+}
+
+func limits() Group {
+	return Group{"Limits", "Where a broker answers 429 for its [`throttle`](operations.md#limits), a client waits for as long as `Retry-After` says and asks again, by itself.", []Row{
+		row("request beyond the rate", no(CLI, Sidecar, AttestSKR)),
 	}}
 }

@@ -53,8 +53,9 @@ type Principal struct{ ID, Secret string }
 // Suffix is the suffix of vault names, with the port.
 func (b *Broker) Suffix() string { return ".vault.localhost:" + b.Port }
 
-// Start makes a deployment below dir and serves it. program is the openskr program.
-func Start(ctx context.Context, program, dir string) (*Broker, error) {
+// Start makes a deployment below dir and serves it. program is the openskr program,
+// settings are lines of its configuration ("throttle: 1").
+func Start(ctx context.Context, program, dir string, settings ...string) (*Broker, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -69,6 +70,12 @@ func Start(ctx context.Context, program, dir string) (*Broker, error) {
 	}
 	if err := b.federate(); err != nil {
 		return nil, err
+	}
+	for _, line := range settings {
+		member, value, _ := strings.Cut(line, ": ")
+		if err := b.configure(member, value); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.serve(ctx); err != nil {
 		return nil, errors.Join(err, b.Stop())
@@ -159,6 +166,29 @@ func (b *Broker) serve(ctx context.Context) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// Metrics is what the broker answers at /metrics.
+func (b *Broker) Metrics(ctx context.Context) (string, error) {
+	token, _, err := b.Token(ctx, b.Admin, b.Authority)
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.Authority+"/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := b.client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("/metrics: %s\n%s", resp.Status, text)
+	}
+	return string(text), err
 }
 
 // Run runs an openskr command as the administrator and gives what it printed.
