@@ -20,7 +20,7 @@ const maxOthers = 8
 // AKEndorsements are what endorsements of composite evidence hold for its AK.
 type AKEndorsements struct {
 	Certificate []byte              // the AK's, DER; nil: there is none
-	Others      []*x509.Certificate // all others: some may help to the root, those of the hardware do no harm
+	others      []*x509.Certificate // all others: some may help to the root, those of the hardware do no harm
 }
 
 // ReadAKEndorsements finds the one AK certificate and all others. Certificate tables
@@ -42,11 +42,11 @@ func ReadAKEndorsements(ends []attest.Endorsement) (*AKEndorsements, *attest.Rej
 			if err != nil {
 				return nil, attest.Reject(attest.CheckMalformed, "%w", err)
 			}
-			out.Others = append(out.Others, more...)
+			out.others = append(out.others, more...)
 		}
 	}
-	if len(out.Others) > maxOthers {
-		return nil, attest.Reject(attest.CheckMalformed, "%d certificates beside the AK's, limit %d", len(out.Others), maxOthers)
+	if len(out.others) > maxOthers {
+		return nil, attest.Reject(attest.CheckMalformed, "%d certificates beside the AK's, limit %d", len(out.others), maxOthers)
 	}
 	return out, nil
 }
@@ -54,18 +54,18 @@ func ReadAKEndorsements(ends []attest.Endorsement) (*AKEndorsements, *attest.Rej
 // Key is the hash of everything that Verify reads of e.
 func (e *AKEndorsements) Key() [32]byte {
 	parts := [][]byte{e.Certificate}
-	for _, c := range e.Others {
+	for _, c := range e.others {
 		parts = append(parts, c.Raw)
 	}
 	return verified.Key(parts...)
 }
 
 // Verify leads the AK's certificate up to one of roots, over intermediates known to
-// the caller and over those of Others that a root leads to. What the certificate is
+// the caller and over those sent that a root leads to. What the certificate is
 // for, the caller judges.
 func (e *AKEndorsements) Verify(roots, intermediates []*x509.Certificate, at time.Time) (*ExternalAK, *attest.Rejection) {
 	known := slices.Concat(roots, intermediates)
-	return verifyExternalAK(e.Certificate, roots, below(known, e.Others)[len(roots):], at)
+	return verifyExternalAK(e.Certificate, roots, below(known, e.others)[len(roots):], at)
 }
 
 // below gives known, and behind it those of sent that it leads to. A stranger's own
