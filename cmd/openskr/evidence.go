@@ -75,10 +75,12 @@ Evidence is one FILE of ` + "`openskr-agent evidence`" + ` (--evidence), or raw 
 
 Signature and chain always have to verify, and debug is always refused; a TPM's chain is
 checked when --ak-roots is given. Freshness is checked when --nonce or --runtime-data is;
-binding to a recipient when --runtime-data is; revocation and TCB when --collateral has
-the CRLs and TCB info. What has no input is printed as not_checked or unknown, and
-refuses only with its --require flag.
+binding to a recipient when --runtime-data is; revocation and TCB when --collateral is,
+which then has to hold all of it: the CRLs, and for TDX and SGX TCB info and QE identity.
+What has no input is printed as not_checked or unknown, and refuses only with its
+--require flag.
 
+Files hold the bytes themselves, without hex, base64 or JSON around them.
 Quote, signature and AK of a TPM may be raw structures or as tpm2-tools writes them
 (tpm2_quote -m, -s; tpm2_createak -u). --pcrs is {"sha256":{"0":"<hex>",…}}, one line of
 hex for each of PCR 0 to 23, or what tpm2_quote -o writes. --endorsement takes PEM or
