@@ -51,6 +51,7 @@ install: install-agent ## what `make build` made, below DESTDIR
 	ln -sf openskr-workload $(DESTDIR)$(prefix)/bin/age-plugin-openskr
 	install -m 644 deploy/systemd/openskr-workload.socket deploy/systemd/openskr-workload.service $(DESTDIR)$(prefix)/lib/systemd/system/
 	install -D -m 644 deploy/systemd/openskr-workload.sysusers.conf $(DESTDIR)$(prefix)/lib/sysusers.d/openskr-workload.conf
+	install -D -m 644 deploy/udev/60-openskr.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/60-openskr.rules
 
 install-agent: ## openskr-agent and its boot files alone: what a machine's image needs (deploy/README.md)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/lib/dracut/modules.d/90openskr \
