@@ -89,14 +89,14 @@ func hostSources() (files []string, err error) {
 	return files, nil
 }
 
-// image copies a Debian and installs the agent, its boot files and a configuration
-// into it, as somebody who makes an image does.
+// image copies a Debian and installs the programs, their units and boot files and a
+// configuration into it, as somebody who makes an image does.
 func (l *lab) image(root string) error {
 	l.tree = filepath.Join(l.dir, "tree")
 	if _, err := run("", "cp", "-a", "--reflink=auto", root, l.tree); err != nil {
 		return err
 	}
-	if _, err := run(l.source, "make", "install-agent", "DESTDIR="+l.tree, "BIN="+l.bin); err != nil {
+	if _, err := run(l.source, "make", "install", "DESTDIR="+l.tree, "BIN="+l.bin); err != nil {
 		return err
 	}
 	guest := filepath.Join(l.tree, "usr/local/sbin/e2e-guest")
@@ -115,8 +115,10 @@ func (l *lab) image(root string) error {
 	}); err != nil {
 		return err
 	}
-	_, err := run("", "systemctl", "--root="+l.tree, "enable", "systemd-networkd.service", "e2e-guest.service")
-	return err
+	if _, err := run("", "systemctl", "--root="+l.tree, "enable", "systemd-networkd.service", "e2e-guest.service"); err != nil {
+		return err
+	}
+	return l.installWorkload()
 }
 
 const network = "[Match]\nType=ether\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"

@@ -21,6 +21,7 @@ type lab struct {
 	builderID   string
 	debian      disk // a whole Debian
 	small       disk // one program
+	programs    programs
 	free        chan *machine
 	stranger    *machine // of which nobody approved the TPM
 }
@@ -52,9 +53,10 @@ func newLab(t *testing.T) *lab {
 	}
 	var root string
 	step(t, "Debian (cached)", func() (err error) { root, err = debian(); return err })
-	step(t, "agent and boot files into a copy", func() error { return l.image(root) })
+	step(t, "programs and units into a copy", func() error { return l.image(root) })
 	step(t, "initrds (cached)", func() error { return l.initrds(root) })
 	step(t, "TPMs, broker, enrolment", func() error { return l.enrolled(t) })
+	step(t, "key and secrets of programs", l.forPrograms)
 	step(t, "two sealed disks", l.disks)
 	return l
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,7 +48,7 @@ func TestAG12PlainSwap(t *testing.T) {
 		"-append", "console=ttyS0 quiet OPENSKR_SWAP=/dev/nvme0n1 OPENSKR_BIN=/usr/bin -- -test.run=^TestSwap$ -test.v",
 		"-drive", "file="+swap+",if=none,id=swap,format=raw", "-device", "nvme,serial=swap,drive=swap")...)
 	vm.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out := &terminal{began: time.Now()}
+	out := &terminal{began: time.Now(), raw: io.Discard}
 	vm.Stdout, vm.Stderr = out, out
 	err := vm.Run()
 	said := plain(out.text.String())

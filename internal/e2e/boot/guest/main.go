@@ -1,7 +1,8 @@
 // Command guest is what a test machine runs once its root is there: alone as
 // /sbin/init of a small root, or as a service of a whole Debian. It says on the
-// console how the machine came up, asks for the key of its disk a second time, and
-// powers off.
+// console how the machine came up, puts the units of openskr-workload to work where there
+// are any, asks for the key of its disk a second time, and powers off. By other names it
+// is the programs that those units serve and start.
 package main
 
 import (
@@ -24,6 +25,9 @@ const prefix = "e2e: "
 const patience = "60s"
 
 func main() {
+	if played() {
+		return
+	}
 	if os.Getpid() == 1 {
 		mountAll()
 	}
@@ -40,6 +44,7 @@ func main() {
 		say("credentials: none") // that systemd took from outside
 	}
 	if disk, err := os.ReadFile("/etc/openskr/key"); err == nil {
+		units(say)
 		again(say, strings.TrimSpace(string(disk)))
 		beside(say, strings.TrimSpace(string(disk)))
 	}
