@@ -49,6 +49,24 @@ func TestPlatformLevel(t *testing.T) {
 	}
 }
 
+// TestUnions: every union of flaws has a word, which hides none but the hardening of
+// what is out of date.
+func TestUnions(t *testing.T) {
+	for f := range 2 * revoked {
+		got, known := flawsOf(f.String())
+		switch hidden := f &^ got; {
+		case !known || got&^f != 0:
+			t.Errorf("%04b is called %s", f, f)
+		case f&revoked != 0:
+			if got != revoked {
+				t.Errorf("%04b is called %s", f, f)
+			}
+		case hidden != 0 && (hidden != hardening || f&outOfDate == 0):
+			t.Errorf("%s hides %04b of %04b", f, hidden, f)
+		}
+	}
+}
+
 func TestOtherDocuments(t *testing.T) {
 	tcb := signedObject(t, testdata.TcbInfoBody, "tcbInfo")
 	for _, c := range [][2]string{{`"id":"TDX"`, `"id":"SGX"`}, {`"version":3`, `"version":2`}, {`"tcbType":0`, `"tcbType":1`}, {`"pceId":"0000"`, `"pceId":"00"`}} {

@@ -2,15 +2,6 @@ package dcap
 
 import "github.com/openskr/openskr/attest"
 
-// Intel's words for a TCB (Provisioning Certification Service v4, "tcbStatus").
-const (
-	SWHardeningNeeded                 = "SWHardeningNeeded"
-	ConfigurationNeeded               = "ConfigurationNeeded"
-	ConfigurationAndSWHardeningNeeded = "ConfigurationAndSWHardeningNeeded"
-	OutOfDate                         = "OutOfDate"
-	OutOfDateConfigurationNeeded      = "OutOfDateConfigurationNeeded"
-)
-
 // flaws is a TCB status taken apart, so that the worst of two statuses is the union
 // of what is wrong with each. The table of Intel's Quote Verification Library
 // (convergeTcbStatus) is that union: OutOfDate hides SWHardeningNeeded, and keeps
@@ -24,41 +15,47 @@ const (
 	revoked
 )
 
+type status struct {
+	word  string
+	flaws flaws
+}
+
+// statuses are Intel's words for a TCB (Provisioning Certification Service v4,
+// "tcbStatus").
+func statuses() [7]status {
+	return [...]status{
+		{attest.TCBUpToDate, 0},
+		{"SWHardeningNeeded", hardening},
+		{"ConfigurationNeeded", configuration},
+		{"ConfigurationAndSWHardeningNeeded", configuration | hardening},
+		{"OutOfDate", outOfDate},
+		{"OutOfDateConfigurationNeeded", outOfDate | configuration},
+		{attest.TCBRevoked, revoked},
+	}
+}
+
 // flawsOf reads Intel's word. An unknown one is no status at all.
-func flawsOf(status string) (flaws, bool) {
-	switch status {
-	case attest.TCBUpToDate:
-		return 0, true
-	case SWHardeningNeeded:
-		return hardening, true
-	case ConfigurationNeeded:
-		return configuration, true
-	case ConfigurationAndSWHardeningNeeded:
-		return configuration | hardening, true
-	case OutOfDate:
-		return outOfDate, true
-	case OutOfDateConfigurationNeeded:
-		return outOfDate | configuration, true
-	case attest.TCBRevoked:
-		return revoked, true
+func flawsOf(word string) (flaws, bool) {
+	for _, s := range statuses() {
+		if s.word == word {
+			return s.flaws, true
+		}
 	}
 	return 0, false
 }
 
+// String is the word for the worst of f.
 func (f flaws) String() string {
 	switch {
 	case f&revoked != 0:
-		return attest.TCBRevoked
-	case f&(outOfDate|configuration) == outOfDate|configuration:
-		return OutOfDateConfigurationNeeded
+		f = revoked
 	case f&outOfDate != 0:
-		return OutOfDate
-	case f&(configuration|hardening) == configuration|hardening:
-		return ConfigurationAndSWHardeningNeeded
-	case f&configuration != 0:
-		return ConfigurationNeeded
-	case f&hardening != 0:
-		return SWHardeningNeeded
+		f &^= hardening
 	}
-	return attest.TCBUpToDate
+	for _, s := range statuses() {
+		if s.flaws == f {
+			return s.word
+		}
+	}
+	return attest.TCBRevoked // no union is left over
 }
