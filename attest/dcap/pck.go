@@ -14,7 +14,6 @@ type PCK struct {
 	PPID       [16]byte // name of the processor package
 	Components [16]byte // SVNs of the platform's TCB
 	PCESVN     uint16
-	CPUSVN     [16]byte // the same TCB as the processor reports it
 	PCEID      [2]byte
 	FMSPC      [6]byte // family, model, stepping, platform, custom SKU
 	// InstanceID names a platform of several packages; zero where the certificate
@@ -109,7 +108,8 @@ func (p *PCK) parseTCB(der []byte) error {
 		return fmt.Errorf("SGX extension, PCESVN: %w", err)
 	}
 	p.PCESVN = uint16(n)
-	if err := octets(tcb[18], p.CPUSVN[:]); err != nil {
+	var cpuSVN [16]byte // the same TCB as the processor reports it
+	if err := octets(tcb[18], cpuSVN[:]); err != nil {
 		return fmt.Errorf("SGX extension, CPUSVN: %w", err)
 	}
 	return nil

@@ -15,8 +15,8 @@ import (
 	"github.com/openskr/openskr/internal/strict"
 )
 
-// OwnAge bounds the time since iat of a token of our own service (design.md §3).
-const OwnAge = 5 * time.Minute
+// ownAge bounds the time since iat of a token of our own service (design.md §3).
+const ownAge = 5 * time.Minute
 
 // Own is this deployment's attestation service, whose tokens are taken by
 // [Asserter.Assert] alone: as evidence they would be a circle.
@@ -47,7 +47,7 @@ func NewAsserter(own Own, foreign *Verifier, denied func(id string) bool) (*Asse
 	}
 	cfg := Config{Denied: denied}
 	for _, name := range own.Issuers {
-		cfg.Issuers = append(cfg.Issuers, Issuer{Kind: KindMAA, Issuer: name, JWKS: own.JWKS, MaxAge: OwnAge})
+		cfg.Issuers = append(cfg.Issuers, Issuer{Kind: KindMAA, Issuer: name, JWKS: own.JWKS, MaxAge: ownAge})
 	}
 	v, err := New(cfg)
 	if err != nil {

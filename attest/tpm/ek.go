@@ -2,7 +2,6 @@ package tpm
 
 import (
 	"crypto"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -23,10 +22,8 @@ var (
 
 // EK is an endorsement key that a manufacturer certified.
 type EK struct {
-	Public      crypto.PublicKey
-	PublicArea  *tpm2.TPMTPublic // for tpm2.CreateCredential
-	Certificate *x509.Certificate
-	Hash        [32]byte // SHA-256 of the certificate's SubjectPublicKeyInfo
+	PublicArea  *tpm2.TPMTPublic  // for tpm2.CreateCredential
+	Certificate *x509.Certificate // of the key of PublicArea
 }
 
 // VerifyEK verifies the TPMT_PUBLIC of an EK and its certificate: the
@@ -54,7 +51,7 @@ func VerifyEK(public, certDER []byte, intermediates [][]byte, roots *x509.CertPo
 	if k, ok := key.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(cert.PublicKey) {
 		return nil, attest.Reject(attest.CheckAKNotTrusted, "EK certificate: it certifies another key than the public area's")
 	}
-	return &EK{Public: key, PublicArea: area, Certificate: cert, Hash: sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+	return &EK{area, cert}, nil
 }
 
 func verifyEKChain(der []byte, intermediates [][]byte, roots *x509.CertPool, at time.Time) (*x509.Certificate, *attest.Rejection) {

@@ -66,7 +66,7 @@ func FuzzVerifyEK(f *testing.F) {
 	f.Add(public, cert, k.issuing.Raw)
 	f.Fuzz(func(t *testing.T, public, cert, intermediate []byte) {
 		ek, err := tpm.VerifyEK(public, cert, [][]byte{intermediate}, roots, now)
-		if err == nil && (ek.Public == nil || ek.PublicArea == nil) {
+		if err == nil && (ek.Certificate == nil || ek.PublicArea == nil) {
 			t.Fatal("accepted without a key")
 		}
 	})

@@ -3,6 +3,7 @@ package tpm_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"math/big"
@@ -115,7 +116,7 @@ func enrol(t *testing.T, g *guest.TPM, rootsPEM []byte, ca *tpmtest.Machine) []a
 		t.Fatalf("activated %q, %v", got, err)
 	}
 	der, err := tpm.IssueAKCertificate(ca.CA, ca.CAKey, ak, tpm.AKCertificate{
-		MachineID: "machine-1", AKName: ak.Name, EKHash: ek.Hash, NotBefore: ca.From, NotAfter: ca.To, Serial: big.NewInt(7),
+		MachineID: "machine-1", AKName: ak.Name, EKHash: sha256.Sum256(ek.Certificate.RawSubjectPublicKeyInfo), NotBefore: ca.From, NotAfter: ca.To, Serial: big.NewInt(7),
 	})
 	if err != nil {
 		t.Fatal(err)

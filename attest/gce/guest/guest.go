@@ -40,9 +40,8 @@ type Report func(ctx context.Context, reportData [64]byte) (raw []byte, ends []a
 
 // Options say where to look; the zero value is right for a Shielded VM.
 type Options struct {
-	Type     attest.Type // "": attest.TypeGCE
-	TPM      string      // device or socket; "": package tpm/guest's default
-	EventLog string      // file; "": the kernel's
+	TPM      string // device or socket; "": package tpm/guest's default
+	EventLog string // file; "": the kernel's
 	// SNP or TDX makes the hardware's part; nil: there is none. At most one is set.
 	SNP, TDX Report
 }
@@ -57,9 +56,6 @@ type Machine struct {
 // Open opens the vTPM and finds the AK. Errors wrap [tpmguest.ErrNoTPM] or
 // [ErrNotGCE].
 func Open(ctx context.Context, o Options) (*Machine, error) {
-	if o.Type == "" {
-		o.Type = attest.TypeGCE
-	}
 	if o.SNP != nil && o.TDX != nil {
 		return nil, errors.New("a machine has one kind of hardware")
 	}
@@ -112,7 +108,7 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 	if err != nil {
 		return attest.Evidence{}, err
 	}
-	body := &format.Evidence{Type: m.opts.Type, TPM: *part}
+	body := &format.Evidence{Type: attest.TypeGCE, TPM: *part}
 	ends := []attest.Endorsement{{Type: attest.EndorsementAKCertificate, Data: m.cert}}
 	for _, hw := range []struct {
 		report Report
@@ -131,7 +127,7 @@ func (m *Machine) Evidence(ctx context.Context, runtimeData []byte, sel tpmguest
 	if err != nil {
 		return attest.Evidence{}, err
 	}
-	return attest.Evidence{Type: m.opts.Type, Body: raw, RuntimeData: runtimeData, Endorsements: ends}, nil
+	return attest.Evidence{Type: attest.TypeGCE, Body: raw, RuntimeData: runtimeData, Endorsements: ends}, nil
 }
 
 // reportData ties the report to the request and to the AK of this machine.

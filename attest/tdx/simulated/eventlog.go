@@ -8,8 +8,8 @@ type Event struct {
 	Data        []byte
 }
 
-// DefaultEvents are a boot with shim, GRUB and a kernel, told in little.
-func DefaultEvents() []Event {
+// defaultEvents are a boot with shim, GRUB and a kernel, told in little.
+func defaultEvents() []Event {
 	return []Event{
 		{1, 0x80000001, []byte("SecureBoot=1")}, // EV_EFI_VARIABLE_DRIVER_CONFIG
 		{1, 0x00000004, []byte{0, 0, 0, 0}},     // EV_SEPARATOR

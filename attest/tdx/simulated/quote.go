@@ -26,7 +26,7 @@ type TD struct {
 
 // DefaultTD is a production TD that firmware started.
 func DefaultTD() TD {
-	return TD{Version: 4, Attributes: 1 << 28, XFAM: 0x618e7, TCBSVN: [16]byte{6, 1, 3}, Events: DefaultEvents()}
+	return TD{Version: 4, Attributes: 1 << 28, XFAM: 0x618e7, TCBSVN: [16]byte{6, 1, 3}, Events: defaultEvents()}
 }
 
 // Enclave is an SGX enclave. Its zero value is one for production.

@@ -184,8 +184,8 @@ func (m *Machine) Endorsements() ([]attest.Endorsement, error) {
 	return []attest.Endorsement{{Type: attest.EndorsementAKCertificate, Data: der}}, err
 }
 
-// Selection selects the machine's PCRs of its bank.
-func (m *Machine) Selection() tpm2.TPMLPCRSelection {
+// selection selects the machine's PCRs of its bank.
+func (m *Machine) selection() tpm2.TPMLPCRSelection {
 	var indexes []uint
 	for _, i := range slices.Sorted(maps.Keys(m.PCRs)) {
 		indexes = append(indexes, uint(i))
@@ -206,7 +206,7 @@ func (m *Machine) values() []byte {
 func (m *Machine) Quote(extraData []byte) tpm2.TPMSAttest {
 	d := sha256.Sum256(m.values())
 	return m.statement(tpm2.TPMSTAttestQuote, extraData, tpm2.NewTPMUAttest(tpm2.TPMSTAttestQuote, &tpm2.TPMSQuoteInfo{
-		PCRSelect: m.Selection(), PCRDigest: tpm2.TPM2BDigest{Buffer: d[:]},
+		PCRSelect: m.selection(), PCRDigest: tpm2.TPM2BDigest{Buffer: d[:]},
 	}))
 }
 
@@ -292,7 +292,7 @@ func (m *Machine) RecipientPublic() ([]byte, error) {
 		return nil, err
 	}
 	d := sha256.Sum256(m.values())
-	if err := (tpm2.PolicyPCR{PcrDigest: tpm2.TPM2BDigest{Buffer: d[:]}, Pcrs: m.Selection()}).Update(calc); err != nil {
+	if err := (tpm2.PolicyPCR{PcrDigest: tpm2.TPM2BDigest{Buffer: d[:]}, Pcrs: m.selection()}).Update(calc); err != nil {
 		return nil, err
 	}
 	p := m.Recipient
@@ -316,13 +316,13 @@ func (m *Machine) Body(runtimeData []byte) (*format.Evidence, error) {
 		return nil, err
 	}
 	return &format.Evidence{
-		Type: attest.TypeTPM, Quote: quote, Signature: sig, AK: m.AKPublic(), PCRs: m.PCRMap(), EventLog: m.Log,
+		Type: attest.TypeTPM, Quote: quote, Signature: sig, AK: m.AKPublic(), PCRs: m.pcrMap(), EventLog: m.Log,
 		Recipient: &format.Recipient{Public: public, Certify: certify, Signature: certifySig},
 	}, nil
 }
 
-// PCRMap is the machine's PCRs as evidence carries them.
-func (m *Machine) PCRMap() map[string]map[string]attest.Bytes {
+// pcrMap is the machine's PCRs as evidence carries them.
+func (m *Machine) pcrMap() map[string]map[string]attest.Bytes {
 	values := map[string]attest.Bytes{}
 	for i, v := range m.PCRs {
 		values[strconv.Itoa(i)] = v
