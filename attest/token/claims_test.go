@@ -132,6 +132,11 @@ func TestVerdicts(t *testing.T) {
 			s.merge(t, azureVM)
 			s.at("x-ms-isolation-tee")["x-ms-attestation-type"] = "sgx"
 		}, attest.CheckMalformed},
+		{"two TDX machines", token.KindGCS, func(s *service) {
+			up := map[string]any{"gcp_attester_tcb_status": "UpToDate"}
+			s.payload["tdx"] = []any{up, up}
+		}, attest.CheckMalformed},
+		{"no TDX machine", token.KindGCS, func(s *service) { s.payload["tdx"] = []any{} }, attest.CheckMalformed},
 		{"TDX and SGX at once", token.KindITA, func(s *service) {
 			s.version2(t, itaV2)
 			s.payload["sgx"] = map[string]any{}
@@ -181,6 +186,7 @@ func TestFacts(t *testing.T) {
 			s.at("x-ms-isolation-tee")["x-ms-sevsnpvm-migration-allowed"] = true
 		}, true, ""},
 		{"Google TDX", token.KindGCS, func(s *service) { s.at("tdx")["gcp_attester_tcb_status"] = "OutOfDate" }, false, "OutOfDate"},
+		{"Google TDX in a list", token.KindGCS, func(s *service) { s.payload["tdx"] = []any{map[string]any{"gcp_attester_tcb_status": "OutOfDate"}} }, false, "OutOfDate"},
 		{"Google TDX without status", token.KindGCS, func(s *service) { delete(s.payload, "tdx") }, false, attest.TCBUnknown},
 		{"Google SEV", token.KindGCS, func(s *service) { s.payload["hwmodel"] = "GCP_AMD_SEV" }, false, ""},
 		{"Intel SGX", token.KindITA, func(s *service) { s.merge(t, itaSGX) }, false, "SWHardeningNeeded"},

@@ -86,10 +86,11 @@ func (s *statement) googleHardware(r reader) {
 		s.claims["x-ms-attestation-type"] = maaSNP
 	case "GCP_INTEL_TDX", "INTEL_TDX":
 		s.claims["x-ms-attestation-type"] = maaTDX
-		tdx := r.object("tdx")
+		from := r
 		if !r.has("tdx") {
-			tdx = r.object("submods").object("tdx")
+			from = r.object("submods")
 		}
+		tdx := from.sole("tdx") // seen both ways
 		s.level(tdx, "gcp_attester_tcb_status")
 		for ours, theirs := range map[string]string{"tcb_status": "gcp_attester_tcb_status", "tcb_date": "gcp_attester_tcb_date"} {
 			if v, ok := tdx.text(theirs); ok {

@@ -131,6 +131,19 @@ func (r reader) object(name string) reader {
 	return reader{members: members, path: r.path + r.named(name) + ".", err: r.err}
 }
 
+// sole is an object, or an array of one.
+func (r reader) sole(name string) reader {
+	if r.member(name).Kind() != '[' {
+		return r.object(name)
+	}
+	list := r.objects(name)
+	if len(list) != 1 {
+		r.fail(name, "one object")
+		return reader{err: r.err}
+	}
+	return list[0]
+}
+
 // objects is an array of objects.
 func (r reader) objects(name string) (out []reader) {
 	list, _ := value[[]object](r, name, "an array of objects")
