@@ -1,7 +1,6 @@
 package keyvault
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -73,13 +72,15 @@ func (s *Service) Restore(ctx context.Context, vault string, c Collection, blob 
 	if err != nil {
 		return nil, err
 	}
-	defer clear(dek)
 	rec, right := s.Record(ctx, string(c)+"/restore"), s.right(ctx)
-	work := b.clone() // the transaction may outlast this call, see tryAdd
-	key := bytes.Clone(dek)
+	work := b.clone()
+	own := lend(append(work.payloads(), dek)...)
+	defer own.recall()
 	_, err = s.Store.Change(ctx, rec, func(tx Tx, index int64) error {
-		defer work.clear()
-		defer clear(key)
+		if err := own.take(); err != nil {
+			return err
+		}
+		defer own.clear()
 		if err := errors.Join(entitled(tx, right), free(tx, work.header)); err != nil {
 			return err
 		}
@@ -88,7 +89,7 @@ func (s *Service) Restore(ctx context.Context, vault string, c Collection, blob 
 				return err
 			}
 		}
-		return s.bringBack(tx, rec, work, key, index)
+		return s.bringBack(tx, rec, work, dek, index)
 	})
 	if errors.Is(err, ErrConflict) { // between free and Insert nothing can come, but the vault's first key can before
 		return nil, contended(c, b.header.Name)

@@ -64,9 +64,17 @@ type saved struct {
 
 func (b *backup) latest() *Row { return b.versions[len(b.versions)-1].row }
 
+func (b *backup) payloads() [][]byte {
+	out := make([][]byte, len(b.versions))
+	for i, v := range b.versions {
+		out[i] = v.payload
+	}
+	return out
+}
+
 func (b *backup) clear() {
-	for _, v := range b.versions {
-		clear(v.payload)
+	for _, p := range b.payloads() {
+		clear(p)
 	}
 }
 

@@ -121,27 +121,25 @@ func contended(c Collection, name string) error {
 	return release.Refuse(release.ReasonConflict, "%s/%s is being changed by others, try again", c, name)
 }
 
-// tryAdd gives the transaction copies of its own of everything secret: when the
-// caller's time is up, Change returns while the transaction may still run, and
-// what was cleared under its hands would be sealed as zeros.
+// tryAdd gives the transaction copies of its own of everything secret, see [lent].
 func (s *Service) tryAdd(ctx context.Context, a addition) (*Row, error) {
 	dek, storeDEK, err := s.currentDEK(ctx, a.vault)
 	if err != nil {
 		return nil, err
 	}
+	payload := bytes.Clone(a.payload)
+	own := lend(dek, payload)
+	defer own.recall()
 	if err := s.warm(ctx, a.vault, a.collection, a.name, ""); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	payload, ran := bytes.Clone(a.payload), false
 	var row *Row
 	rec, right := s.Record(ctx, a.op), s.right(ctx)
 	_, err = s.Store.Change(ctx, rec, func(tx Tx, index int64) error {
-		defer clear(dek)
-		defer clear(payload)
-		if ran {
-			return release.Refuse(release.ReasonInternal, "a change ran twice")
+		if err := own.take(); err != nil {
+			return err
 		}
-		ran = true
+		defer own.clear()
 		if err := entitled(tx, right); err != nil {
 			return err
 		}
@@ -189,19 +187,16 @@ func (s *Service) change(ctx context.Context, op, vault string, c Collection, na
 	if version != "" && !ValidVersion(version) {
 		return nil, release.Refuse(release.ReasonBadRequest, "version is not 32 lower-case hex digits")
 	}
-	row, err := s.tryChange(ctx, op, vault, c, name, version, revise)
-	for i := 1; errors.Is(err, ErrConflict) && i < conflictRetries; i++ {
-		row, err = s.tryChange(ctx, op, vault, c, name, version, revise)
+	for range conflictRetries {
+		row, err := s.tryChange(ctx, op, vault, c, name, version, revise)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil, missing(release.ReasonNotFound, c, release.KeyRef{Vault: vault, Name: name, Version: version})
+		case !errors.Is(err, ErrConflict):
+			return row, err
+		}
 	}
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil, missing(release.ReasonNotFound, c, release.KeyRef{Vault: vault, Name: name, Version: version})
-	case errors.Is(err, ErrConflict):
-		return nil, contended(c, name)
-	case err != nil:
-		return nil, err
-	}
-	return row, nil
+	return nil, contended(c, name)
 }
 
 func (s *Service) tryChange(ctx context.Context, op, vault string, c Collection, name, version string, revise func(old *Row) (*Row, error)) (*Row, error) {
@@ -230,7 +225,10 @@ func (s *Service) tryChange(ctx context.Context, op, vault string, c Collection,
 		describe(rec, row)
 		return tx.Update(row, old.Generation)
 	})
-	return row, err
+	if err != nil {
+		return nil, err
+	}
+	return row, nil
 }
 
 // previous gives the latest version inside a transaction, nil when there is none.
@@ -242,12 +240,7 @@ func (s *Service) previous(tx Tx, vault string, c Collection, name string) (*Row
 	if err != nil {
 		return nil, err
 	}
-	dek := s.deks.get(dekName(vault, last.DEKEpoch))
-	if dek == nil {
-		return nil, ErrConflict // made since warm; start over
-	}
-	defer clear(dek)
-	if err := genuine(dek, s.Deployment, last); err != nil {
+	if err := s.believed(last); err != nil {
 		return nil, err
 	}
 	if last.Deleted != 0 {

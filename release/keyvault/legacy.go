@@ -68,7 +68,7 @@ func (a algorithm) cbc(key []byte, in Operation, out *Outcome) error {
 			iv = make([]byte, aes.BlockSize)
 			rand.Read(iv)
 		}
-		buf := bytes.Clone(in.Value)
+		buf := append(make([]byte, 0, len(in.Value)+aes.BlockSize), in.Value...) // a grown slice would leave the plaintext behind
 		if a.family == cbcPad {
 			n := aes.BlockSize - len(buf)%aes.BlockSize
 			buf = append(buf, bytes.Repeat([]byte{byte(n)}, n)...)

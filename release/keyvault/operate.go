@@ -191,10 +191,18 @@ func (s *Service) openPermitted(ctx context.Context, p *permit) ([]byte, error) 
 		return nil, release.Refuse(release.ReasonInternal, "no permission to open a key")
 	}
 	p.spent = true
-	if age := s.Now().Sub(p.at); age < 0 || age > release.GrantLife {
-		return nil, release.Refuse(release.ReasonStateChanged, "permission is %v old, limit %v", age, release.GrantLife)
+	if err := s.fresh(p.at); err != nil {
+		return nil, err
 	}
 	return s.openAs(ctx, p.key)
+}
+
+// fresh refuses to go on long after the record that allowed it.
+func (s *Service) fresh(at time.Time) error {
+	if age := s.Now().Sub(at); age < 0 || age > release.GrantLife {
+		return release.Refuse(release.ReasonStateChanged, "permission is %v old, limit %v", age, release.GrantLife)
+	}
+	return nil
 }
 
 // unrecorded gives an append's failure an answer that says try again: the fate of

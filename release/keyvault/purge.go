@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -187,12 +186,4 @@ func (t *tombstone) of(version string) *rules {
 		}
 	}
 	return newest
-}
-
-// fresh refuses to go on long after the record that allowed it.
-func (s *Service) fresh(at time.Time) error {
-	if age := s.Now().Sub(at); age < 0 || age > release.GrantLife {
-		return release.Refuse(release.ReasonStateChanged, "permission is %v old, limit %v", age, release.GrantLife)
-	}
-	return nil
 }

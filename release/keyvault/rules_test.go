@@ -307,39 +307,68 @@ func TestConcurrentCreates(t *testing.T) {
 	}
 }
 
-// late is a store whose Change gives up before the transaction ran, as the log
-// does when the caller's time is over, and runs it afterwards.
+// late is a store whose Change gives up, as the log does when the caller's time is over,
+// and runs the transaction afterwards, or goes on with it.
 type late struct {
 	keyvault.Store
-	run func()
+	begins bool // before it gives up
+	begun  chan struct{}
+	left   chan struct{} // closed when the caller has gone
+	over   chan struct{}
 }
 
 var errTime = errors.New("time is over")
 
 func (s *late) Change(_ context.Context, rec *release.Record, fn func(keyvault.Tx, int64) error) (*release.Committed, error) {
-	s.run = func() { s.Store.Change(context.Background(), rec, fn) } //nolint:errcheck // what it wrote is looked at
+	go func() {
+		defer close(s.over)
+		if !s.begins {
+			<-s.left
+		}
+		s.Store.Change(context.Background(), rec, func(tx keyvault.Tx, index int64) error { return fn(lateTx{tx, s}, index) }) //nolint:errcheck // what it wrote is looked at
+	}()
+	if s.begins {
+		<-s.begun
+	}
 	return nil, errTime
 }
 
-// A transaction that outlives its caller writes the key that was made, not the
-// zeros that the caller left behind.
+// lateTx goes on from its first read when the caller has gone.
+type lateTx struct {
+	keyvault.Tx
+	of *late
+}
+
+func (t lateTx) Row(vault string, c keyvault.Collection, name, version string) (*keyvault.Row, error) {
+	close(t.of.begun)
+	<-t.of.left
+	return t.Tx.Row(vault, c, name, version)
+}
+
+// A transaction that outlives its caller writes the key that was made, not the zeros
+// that the caller left behind; one that has not begun by then writes nothing.
 func TestTransactionAfterTheCallerLeft(t *testing.T) {
-	l := newLab(t)
-	st := &late{Store: l.store}
-	s := l.service(t, st)
-	raw := []byte("0123456789abcdef")
-	m, err := keyvault.ParsePrivate(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := keyvault.ImportKey{Material: m, Settings: attested("oct").Settings}
-	if _, err := s.Import(t.Context(), "default", "k", in); !errors.Is(err, errTime) {
-		t.Fatal(err)
-	}
-	st.run()
-	got, err := l.release(t, baseURL+"/keys/k", nil)
-	if err != nil || string(got) != string(raw) {
-		t.Errorf("released %q, %v", got, err)
+	for name, begins := range map[string]bool{"begun": true, "not begun": false} {
+		l := newLab(t)
+		st := &late{Store: l.store, begins: begins, begun: make(chan struct{}), left: make(chan struct{}), over: make(chan struct{})}
+		s := l.service(t, st)
+		raw := []byte("0123456789abcdef")
+		m, err := keyvault.ParsePrivate(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := keyvault.ImportKey{Material: m, Settings: attested("oct").Settings}
+		if _, err := s.Import(t.Context(), "default", "k", in); !errors.Is(err, errTime) {
+			t.Fatal(err)
+		}
+		close(st.left)
+		<-st.over
+		switch got, err := l.release(t, baseURL+"/keys/k", nil); {
+		case begins && (err != nil || string(got) != string(raw)):
+			t.Errorf("%s: released %q, %v", name, got, err)
+		case !begins:
+			want(t, name, err, release.ReasonKeyUnavailable)
+		}
 	}
 }
 
