@@ -60,15 +60,19 @@ func addable(e *Entry, old *Kept, replace bool) (bool, error) {
 	return true, nil
 }
 
-// room refuses a batch that does not fit, before anything of it is written.
+// room refuses a batch that does not fit, or that follows too many of unknown outcome,
+// before anything of it is written.
 func (s *Service) room(set string, entries []Entry, replace bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(set); err != nil {
 		return err
 	}
-	fresh := 0
+	fresh, doubtful := 0, len(s.doubt) // without those that are tried again here
 	for i := range entries {
+		if _, again := s.doubt[set+"/"+entries[i].key()]; again {
+			doubtful--
+		}
 		old := s.sets[set][entries[i].key()]
 		if _, err := addable(&entries[i], old, replace); err != nil {
 			return err
@@ -76,6 +80,9 @@ func (s *Service) room(set string, entries []Entry, replace bool) error {
 		if old == nil {
 			fresh++
 		}
+	}
+	if doubtful >= MaxBatch { // every evaluation reads them again
+		return release.Refuse(release.ReasonLogUnavailable, "what became of %d changes before is not known: try again in %v", doubtful, settled)
 	}
 	if s.count+fresh > MaxEntries {
 		return release.Refuse(release.ReasonConflict, "%d reference values, limit %d", s.count+fresh, MaxEntries)
