@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -18,7 +19,12 @@ const MaxRuntimeData = binding.MaxSize
 // auditor, not for a release. It needs no broker and no agent.json. It is JSON: a
 // TPM's is the body of its format package; any other is in the shape of
 // [binding.ReleaseRequest], since endorsements belong to it, without empty members.
+// Errors wrap [ErrConfig], for runtime data of more than [MaxRuntimeData] too, or are the
+// hardware's.
 func Evidence(ctx context.Context, h Hardware, runtimeData []byte) (out []byte, err error) {
+	if len(runtimeData) > MaxRuntimeData {
+		return nil, fmt.Errorf("%w: runtime data of more than %d bytes, which no verifier takes", ErrConfig, MaxRuntimeData)
+	}
 	a, err := h.open(ctx)
 	if err != nil {
 		return nil, err

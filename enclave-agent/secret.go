@@ -14,8 +14,8 @@ import (
 	"github.com/openskr/openskr/attest/tpm/guest"
 )
 
-// secretAPI is the api-version of the Key Vault door that secrets are read with.
-const secretAPI = "7.6"
+// apiVersion is that of the Key Vault door, for secrets and tags.
+const apiVersion = "7.6"
 
 // tokenUse is how long a token is used: two thirds of what a broker gives, so that no
 // request begins with one that is about to end.
@@ -72,7 +72,7 @@ func (a *Agent) ReadSecret(ctx context.Context, ref SecretRef) (*SecretValue, er
 // getSecret is one request to one broker. The vault is in the Host header: the
 // connection, and the certificate, are those of the broker that agent.json names.
 func (a *Agent) getSecret(ctx context.Context, broker string, ref SecretRef, authorization string) (*SecretValue, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, broker+ref.path()+"?api-version="+secretAPI, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, broker+ref.path()+"?api-version="+apiVersion, http.NoBody)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/openskr/openskr/internal/strict"
 )
-
-// apiVersion is that of the Key Vault protocol.
-const apiVersion = "7.6"
 
 // taggedKey is what Tag reads of a key.
 type taggedKey struct {
@@ -44,7 +40,7 @@ func (a *Agent) Tag(ctx context.Context, keyURL, token, name string, change func
 		tags := map[string]string{}
 		maps.Copy(tags, k.Tags)
 		tags[name] = change(tags[name])
-		body, err := strict.Marshal(map[string]any{"tags": tags})
+		body, err := strict.Marshal(map[string]map[string]string{"tags": tags})
 		if err != nil {
 			return err
 		}
@@ -58,8 +54,6 @@ func (a *Agent) Tag(ctx context.Context, keyURL, token, name string, change func
 
 // keyBundle sends one request about a key. Errors are *failure, *Refused or *Invalid.
 func (a *Agent) keyBundle(ctx context.Context, method, broker string, ref *keyRef, token string, body []byte) (*taggedKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
-	defer cancel()
 	_, path, _ := strings.Cut(strings.TrimPrefix(ref.url, "https://"), "/")
 	req, err := http.NewRequestWithContext(ctx, method, broker+"/"+path+"?api-version="+apiVersion, bytes.NewReader(body))
 	if err != nil {
@@ -68,19 +62,9 @@ func (a *Agent) keyBundle(ctx context.Context, method, broker string, ref *keyRe
 	req.Host = ref.host // of the vault
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token)
-	rsp, err := a.client.Do(req)
+	b, err := a.send(req)
 	if err != nil {
-		return nil, unreached(err)
-	}
-	defer rsp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(rsp.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return nil, unreached(err)
-	case len(b) > maxBody:
-		return nil, invalid("size", "answer of more than %d bytes", maxBody)
-	case rsp.StatusCode != http.StatusOK:
-		return nil, refusal(rsp, b)
+		return nil, err
 	}
 	// A bundle has many members, of which this one counts.
 	var members map[string]jsontext.Value

@@ -35,6 +35,7 @@ func (d *keyDoor) intercept(w http.ResponseWriter, r *http.Request) bool {
 			d.tags = body.Tags
 		}
 	}
+	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{"key": map[string]string{"kid": agenttest.KeyURL}, "tags": d.tags})
 	return true
 }
@@ -71,6 +72,34 @@ func TestTag(t *testing.T) {
 	var invalid *Invalid
 	if err := a.Tag(t.Context(), url, "operator.token", "luks-header", change); !errors.As(err, &invalid) || invalid.Check != "tags" {
 		t.Errorf("a tag that is not taken: %v", err)
+	}
+}
+
+// What answers a change of tags is judged as every other answer is.
+func TestTagAnswers(t *testing.T) {
+	for check, answer := range map[string]func(w http.ResponseWriter){
+		"redirect": func(w http.ResponseWriter) {
+			w.Header().Set("Location", "https://elsewhere.example")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		},
+		"media": func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"tags":{}}`)) },
+	} {
+		b := agenttest.Start(t)
+		b.Intercept = func(w http.ResponseWriter, _ *http.Request) bool {
+			answer(w)
+			return true
+		}
+		err := newAgent(t, b, nil).Tag(t.Context(), agenttest.KeyURL, "operator.token", "luks-header", func(string) string { return "new" })
+		var invalid *Invalid
+		if !errors.As(err, &invalid) || invalid.Check != check {
+			t.Errorf("%s: %v", check, err)
+		}
+	}
+}
+
+func TestEvidenceOfTooMuch(t *testing.T) {
+	if _, err := Evidence(t.Context(), Hardware{}, make([]byte, MaxRuntimeData+1)); !errors.Is(err, ErrConfig) {
+		t.Error(err)
 	}
 }
 

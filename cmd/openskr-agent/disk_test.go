@@ -43,6 +43,7 @@ func keyDoor(b *agenttest.Broker) func(http.ResponseWriter, *http.Request) bool 
 				b.Tags = body.Tags
 			}
 		}
+		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"tags": b.Tags})
 		return true
 	}
