@@ -32,9 +32,6 @@ func Cap(ctx context.Context, h Hardware, n int, event string) error {
 	if err := CheckCap(n); err != nil {
 		return err
 	}
-	if h.Root == "" {
-		h.Root = "/"
-	}
 	t, err := guest.Open(h.tpm())
 	if h.TPM == "" && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrNoPCR, err)
@@ -59,9 +56,6 @@ func CapRTMR(h Hardware, n int, event string) error {
 	if err := CheckCapRTMR(n); err != nil {
 		return err
 	}
-	if h.Root == "" {
-		h.Root = "/"
-	}
 	return tdx.Extend(h.path("", tdx.DefaultMeasurements), n, []byte(event))
 }
 
@@ -79,10 +73,7 @@ func (r *Released) OfTPM() bool {
 	if r.Record == nil || r.Record.Evidence == nil {
 		return true
 	}
-	t := attest.Type(r.Record.Evidence.Type)
-	if base, ok := t.Base(); ok {
-		t = base
-	}
+	t, _ := attest.Type(r.Record.Evidence.Type).Base()
 	return t != attest.TypeSNP && t != attest.TypeTDX && t != attest.TypeNitro
 }
 

@@ -94,9 +94,6 @@ func detect(ctx context.Context, h Hardware, provider func(root string) (string,
 
 func newHost(h Hardware, provider func(root string) (string, error)) *host {
 	m := &host{Hardware: h}
-	if m.Root == "" {
-		m.Root = "/"
-	}
 	var err error
 	if m.provider, err = provider(m.Root); err != nil {
 		m.why = err.Error()

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -144,19 +143,14 @@ func (a *Agent) stored() []byte {
 	if a.cfg.State == "" {
 		return nil
 	}
-	f, err := os.Open(filepath.Join(a.cfg.State, certificateFile))
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			a.cfg.Notice("the stored AK certificate cannot be read: " + err.Error())
-		}
-		return nil
+	b, err := ReadBounded(filepath.Join(a.cfg.State, certificateFile), maxCertificate)
+	if err == nil {
+		return b
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxCertificate))
-	if err != nil {
-		return nil
+	if !errors.Is(err, fs.ErrNotExist) {
+		a.cfg.Notice("the stored AK certificate cannot be read: " + err.Error())
 	}
-	return b
+	return nil
 }
 
 // keep stores the certificate for later runs. It is public: losing it costs one

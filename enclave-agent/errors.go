@@ -60,15 +60,10 @@ func invalid(check, format string, args ...any) error {
 
 // word lets only plain words of a broker's error reach a terminal.
 func word(s string) string {
-	for _, c := range s {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return ""
-		}
+	if Consists(s, Alphanumeric+"_-", 1, 64) {
+		return s
 	}
-	if len(s) > 64 {
-		return ""
-	}
-	return s
+	return ""
 }
 
 func trimSlash(url string) string { return strings.TrimRight(url, "/") }

@@ -79,9 +79,6 @@ func Platform(name string) attest.Type {
 // open opens the attester that h names, or the one detected. Errors wrap
 // [ErrNoHardware] or [ErrConfig].
 func (h Hardware) open(ctx context.Context) (Attester, error) {
-	if h.Root == "" {
-		h.Root = "/"
-	}
 	if h.PCRs.Bank == "" && h.PCRs.PCRs == nil {
 		h.PCRs = DefaultSelection()
 	}

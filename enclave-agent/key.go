@@ -159,7 +159,7 @@ func (a *Agent) exchange(ctx context.Context, broker string, on *errand, more []
 			out, err = nil, errors.Join(cerr, out.Material.Close())
 		}
 	}()
-	thumb, err := wrap.ParseRecipient(r.JWK())
+	recipient, err := wrap.ParseRecipient(r.JWK())
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (a *Agent) exchange(ctx context.Context, broker string, on *errand, more []
 	if err := a.post(ctx, broker, on.path, body, &rsp); err != nil {
 		return nil, err
 	}
-	q := &asked{errand: on, body: body, nonce: c.Nonce, recipient: thumb.Thumbprint(), enc: algorithm(a.cfg.Recipient)}
+	q := &asked{errand: on, body: body, nonce: c.Nonce, recipient: recipient.Thumbprint(), enc: algorithm(a.cfg.Recipient)}
 	answer, rec, err := a.verifyResponse(rsp.Response, q)
 	if err != nil {
 		return nil, err

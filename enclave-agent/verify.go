@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/ecdsa"
 	"crypto/sha256"
@@ -154,7 +153,7 @@ func openJWS(jws string, keys []*ecdsa.PublicKey) ([]byte, error) {
 	r, s := new(big.Int).SetBytes(raw[2][:32]), new(big.Int).SetBytes(raw[2][32:])
 	for _, k := range keys {
 		if ecdsa.Verify(k, signed[:], r, s) {
-			return bytes.Clone(raw[1]), nil
+			return raw[1], nil
 		}
 	}
 	return nil, invalid("signature", "by none of the pinned response keys")

@@ -3,7 +3,7 @@
 // is documented in docs/wire/file.md and depends on the standard library only.
 //
 // A reader gives out a chunk only after it has authenticated; that a file is whole
-// is known only when [Reader.WriteTo] returns nil, so write to a place that is
+// is known only when [Reader.Decrypt] returns nil, so write to a place that is
 // dropped on error.
 package file
 
