@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
-	"time"
 )
 
 // NewLogger writes JSON lines to w. What an attribute may hold is an allow list:
@@ -44,10 +43,6 @@ func anyText(v any) string {
 		return clean(v.Error())
 	case slog.Level:
 		return v.String()
-	case *slog.Source:
-		return fmt.Sprintf("%s:%d", v.File, v.Line)
-	case time.Time:
-		return v.Format(time.RFC3339Nano)
 	case []string:
 		return clean(fmt.Sprintf("%q", v))
 	default:
