@@ -70,7 +70,6 @@ func (b *Broker) Release(ctx context.Context, req Request) (*Released, error) {
 	if err != nil {
 		return nil, b.stranger(req, err)
 	}
-	defer a.end()
 	b.Fault("admitted")
 
 	// 2. verify: authentic, bound to the challenge and to the recipient.

@@ -20,8 +20,7 @@ import (
 )
 
 // run makes one request against ports and checks what must hold whatever happens:
-// I1, material is opened only after a committed allow; a nonce that was begun is
-// ended; and no error comes with an answer.
+// I1, material is opened only after a committed allow; and no error comes with an answer.
 func run(t *testing.T, p *rt.Ports, req release.Request) (*release.Released, error) {
 	t.Helper()
 	return runContext(t.Context(), t, p, req)
@@ -42,23 +41,7 @@ func runContext(ctx context.Context, t *testing.T, p *rt.Ports, req release.Requ
 	if (out == nil) == (err == nil) {
 		t.Errorf("answer %v with error %v", out, err)
 	}
-	balanced(t, p)
 	return out, err
-}
-
-func balanced(t *testing.T, p *rt.Ports) {
-	t.Helper()
-	calls := p.Calls()
-	begun := slices.Contains(calls, rt.CallBegin) && p.Fail[rt.CallBegin] == nil && p.Panic != rt.CallBegin
-	ends := 0
-	for _, c := range calls {
-		if c == rt.CallEnd {
-			ends++
-		}
-	}
-	if begun && ends != 1 || !begun && ends != 0 {
-		t.Errorf("the nonce was begun %v and ended %d times", begun, ends)
-	}
 }
 
 func good() release.Request { return rt.Request(rt.RuntimeData(nil)) }
@@ -73,7 +56,7 @@ func TestAllowed(t *testing.T) {
 	}
 	want := []string{
 		rt.CallBegin, rt.CallCheck, rt.CallVerify, rt.CallMachine, rt.CallFind, rt.CallVet, rt.CallEvaluate, rt.CallAppend,
-		rt.CallOpen, rt.CallWrap, rt.CallSign, rt.CallEnd,
+		rt.CallOpen, rt.CallWrap, rt.CallSign,
 	}
 	if got := p.Calls(); !slices.Equal(got, want) {
 		t.Errorf("calls %v\nwant  %v", got, want)
@@ -360,8 +343,8 @@ func TestAfterTheAppend(t *testing.T) {
 	}
 }
 
-// TestPanics: a panic in a port is the door's to contain; the nonce is ended,
-// material cleared, and nothing was opened without its record.
+// TestPanics: a panic in a port is the door's to contain; material is cleared, and
+// nothing was opened without its record.
 func TestPanics(t *testing.T) {
 	for _, call := range []string{
 		rt.CallBegin, rt.CallCheck, rt.CallVerify, rt.CallMachine, rt.CallFind, rt.CallVet, rt.CallEvaluate, rt.CallAppend, rt.CallOpen, rt.CallWrap, rt.CallSign,
@@ -377,7 +360,6 @@ func TestPanics(t *testing.T) {
 			}()
 			_, _ = run(t, p, good())
 		}()
-		balanced(t, p)
 		if p.Opened != 0 && !bytes.Equal(material, make([]byte, len(material))) {
 			t.Errorf("%s: material is not cleared", call)
 		}

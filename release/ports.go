@@ -7,10 +7,8 @@ type Challenges interface {
 	// Begin checks that nonce was issued by this deployment for scope, is in time
 	// and not known to be spent. The first presentation spends it, whatever the
 	// outcome (every attempt takes a new challenge), so one nonce is never judged
-	// twice, at once or later. Without an error the caller must call end exactly
-	// once, when its request is over.
-	// Errors are *Error with a nonce_… reason.
-	Begin(ctx context.Context, nonce []byte, scope Scope) (t Ticket, end func(), err error)
+	// twice, at once or later. Errors are *Error with a nonce_… reason.
+	Begin(ctx context.Context, nonce []byte, scope Scope) (Ticket, error)
 }
 
 // Keys gives metadata to anyone and material to the holder of a Grant.

@@ -38,7 +38,6 @@ type admission struct {
 	ref        KeyRef
 	ticket     Ticket
 	thumbprint [32]byte
-	end        func()
 }
 
 // errand is what a native request is for.
@@ -77,19 +76,12 @@ func (b *Broker) sent(ctx context.Context, req Request, on errand) (*admission, 
 		return nil, Refuse(ReasonBadRequest, "what is asked for: %w", err)
 	}
 	// The nonce first: its MAC is cheap, and judging a key costs a stranger nothing.
-	if a.ticket, a.end, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: a.url}); err != nil {
+	if a.ticket, err = b.Challenges.Begin(ctx, rd.Nonce, Scope{Purpose: rd.Purpose, Key: a.url}); err != nil {
 		return nil, err
 	}
-	sound := false
-	defer func() { // also when Check panics: it parses what a stranger sent
-		if !sound {
-			a.end()
-		}
-	}()
 	if a.thumbprint, err = b.Wrapper.Check(rd.Recipient(), rd.Enc); err != nil {
 		return nil, err
 	}
-	sound = true
 	return a, nil
 }
 

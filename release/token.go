@@ -59,7 +59,6 @@ func (t *TokenBroker) Token(ctx context.Context, req Request) (*Released, error)
 	if err != nil {
 		return nil, t.stranger(req, err)
 	}
-	defer a.end()
 	config := t.Settings() // before what is read of it: a token made under an older one is refused
 	t.Fault("admitted")
 

@@ -102,7 +102,7 @@ func (i *Issuer) Issue(scope release.Scope) (nonce []byte, expires time.Time, er
 // presentation with a valid MAC, whatever comes of it: every attempt takes a new
 // challenge (release.Challenges). Nothing is looked up or remembered for a nonce
 // that is not ours. A nonce that another request holds is refused at once, since
-// that request has burned it. end has nothing left to do, but must be called.
+// that request has burned it.
 //
 // What was burned without reaching a record (a stranger's failed attempt) is
 // forgotten by a restart, so such a nonce could be tried once more within its TTL.
@@ -114,41 +114,40 @@ func (i *Issuer) Issue(scope release.Scope) (nonce []byte, expires time.Time, er
 // Errors are *release.Error: nonce_missing, nonce_unknown (not ours, or issued in
 // the future), nonce_replayed, nonce_expired, nonce_binding_mismatch, overloaded
 // when too many nonces are remembered, audit_unavailable when Spent fails.
-func (i *Issuer) Begin(ctx context.Context, nonce []byte, scope release.Scope) (t release.Ticket, end func(), err error) {
-	end = func() {}
+func (i *Issuer) Begin(ctx context.Context, nonce []byte, scope release.Scope) (release.Ticket, error) {
 	if len(nonce) == 0 {
-		return t, end, release.Refuse(release.ReasonNonceMissing, "no nonce")
+		return release.Ticket{}, release.Refuse(release.ReasonNonceMissing, "no nonce")
 	}
 	if len(nonce) != Size || nonce[0] != version || nonce[1] != epoch || !hmac.Equal(nonce[macAt:], i.mac(nonce[:macAt])) {
-		return t, end, release.Refuse(release.ReasonNonceUnknown, "nonce was not issued by this deployment, or its key changed")
+		return release.Ticket{}, release.Refuse(release.ReasonNonceUnknown, "nonce was not issued by this deployment, or its key changed")
 	}
 	now, issued := i.cfg.Now(), i.issued(nonce)
-	t = release.Ticket{Hash: sha256.Sum256(nonce), Expires: issued.Add(i.cfg.TTL)}
+	t := release.Ticket{Hash: sha256.Sum256(nonce), Expires: issued.Add(i.cfg.TTL)}
 	// One out of time is not remembered: hoarded nonces must not fill the memory.
 	timely := i.timely(issued, now)
 	switch i.burned.add([16]byte(nonce[randomAt:scopeAt]), now, timely == nil) {
 	case alreadyBurned:
-		return release.Ticket{}, end, release.Refuse(release.ReasonNonceReplayed, "nonce was presented before")
+		return release.Ticket{}, release.Refuse(release.ReasonNonceReplayed, "nonce was presented before")
 	case full:
-		return release.Ticket{}, end, &release.Error{
+		return release.Ticket{}, &release.Error{
 			Reason: release.ReasonOverloaded, Retry: 1,
 			Err: fmt.Errorf("%d nonces presented within %v, no more are remembered", i.cfg.MaxHeld, i.burned.life),
 		}
 	}
 	if timely != nil {
-		return release.Ticket{}, end, timely
+		return release.Ticket{}, timely
 	}
 	if !hmac.Equal(nonce[scopeAt:macAt], i.tag(scope)) {
-		return release.Ticket{}, end, release.Refuse(release.ReasonNonceScope, "nonce was issued for another key or purpose")
+		return release.Ticket{}, release.Refuse(release.ReasonNonceScope, "nonce was issued for another key or purpose")
 	}
 	// What this process issued can be in the log only through this process, which would
 	// remember it; the append's transaction refuses it in any case.
 	if !issued.After(i.opened) {
 		if err := i.unspent(ctx, t.Hash); err != nil {
-			return release.Ticket{}, end, err
+			return release.Ticket{}, err
 		}
 	}
-	return t, end, nil
+	return t, nil
 }
 
 func (i *Issuer) timely(issued, now time.Time) error {

@@ -165,8 +165,8 @@ type (
 	signer     struct{}
 )
 
-func (challenges) Begin(_ context.Context, nonce []byte, _ release.Scope) (release.Ticket, func(), error) {
-	return release.Ticket{Hash: sha256.Sum256(nonce), Expires: at.Add(time.Hour)}, func() {}, nil
+func (challenges) Begin(_ context.Context, nonce []byte, _ release.Scope) (release.Ticket, error) {
+	return release.Ticket{Hash: sha256.Sum256(nonce), Expires: at.Add(time.Hour)}, nil
 }
 
 func (verifier) Verify(_ context.Context, ev attest.Evidence, _ attest.Expect) (*attest.Result, error) {

@@ -31,7 +31,6 @@ const (
 	CallOpen     = "keys.open"
 	CallWrap     = "wrapper.wrap"
 	CallSign     = "signer.sign"
-	CallEnd      = "challenges.end"
 	CallRefused  = "log.refused"
 )
 
@@ -172,12 +171,11 @@ func (p *Ports) called(name string) error {
 }
 
 // Begin implements release.Challenges.
-func (p *Ports) Begin(_ context.Context, nonce []byte, _ release.Scope) (release.Ticket, func(), error) {
+func (p *Ports) Begin(_ context.Context, nonce []byte, _ release.Scope) (release.Ticket, error) {
 	if err := p.called(CallBegin); err != nil {
-		return release.Ticket{}, nil, err
+		return release.Ticket{}, err
 	}
-	t := release.Ticket{Hash: sha256.Sum256(nonce), Expires: p.Time.Add(time.Minute)}
-	return t, func() { _ = p.called(CallEnd) }, nil
+	return release.Ticket{Hash: sha256.Sum256(nonce), Expires: p.Time.Add(time.Minute)}, nil
 }
 
 // Check implements release.Wrapper.
