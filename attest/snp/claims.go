@@ -42,8 +42,8 @@ func policyBits() []bit {
 	}
 }
 
-// platformBits are those of PLATFORM_INFO that have a published meaning. Firmware sets
-// others too (Turin bit 6), which say nothing here.
+// platformBits are those of PLATFORM_INFO that have a published meaning. Others, which
+// firmware to come may set, say nothing here.
 func platformBits() []bit {
 	return []bit{
 		{1 << 0, "smt"},
@@ -52,6 +52,7 @@ func platformBits() []bit {
 		{1 << 3, "rapl_dis"},
 		{1 << 4, "ciphertext_hiding"},
 		{1 << 5, "alias_check_complete"},
+		{1 << 6, "iommu_write_safe"},
 		{1 << 7, "tio"},
 	}
 }

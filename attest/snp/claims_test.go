@@ -14,7 +14,7 @@ import (
 func TestPlatformInfo(t *testing.T) {
 	p := platform(t, 1)
 	v := verifier(t, p)
-	names := map[string]uint64{"smt": 0, "tsme": 1, "ecc": 2, "rapl_dis": 3, "ciphertext_hiding": 4, "alias_check_complete": 5, "tio": 7}
+	names := map[string]uint64{"smt": 0, "tsme": 1, "ecc": 2, "rapl_dis": 3, "ciphertext_hiding": 4, "alias_check_complete": 5, "iommu_write_safe": 6, "tio": 7}
 	for bit := range uint64(64) {
 		for _, word := range []uint64{1 << bit, ^(uint64(1) << bit)} {
 			chip := simulated.Chip{Report: func(r []byte) { clear(r[0x40:0x48]); setBits(0x40, word)(r) }}

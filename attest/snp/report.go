@@ -71,8 +71,8 @@ type report struct {
 	currentMit      uint64
 }
 
-// reserved gives the ranges that must be zero, from and up to. Version 4 is in no
-// published specification and in no report that was seen: it is refused with the others.
+// reserved gives the ranges that must be zero, from and up to. Version 4, which firmware
+// 1.55.31 made, is in no published specification: it is refused with the others.
 func reserved(version uint32) ([][2]int, error) {
 	always := [][2]int{{0x4c, 0x50}, {0x1eb, 0x1ec}, {0x1ef, 0x1f0}, {0x208, signedSize}, {signedSize + 2*scalarSize, ReportSize}}
 	switch version {

@@ -55,7 +55,7 @@ func snpVectors() map[string]func(*testing.T, string) {
 		}),
 		"snp-07-turin-microsoft": verify(vectorCase{args: "--type snp --report report.bin --endorsement vcek.pem", claims: map[string]any{
 			"snp.version": 5, "snp.product": "Turin", "snp.tcb.reported.fmc": 1, "snp.tcb.reported.boot_loader": 1, "snp.tcb.reported.tee": 1,
-			"snp.tcb.reported.snp": 4, "snp.tcb.reported.microcode": 81,
+			"snp.tcb.reported.snp": 4, "snp.tcb.reported.microcode": 81, "snp.platform_info.iommu_write_safe": true,
 		}}),
 		"snp-08-genoa-v5-lunal": verify(
 			vectorCase{args: milan, claims: map[string]any{
