@@ -86,16 +86,8 @@ func (s *ChainSigner) Sign(payload []byte) (string, error) {
 }
 
 func (s *ChainSigner) sign(digest []byte) ([]byte, error) {
-	k, ok := s.key.(*ecdsa.PrivateKey)
-	if !ok {
-		return s.key.Sign(rand.Reader, digest, crypto.SHA256)
+	if k, ok := s.key.(*ecdsa.PrivateKey); ok {
+		return signES256(k, digest)
 	}
-	r, v, err := ecdsa.Sign(rand.Reader, k, digest)
-	if err != nil {
-		return nil, err
-	}
-	sig := make([]byte, 64)
-	r.FillBytes(sig[:32])
-	v.FillBytes(sig[32:])
-	return sig, nil
+	return s.key.Sign(rand.Reader, digest, crypto.SHA256)
 }

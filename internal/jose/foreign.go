@@ -25,8 +25,8 @@ type Foreign struct {
 
 // foreignHeader is every member that a foreign header may have. What names a key is
 // not read: keys are chosen from a pinned set by kid (or, of certificates, by
-// thumbprint). Everything else, crit and b64
-// first, changes what the signature means and is refused.
+// thumbprint). Everything else, crit and b64 first, changes what the signature means
+// and is refused.
 type foreignHeader struct {
 	Alg string `json:"alg"`
 	Typ string `json:"typ"`
@@ -44,19 +44,9 @@ type foreignHeader struct {
 // three parts of canonical base64url, a header without duplicate or unknown members,
 // an algorithm of [ForeignAlgorithms]. Every error wraps ErrToken.
 func SplitForeign(token string, limit int) (*Foreign, error) {
-	if len(token) > limit {
-		return nil, refuse("%d bytes, limit %d", len(token), limit)
-	}
-	parts := strings.SplitN(token, ".", 4)
-	if len(parts) != 3 {
-		return nil, refuse("not a compact JWS")
-	}
-	var raw [3][]byte
-	var err error
-	for i, p := range parts {
-		if raw[i], err = canonical(p); err != nil {
-			return nil, refuse("part %d: %w", i, err)
-		}
+	raw, err := compact(token, limit)
+	if err != nil {
+		return nil, err
 	}
 	if len(raw[0]) > maxHeader {
 		return nil, refuse("header of %d bytes, limit %d", len(raw[0]), maxHeader)
@@ -71,7 +61,7 @@ func SplitForeign(token string, limit int) (*Foreign, error) {
 	if len(h.KID) > maxKID {
 		return nil, refuse("kid of %d bytes", len(h.KID))
 	}
-	return &Foreign{Alg: h.Alg, Typ: h.Typ, KID: h.KID, Payload: raw[1], signed: token[:len(token)-len(parts[2])-1], signature: raw[2], x5t: h.X5T, x5ts: h.X5TS}, nil
+	return &Foreign{Alg: h.Alg, Typ: h.Typ, KID: h.KID, Payload: raw[1], signed: token[:strings.LastIndexByte(token, '.')], signature: raw[2], x5t: h.X5T, x5ts: h.X5TS}, nil
 }
 
 // ForeignAlgorithms is every algorithm that a foreign issuer may be configured with.

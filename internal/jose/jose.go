@@ -71,19 +71,28 @@ func (s *Signer) KID() string { return s.kid }
 // Public is the verification key.
 func (s *Signer) Public() *ecdsa.PublicKey { return &s.key.PublicKey }
 
-// Sign implements release.Signer. The signature is r ‖ s, 32 bytes each (RFC 7518 §3.4).
+// Sign implements release.Signer.
 func (s *Signer) Sign(payload []byte) (string, error) {
 	out := make([]byte, 0, len(s.prefix)+b64.EncodedLen(len(payload))+1+b64.EncodedLen(64))
 	out = b64.AppendEncode(append(out, s.prefix...), payload)
 	digest := sha256.Sum256(out)
-	r, t, err := ecdsa.Sign(rand.Reader, s.key, digest[:])
+	sig, err := signES256(s.key, digest[:])
 	if err != nil {
 		return "", fmt.Errorf("jose: %w", err)
 	}
-	var sig [64]byte
+	return string(b64.AppendEncode(append(out, '.'), sig)), nil
+}
+
+// signES256 gives r ‖ s, 32 bytes each (RFC 7518 §3.4), of a key on P-256.
+func signES256(key *ecdsa.PrivateKey, digest []byte) ([]byte, error) {
+	r, s, err := ecdsa.Sign(rand.Reader, key, digest)
+	if err != nil {
+		return nil, err
+	}
+	sig := make([]byte, 64)
 	r.FillBytes(sig[:32])
-	t.FillBytes(sig[32:])
-	return string(b64.AppendEncode(append(out, '.'), sig[:])), nil
+	s.FillBytes(sig[32:])
+	return sig, nil
 }
 
 // Keys is a pinned set by kid: the present key and, during a rotation, the one before.

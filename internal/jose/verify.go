@@ -119,26 +119,32 @@ func (c *Claims) check(want Expect) error {
 // split cuts a compact JWS and decodes header and payload. The signature must
 // have the length of ES256, so that DER and truncated ones never reach a parser.
 func split(token string) (head, payload []byte, err error) {
-	if len(token) > MaxToken {
-		return nil, nil, refuse("%d bytes, limit %d", len(token), MaxToken)
-	}
-	parts := strings.SplitN(token, ".", 4)
-	if len(parts) != 3 {
-		return nil, nil, refuse("not a compact JWS")
-	}
-	var raw [3][]byte
-	for i, p := range parts {
-		if strings.ContainsAny(p, "\r\n") { // the decoder skips them
-			return nil, nil, refuse("line break")
-		}
-		if raw[i], err = b64.DecodeString(p); err != nil {
-			return nil, nil, refuse("part %d: %w", i, err)
-		}
+	raw, err := compact(token, MaxToken)
+	if err != nil {
+		return nil, nil, err
 	}
 	if len(raw[2]) != 64 {
 		return nil, nil, refuse("signature of %d bytes, want 64", len(raw[2]))
 	}
 	return raw[0], raw[1], nil
+}
+
+// compact decodes the three parts of a compact JWS of at most limit bytes: header,
+// payload, signature.
+func compact(token string, limit int) (raw [3][]byte, err error) {
+	if len(token) > limit {
+		return raw, refuse("%d bytes, limit %d", len(token), limit)
+	}
+	parts := strings.SplitN(token, ".", 4)
+	if len(parts) != 3 {
+		return raw, refuse("not a compact JWS")
+	}
+	for i, p := range parts {
+		if raw[i], err = canonical(p); err != nil {
+			return raw, refuse("part %d: %w", i, err)
+		}
+	}
+	return raw, nil
 }
 
 // decode is strict: exact names, no duplicates, no unknown members, bounded depth
