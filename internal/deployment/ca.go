@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -86,30 +87,43 @@ func cas(list []authority) ([]CA, error) {
 // good for a week from now; serve makes the next one well before. Its key lives
 // in this process only.
 func (d *Deployment) TLSLeaf(hosts []string, now time.Time) (tls.Certificate, error) {
-	ca := d.TLSCAs[0]
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	template := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "OpenSKR broker"},
+	template, err := hostLeaf("OpenSKR broker", hosts, now)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	leaf, err := d.TLSCAs[0].issue(template, &key.PublicKey)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// hostLeaf is the certificate of a key of the broker for hosts, good for a week from now.
+func hostLeaf(name string, hosts []string, now time.Time) (*x509.Certificate, error) {
+	c := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: name},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(leafLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
-	if err := addHosts(template, hosts); err != nil {
-		return tls.Certificate{}, err
-	}
+	return c, addHosts(c, hosts)
+}
+
+// issue signs a certificate for pub, which must not outlive the authority.
+func (ca CA) issue(template *x509.Certificate, pub crypto.PublicKey) (*x509.Certificate, error) {
 	if template.NotAfter.After(ca.Cert.NotAfter) {
-		return tls.Certificate{}, fmt.Errorf("TLS CA expires at %v: rotate it", ca.Cert.NotAfter)
+		return nil, fmt.Errorf("TLS CA expires at %v: rotate it", ca.Cert.NotAfter)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.Cert, &key.PublicKey, ca.Key)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.Cert, pub, ca.Key)
 	if err != nil {
-		return tls.Certificate{}, err
+		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
+	return x509.ParseCertificate(der)
 }
 
 func addHosts(c *x509.Certificate, hosts []string) error {

@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -184,7 +185,7 @@ func (o *Options) seed(ctx context.Context, kek seal.KEK, recipients []string) (
 	if values[secretPublic], err = p.encode(dk); err != nil {
 		return nil, nil, err
 	}
-	if values[secretKeys], err = d.sealRing(); err != nil {
+	if values[secretKeys], err = d.sealRing(r); err != nil {
 		return nil, nil, err
 	}
 	if values[secretKEK+kek.ID()], err = kek.Wrap(ctx, dk, dkAAD(id)); err != nil {
@@ -198,8 +199,8 @@ func (o *Options) seed(ctx context.Context, kek seal.KEK, recipients []string) (
 	return d, values, err
 }
 
-func (d *Deployment) sealRing() ([]byte, error) {
-	plain, err := d.ring.encode()
+func (d *Deployment) sealRing(r *ring) ([]byte, error) {
+	plain, err := r.encode()
 	if err != nil {
 		return nil, err
 	}
@@ -233,8 +234,8 @@ func (d *Deployment) fingerprints() (map[string]string, error) {
 	out := map[string]string{
 		string(KindLog): sum([]byte(d.LogVKeys[0])), string(KindAKCA): sum(d.AKCAs[0].Cert.Raw), string(KindTLSCA): sum(d.TLSCAs[0].Cert.Raw),
 	}
-	for kind, key := range map[Kind]any{KindResponse: &d.ResponseKeys[0].PublicKey, KindToken: &d.TokenKeys[0].PublicKey} {
-		der, err := x509.MarshalPKIXPublicKey(key)
+	for kind, key := range map[Kind]*ecdsa.PrivateKey{KindResponse: d.ResponseKeys[0], KindToken: d.TokenKeys[0]} {
+		der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 		if err != nil {
 			return nil, err
 		}

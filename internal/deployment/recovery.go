@@ -219,10 +219,10 @@ func (d *Deployment) recordDrill(ctx context.Context, rec *release.Record) error
 // lastDrill gives the time of the last success, 0 when there was none.
 func (d *Deployment) lastDrill(ctx context.Context) (int64, error) {
 	o, err := d.objects.Object(ctx, release.ObjectSetting, settingRecovery)
+	if release.ReasonOf(err) == release.ReasonNotFound {
+		return 0, nil
+	}
 	if err != nil {
-		if release.ReasonOf(err) == release.ReasonNotFound || errors.Is(err, keyvault.ErrNotFound) {
-			return 0, nil
-		}
 		return 0, err
 	}
 	var v drillDone

@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -61,12 +62,7 @@ func (d *Deployment) Complete(ctx context.Context, rec func() *release.Record) e
 // replace records a step and stores the ring that it leads to. It gives the deployment
 // as that ring has it.
 func (d *Deployment) replace(ctx context.Context, rec *release.Record, next *ring, kind Kind, step Step) (*Deployment, error) {
-	plain, err := next.encode()
-	if err != nil {
-		return nil, err
-	}
-	defer clear(plain)
-	sealed, err := d.Root.Seal(plain, aad(secretKeys, d.ID))
+	sealed, err := d.sealRing(next)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +94,7 @@ func (r *ring) rotate(kind Kind, step Step, d *Deployment) (err error) {
 	case KindAttestation:
 		r.Attestation, err = turn(r.Attestation, step)
 	default:
-		return fmt.Errorf("no key of this kind rotates")
+		return errors.New("no key of this kind rotates")
 	}
 	if err == nil && step == StepAnnounce {
 		err = r.add(kind, d.ID, d.Origin, d.now())
