@@ -125,6 +125,7 @@ func copySize(b []byte, magic string) (int, error) {
 
 // headerCopy is one of the two copies.
 type headerCopy struct {
+	size                   int // in bytes
 	sequence               uint64
 	label, uuid, subsystem string
 	json                   []byte
@@ -159,27 +160,18 @@ func parseCopy(b []byte, magic string, at uint64) (*headerCopy, error) {
 		return nil, tampered("there is something behind the header's JSON")
 	}
 	return &headerCopy{
-		sequence: binary.BigEndian.Uint64(b[offSequence:]), label: text(b[offLabel:offAlgorithm]),
+		size: len(b), sequence: binary.BigEndian.Uint64(b[offSequence:]), label: text(b[offLabel:offAlgorithm]),
 		uuid: text(b[offUUID:offSubsystem]), subsystem: text(b[offSubsystem:offPosition]), json: json,
 	}, nil
 }
 
 // parseHeader reads the bytes of a disk up to its data. Errors wrap [agent.ErrDisk].
 func parseHeader(raw []byte) (*header, error) {
-	if len(raw) < 2*minCopy {
-		return nil, tampered("%d bytes are too few for a LUKS2 header", len(raw))
-	}
-	n, err := copySize(raw[:binarySize], magicFirst)
+	first, err := firstCopy(raw)
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) < 2*n {
-		return nil, tampered("the data begins inside the header")
-	}
-	first, err := parseCopy(raw[:n], magicFirst, 0)
-	if err != nil {
-		return nil, err
-	}
+	n := first.size
 	second, err := parseCopy(raw[n:2*n], magicSecond, uint64(n))
 	if err != nil {
 		return nil, fmt.Errorf("second copy: %w", err)
@@ -194,6 +186,22 @@ func parseHeader(raw []byte) (*header, error) {
 	}
 	h := &header{raw: raw, uuid: first.uuid, metadata: *m}
 	return h, h.check(n)
+}
+
+// firstCopy reads the first copy of a header in the bytes of a disk up to its data, which
+// have room for both.
+func firstCopy(raw []byte) (*headerCopy, error) {
+	if len(raw) < 2*minCopy {
+		return nil, tampered("%d bytes are too few for a LUKS2 header", len(raw))
+	}
+	n, err := copySize(raw[:binarySize], magicFirst)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) < 2*n {
+		return nil, tampered("the data begins inside the header")
+	}
+	return parseCopy(raw[:n], magicFirst, 0)
 }
 
 // text is a field of fixed size that ends with its first NUL.

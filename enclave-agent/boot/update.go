@@ -83,11 +83,7 @@ func (u *Update) retoken(ctx context.Context, disk io.ReaderAt) (_ *header, err 
 	if err != nil {
 		return nil, err
 	}
-	n, err := copySize(raw[:binarySize], magicFirst)
-	if err != nil {
-		return nil, err
-	}
-	c, err := parseCopy(raw[:n], magicFirst, 0)
+	c, err := firstCopy(raw)
 	if err != nil {
 		return nil, err
 	}

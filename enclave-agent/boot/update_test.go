@@ -72,6 +72,24 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// A header whose data begin inside it is refused, not sliced.
+func TestUpdateOfDataInTheHeader(t *testing.T) {
+	b := make([]byte, maxCopy)
+	copy(b, magicFirst)
+	b[offVersion+1] = 2
+	copy(b[offAlgorithm:], "sha256")
+	putUint64(b[offSize:], maxCopy)
+	copy(b[binarySize:], `{"segments":{"0":{"type":"crypt","offset":"1048576","size":"dynamic","iv_tweak":"0","encryption":"aes-xts-plain64","sector_size":512}}}`)
+	sum(b)
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Update{Device: path, Key: testKey}).Update(t.Context()); !errors.Is(err, agent.ErrDisk) || !strings.Contains(err.Error(), "inside the header") {
+		t.Error(err)
+	}
+}
+
 // Whatever fails, the tag allows the header that is on the disk, or the message says what
 // to run.
 func TestUpdateInterrupted(t *testing.T) {
