@@ -118,6 +118,9 @@ func (p *pe) readSections(table []byte) error {
 		if raw != 0 && (at < int64(p.headers) || at+raw > end) {
 			return fmt.Errorf("section %q lies outside of the image", name)
 		}
+		if virtual > MaxSize { // it would not fit an int of 32 bits
+			return fmt.Errorf("section %q takes %d bytes of memory", name, virtual)
+		}
 		if raw == 0 {
 			at = 0
 		}

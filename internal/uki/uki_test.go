@@ -73,6 +73,7 @@ func TestRefused(t *testing.T) {
 		"section wraps":               edit(func(b []byte) { le.PutUint32(last(b)[16:], 1<<32-1) }),
 		"section over headers":        edit(func(b []byte) { le.PutUint32(last(b)[20:], 0) }),
 		"sections overlap":            edit(func(b []byte) { le.PutUint32(last(b)[20:], le.Uint32(last(b)[20:])-512) }),
+		"section of 3 GiB in memory":  edit(func(b []byte) { le.PutUint32(last(b)[8:], 3<<30) }),
 		"name with a gap":             edit(func(b []byte) { copy(last(b), "a\x00b") }),
 		"not a stub":                  build(t, part{".linux", kernel(t)}),
 		"stub that says nothing":      build(t, part{".sdmagic", []byte("x")}, part{".linux", kernel(t)}),
