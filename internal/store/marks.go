@@ -30,7 +30,7 @@ func (m *marks) scope(parts ...string) *atomic.Int64 {
 	return &m.scopes[h.Sum64()%uint64(len(m.scopes))]
 }
 
-// of gives the mark of a scope. Where others may write at any time it is a new one each
+// mark is that of a scope. Where others may write at any time it is a new one each
 // time, so that nobody believes what was remembered.
 func (s *Store) mark(scope *atomic.Int64) int64 {
 	if s.b.Foreign == "" {

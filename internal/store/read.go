@@ -161,31 +161,12 @@ func (q queries) object(kind, name string) (*ObjectRow, error) {
 	return &o, nil
 }
 
-// objectGeneration is the generation kept apart from the row of objects o.
-const objectGeneration = `(SELECT generation FROM generations WHERE id = 'object/' || o.kind || '/' || o.name)`
-
-// scanCurrentObject reads an object, and refuses one that was put back to an older state.
-func scanCurrentObject(s scanner) (*ObjectRow, error) {
-	var want sql.NullInt64
-	o, err := scanObject(with{s, &want})
-	if err == nil && want.Int64 != o.Generation {
-		return nil, stale(o.Kind+" "+o.Name, o.Generation, want)
-	}
-	return o, err
-}
-
-func scanObject(s scanner) (*ObjectRow, error) {
-	var o ObjectRow
-	err := s.Scan(&o.Kind, &o.Name, &o.Generation, &o.Index, &o.Value, &o.MAC)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
-	}
-	return &o, err
-}
-
-// List gives the objects of a kind whose name sorts after `after`, in name order.
+// List gives the objects of a kind whose name sorts after `after`, in name order. One that
+// was put back to an older state is refused, and the list with it.
 func (s *Store) List(ctx context.Context, kind, after string, limit int) ([]*ObjectRow, error) {
-	rows, err := s.b.Read.QueryContext(ctx, s.b.Rebind(`SELECT kind, name, generation, idx, value, mac, `+objectGeneration+`
+	q := s.at(ctx)
+	rows, err := q.db.QueryContext(ctx, q.rebind(`SELECT kind, name, generation, idx, value, mac,
+		(SELECT generation FROM generations WHERE id = 'object/' || o.kind || '/' || o.name)
 		FROM objects o WHERE kind = ? AND name > ? ORDER BY name LIMIT CAST(? AS INTEGER)`), kind, after, limit)
 	if err != nil {
 		return nil, err
@@ -193,11 +174,15 @@ func (s *Store) List(ctx context.Context, kind, after string, limit int) ([]*Obj
 	defer rows.Close()
 	var out []*ObjectRow
 	for rows.Next() {
-		o, err := scanCurrentObject(rows)
-		if err != nil {
+		var o ObjectRow
+		var want sql.NullInt64
+		if err := rows.Scan(&o.Kind, &o.Name, &o.Generation, &o.Index, &o.Value, &o.MAC, &want); err != nil {
 			return nil, err
 		}
-		out = append(out, o)
+		if want.Int64 != o.Generation {
+			return nil, stale(o.Kind+" "+o.Name, o.Generation, want)
+		}
+		out = append(out, &o)
 	}
 	return out, rows.Err()
 }
@@ -209,7 +194,7 @@ func (s *Store) NonceSpent(ctx context.Context, hash [32]byte) (bool, error) {
 	return n > 0, err
 }
 
-// Checkpoint of the log; ErrNotFound in a store without a log.
+// State of the log; ErrNotFound in a store without a log.
 func (s *Store) State(ctx context.Context) (State, error) { return s.at(ctx).state() }
 
 func (q queries) state() (State, error) {
