@@ -90,9 +90,10 @@ func (a *Access) walk(ctx context.Context, kind, after string, fn func(*release.
 	}
 }
 
-// find gives the assignment of that id at scope or below it. Reached by the scope of
-// the request only, so that an assignment elsewhere is as one that does not exist.
-func (a *Access) find(ctx context.Context, scope, id string) (*Held, error) {
+// Assignment gives the one of that id at scope or below it. Reached by the scope of the
+// request only, so that an assignment elsewhere is as one that does not exist.
+// ReasonNotFound.
+func (a *Access) Assignment(ctx context.Context, scope, id string) (*Held, error) {
 	var found *Held
 	err := a.each(ctx, "", func(h Held) error {
 		if h.ID != id || !Covers(scope, h.Scope) {
@@ -124,11 +125,6 @@ func (a *Access) each(ctx context.Context, after string, fn func(Held) error) er
 		}
 		return nil
 	})
-}
-
-// Assignment gives the one of that id at scope or below it. ReasonNotFound.
-func (a *Access) Assignment(ctx context.Context, scope, id string) (*Held, error) {
-	return a.find(ctx, scope, id)
 }
 
 // maxPrincipals bounds the principals whose assignments are one page of a list.
@@ -200,7 +196,7 @@ func (a *Access) Unassign(ctx context.Context, scope, id string) (*Held, error) 
 		return nil, err
 	}
 	defer end()
-	h, err := a.find(ctx, scope, id)
+	h, err := a.Assignment(ctx, scope, id)
 	if err != nil {
 		return nil, err
 	}

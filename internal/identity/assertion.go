@@ -80,8 +80,11 @@ func (s *Service) certified(r *TokenRequest, p *Principal, f *jose.Foreign, c cl
 		return err
 	}
 	sub, err := c.text("sub")
-	if err != nil || sub != p.ID {
-		return fmt.Errorf("sub is not the client (%w)", err)
+	if err != nil {
+		return err
+	}
+	if sub != p.ID {
+		return fmt.Errorf("sub %.64q is not the client", sub)
 	}
 	audience, err := c.audience()
 	if err != nil {

@@ -28,10 +28,7 @@ type AttestedRole struct {
 // attestedActions is all that an attested token is ever good for: to get and to release.
 var attestedActions = []Action{KeysRead, DeletedKeysRead, RotationRead, KeysRelease, SecretsGet, SecretsMetadata}
 
-var (
-	attestedName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	attestedScope = regexp.MustCompile(`^/$|^/vaults/[a-z][0-9a-z-]{1,22}[0-9a-z](/(keys|secrets)(/[0-9a-z-]{1,127})?)?$`)
-)
+var attestedName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // attestable says whether a machine may have a role: one that does nothing but get and
 // release.
@@ -67,7 +64,7 @@ func (r *AttestedRole) form() error {
 	switch {
 	case !attestedName.MatchString(r.Name):
 		return fmt.Errorf("attested role: name %.64q: lower-case letters, digits and hyphens, at most 63", r.Name)
-	case !attestedScope.MatchString(r.Scope):
+	case !ValidScope(r.Scope):
 		return fmt.Errorf("attested role: scope %.256q: want /, /vaults/NAME, /vaults/NAME/keys or /secrets, or one object below", r.Scope)
 	case r.Policy == "":
 		return errors.New("attested role: no policy")

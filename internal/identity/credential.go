@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 )
 
@@ -75,11 +74,10 @@ func checkSAN(san string) error {
 }
 
 func (f *Federated) validate() error {
-	u, err := url.Parse(f.Issuer)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.String() != f.Issuer {
-		return fmt.Errorf("issuer %.64q: want an https URL as it stands in iss", f.Issuer)
+	if err := checkIssuerURL(f.Issuer); err != nil {
+		return fmt.Errorf("issuer %.64q: %w", f.Issuer, err)
 	}
-	for name, v := range map[string]string{"issuer": f.Issuer, "subject": f.Subject, "audience": f.Audience} {
+	for name, v := range map[string]string{"subject": f.Subject, "audience": f.Audience} {
 		if v == "" || len(v) > maxClaim {
 			return fmt.Errorf("%s: want 1 to %d bytes", name, maxClaim)
 		}

@@ -199,6 +199,9 @@ func TestTokenRefusals(t *testing.T) {
 		if err == nil || tok != nil || release.ReasonOf(err) != c.want {
 			t.Errorf("%s: %v, %v", name, tok, err)
 		}
+		if strings.Contains(err.Error(), "%!") {
+			t.Errorf("%s: the operator reads %v", name, err)
+		}
 	}
 	for _, resource := range []string{"https://kv1.vault.local:8443", "https://vault.local:8443"} {
 		r := f.request()

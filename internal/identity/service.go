@@ -117,7 +117,7 @@ func (s *Service) caller(ctx context.Context, who *subject) (*Caller, error) {
 	return c, nil
 }
 
-// Issue makes a token for a proven principal.
+// issue makes a token for a proven principal.
 func (s *Service) issue(p *Principal) (string, error) {
 	now := s.c.Now()
 	payload, err := json.Marshal(jose.Claims{

@@ -121,11 +121,11 @@ func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.proven(ctx, r, p); err != nil || !p.Enabled {
+	if err := s.proven(ctx, r, p); err != nil {
 		if release.ReasonOf(err) == release.ReasonOverloaded {
 			return nil, err
 		}
-		return nil, release.Refuse(release.ReasonUnauthorized, "client %.64q: unknown, disabled or not proven (%w)", r.ClientID, err)
+		return nil, release.Refuse(release.ReasonUnauthorized, "client %.64q: %w", r.ClientID, err)
 	}
 	access, err := s.issue(p)
 	if err != nil {
@@ -135,20 +135,24 @@ func (s *Service) Token(ctx context.Context, r *TokenRequest) (*Token, error) {
 	return &Token{Type: "Bearer", Expires: life, ExtExpires: life, Access: access}, nil
 }
 
-// proven judges the credential of a token request for p, nil when there is none.
+// proven judges the credential of a token request for p, nil when there is none. That p
+// is disabled is said last: it is known to whoever proved itself.
 func (s *Service) proven(ctx context.Context, r *TokenRequest, p *Principal) error {
 	if r.Assertion == "" {
 		secret, bad := b64.DecodeString(r.ClientSecret)
 		if ok := p.proves(secret); !ok || bad != nil {
-			return errors.New("wrong secret")
+			return errors.New("unknown, or wrong secret")
 		}
-		return nil
+	} else {
+		if p == nil {
+			return errors.New("unknown")
+		}
+		if err := s.asserted(ctx, r, p); err != nil {
+			return fmt.Errorf("client assertion: %w", err)
+		}
 	}
-	if p == nil {
-		return errors.New("unknown")
-	}
-	if err := s.asserted(ctx, r, p); err != nil {
-		return fmt.Errorf("client assertion: %w", err)
+	if !p.Enabled {
+		return errors.New("disabled")
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ type Issuer struct {
 	JWKS []byte
 	// Algorithms its keys sign with; default DefaultAlgorithm.
 	Algorithms []string
-	// Claim names the caller. Default: oid, and sub where there is none.
+	// Claim names the caller. Default: sub, and of Entra ID oid.
 	Claim string
 	// MaxLife bounds exp - iat; 0: DefaultMaxLife, at most 7 days.
 	MaxLife time.Duration
