@@ -55,7 +55,7 @@ func pinned(caPEM []byte) (*http.Client, error) {
 
 // trustClient is a client that trusts the brokers of an agent.json.
 func trustClient(path string) (*http.Client, error) {
-	t, err := readTrust(path)
+	t, err := (&app{}).readTrust(path)
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +65,9 @@ func trustClient(path string) (*http.Client, error) {
 // maxTrust bounds an agent.json in bytes.
 const maxTrust = 1 << 20
 
-// readTrust reads an agent.json.
-func readTrust(path string) (*receipt.Trust, error) {
-	b, err := (&app{}).input(path)
+// readTrust reads an agent.json, - being stdin.
+func (a *app) readTrust(path string) (*receipt.Trust, error) {
+	b, err := a.input(path)
 	if err != nil {
 		return nil, err
 	}

@@ -68,6 +68,9 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 	if f.data == "" {
 		return usagef("init: --data is required")
 	}
+	if f.credential == "-" {
+		return usagef("init: --admin-credential: want a file; what is in it is printed, too")
+	}
 	dir, err := filepath.Abs(f.data)
 	if err != nil {
 		return err
@@ -111,7 +114,7 @@ func (a *app) init(ctx context.Context, f initFlags) error {
 					return err
 				}
 			}
-			return errors.Join(cfg.write(tmp, "init"), os.WriteFile(filepath.Join(tmp, agentFile), append(trust, '\n'), 0o644), writeNew(f.credential, append(cred, '\n')))
+			return errors.Join(cfg.write(tmp, "init"), os.WriteFile(filepath.Join(tmp, agentFile), append(trust, '\n'), 0o644), a.output(f.credential, append(cred, '\n')))
 		},
 	})
 	if err != nil {
@@ -236,9 +239,4 @@ func outside(path, dir string) error {
 		return fmt.Errorf("%s lies inside %s: keep it elsewhere", path, dir)
 	}
 	return nil
-}
-
-// writeNew writes a secret to a file that must not exist.
-func writeNew(path string, b []byte) error {
-	return (&app{}).output(path, b)
 }

@@ -81,7 +81,7 @@ func (a *app) logKeys(f *verifyFlags) (*logKeys, error) {
 	case f.trust != "" && f.origin != "":
 		return nil, usagef("--origin goes with --vkey; agent.json has its own")
 	case f.trust != "":
-		t, err := readTrust(f.trust)
+		t, err := a.readTrust(f.trust)
 		if err != nil {
 			return nil, err
 		}

@@ -80,7 +80,7 @@ func hardwareRig(tb testing.TB, simulation bool, policy string, change func(*Con
 	if err := a.init(tb.Context(), initFlags{data: r.dir, listen: listen, simulation: simulation}); err != nil {
 		tb.Fatal(err)
 	}
-	trust, err := readTrust(filepath.Join(r.dir, agentFile))
+	trust, err := (&app{}).readTrust(filepath.Join(r.dir, agentFile))
 	if err != nil {
 		tb.Fatal(err)
 	}

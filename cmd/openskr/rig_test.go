@@ -88,7 +88,7 @@ func bareRig(tb testing.TB, f initFlags) *rig {
 	if err := a.init(tb.Context(), f); err != nil {
 		tb.Fatal(err)
 	}
-	trust, err := readTrust(filepath.Join(r.dir, agentFile))
+	trust, err := (&app{}).readTrust(filepath.Join(r.dir, agentFile))
 	if err != nil {
 		tb.Fatal(err)
 	}

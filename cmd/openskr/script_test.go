@@ -126,7 +126,7 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready AGENT.JSON")
 	}
-	trust, err := readTrust(ts.MkAbs(args[0]))
+	trust, err := (&app{}).readTrust(ts.MkAbs(args[0]))
 	ts.Check(err)
 	h, err := pinned([]byte(trust.CA))
 	ts.Check(err)

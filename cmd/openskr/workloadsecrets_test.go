@@ -49,7 +49,7 @@ func newSecretsRig(t *testing.T) *secretsRig {
 	for _, vault := range []string{keyvault.DefaultVault, "team-a"} {
 		r.attestedRole(t, "db-"+vault, "Key Vault Secrets User", "/vaults/"+vault+"/secrets/db", policy)
 	}
-	trust, err := readTrust(filepath.Join(r.dir, agentFile))
+	trust, err := (&app{}).readTrust(filepath.Join(r.dir, agentFile))
 	if err != nil {
 		t.Fatal(err)
 	}
