@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -185,11 +184,11 @@ func (b *broker) base() *release.Record {
 
 // assemble builds vault, policy engine, verifier, broker and API.
 func (b *broker) assemble() (err error) {
-	self, err := os.Executable()
+	argv, err := compilerArgv()
 	if err != nil {
 		return err
 	}
-	if b.engine, err = policies.New(policies.Config{Compiler: []string{self, "policy-compiler"}, ClaimsSchema: all.Schema()}); err != nil {
+	if b.engine, err = policies.New(policies.Config{Compiler: argv, ClaimsSchema: all.Schema()}); err != nil {
 		return err
 	}
 	if b.references, err = reference.New(context.Background(), reference.Config{

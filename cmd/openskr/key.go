@@ -62,8 +62,12 @@ func newKeyCmd(a *app) *cobra.Command {
 }
 
 // keyPath is the URL path of a key, with query.
-func keyPath(elem ...string) string {
-	p := "/keys"
+func keyPath(elem ...string) string { return vaultPath("keys", elem...) }
+
+// vaultPath is a URL path of the Key Vault door, with query: below root, which is "keys",
+// "deletedkeys", "secrets" or "deletedsecrets". Empty elements are left out.
+func vaultPath(root string, elem ...string) string {
+	p := "/" + root
 	for _, e := range elem {
 		if e != "" {
 			p += "/" + url.PathEscape(e)

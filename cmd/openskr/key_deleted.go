@@ -6,20 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 
 	"github.com/spf13/cobra"
 )
-
-// deletedKeyPath is the URL path of deleted keys, with query.
-func deletedKeyPath(elem ...string) string {
-	p := "/deletedkeys"
-	for _, e := range elem {
-		p += "/" + url.PathEscape(e)
-	}
-	return p + "?api-version=" + apiVersion
-}
 
 // newKeyLossCmds are the commands about losing a key and having it back.
 func newKeyLossCmds(a *app) []*cobra.Command {
@@ -38,7 +28,7 @@ func newKeyLossCmds(a *app) []*cobra.Command {
 		{
 			Use: "recover NAME", Short: "Bring a deleted key back", Args: exactArgs("NAME"),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.keyRequest(cmd, http.MethodPost, deletedKeyPath(args[0], "recover"), nil)
+				return a.keyRequest(cmd, http.MethodPost, vaultPath("deletedkeys", args[0], "recover"), nil)
 			},
 		},
 		{
@@ -48,7 +38,7 @@ func newKeyLossCmds(a *app) []*cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.call(cmd.Context(), http.MethodDelete, deletedKeyPath(args[0]), nil, nil)
+				return c.call(cmd.Context(), http.MethodDelete, vaultPath("deletedkeys", args[0]), nil, nil)
 			},
 		},
 		newObjectBackupCmd(a, "keys", "key"), newObjectRestoreCmd(a, "keys", "key"),
@@ -61,7 +51,7 @@ func (a *app) listDeletedKeys(cmd *cobra.Command) error {
 		return err
 	}
 	items := []json.RawMessage{}
-	if err := c.list(cmd.Context(), deletedKeyPath(), func(v json.RawMessage) error {
+	if err := c.list(cmd.Context(), vaultPath("deletedkeys"), func(v json.RawMessage) error {
 		items = append(items, v)
 		return nil
 	}); err != nil {
@@ -109,7 +99,7 @@ func newObjectBackupCmd(a *app, collection, one string) *cobra.Command {
 				return unreadable(err)
 			}
 			var b objectBackup
-			err = c.call(cmd.Context(), http.MethodPost, "/"+collection+"/"+url.PathEscape(args[0])+"/backup?api-version="+apiVersion, nil, &b)
+			err = c.call(cmd.Context(), http.MethodPost, vaultPath(collection, args[0], "backup"), nil, &b)
 			if err == nil {
 				_, err = f.WriteString(b.Value + "\n")
 			}
@@ -147,7 +137,7 @@ func newObjectRestoreCmd(a *app, collection, one string) *cobra.Command {
 				return err
 			}
 			var raw []byte
-			if err := c.call(cmd.Context(), http.MethodPost, "/"+collection+"/restore?api-version="+apiVersion, objectBackup{Value: string(bytes.TrimSpace(b))}, &raw); err != nil {
+			if err := c.call(cmd.Context(), http.MethodPost, vaultPath(collection, "restore"), objectBackup{Value: string(bytes.TrimSpace(b))}, &raw); err != nil {
 				return err
 			}
 			if collection == "keys" {

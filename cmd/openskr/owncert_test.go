@@ -59,7 +59,7 @@ func TestOwnCertificate(t *testing.T) {
 	served := &atomic.Pointer[tls.Certificate]{}
 	want := func(what string, serial int64, at slog.Level) {
 		t.Helper()
-		b.exchange(served, what)
+		b.exchange(served)
 		leaf, err := x509.ParseCertificate(served.Load().Certificate[0])
 		if err != nil || leaf.SerialNumber.Int64() != serial || level.Level() != at {
 			t.Errorf("%s: certificate %v, level %v, %v", what, leaf.SerialNumber, level, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -30,7 +31,10 @@ func (p *proofs) read(a *app) (certs []v1.Certificate, federated []v1.Federated,
 			return nil, nil, err
 		}
 		found, err := certificates(b)
-		if err != nil || len(found) == 0 {
+		if err == nil && len(found) == 0 {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
 			return nil, nil, usagef("%s: want a certificate (PEM): %w", path, err)
 		}
 		certs = append(certs, v1.Certificate{DER: found[0].Raw}) // those behind it are its issuers

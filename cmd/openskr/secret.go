@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"unicode/utf8"
 
@@ -51,17 +50,6 @@ is durable before the value leaves; the record has neither the value nor a diges
 	return cmd
 }
 
-// secretPath is the URL path of a secret, with query; root is "secrets" or "deletedsecrets".
-func secretPath(root string, elem ...string) string {
-	p := "/" + root
-	for _, e := range elem {
-		if e != "" {
-			p += "/" + url.PathEscape(e)
-		}
-	}
-	return p + "?api-version=" + apiVersion
-}
-
 func newSecretSetCmd(a *app) *cobra.Command {
 	var file, contentType, nbf, exp string
 	var tags map[string]string
@@ -89,7 +77,7 @@ say so with --content-type. A new version takes no setting over from the one bef
 			if in.Attributes.Expires, err = unixFlag("--exp", exp); err != nil {
 				return err
 			}
-			return a.secretRequest(cmd, http.MethodPut, secretPath("secrets", args[0]), in)
+			return a.secretRequest(cmd, http.MethodPut, vaultPath("secrets", args[0]), in)
 		},
 	}
 	fl := cmd.Flags()
@@ -174,7 +162,7 @@ func newSecretGetCmd(a *app) *cobra.Command {
 				return err
 			}
 			var raw []byte
-			if err := c.call(cmd.Context(), http.MethodGet, secretPath("secrets", args...), nil, &raw); err != nil {
+			if err := c.call(cmd.Context(), http.MethodGet, vaultPath("secrets", args...), nil, &raw); err != nil {
 				return err
 			}
 			defer clear(raw)

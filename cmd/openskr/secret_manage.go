@@ -16,7 +16,7 @@ func newSecretListCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List secrets, without values", Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.listSecrets(cmd, secretPath("secrets"))
+			return a.listSecrets(cmd, vaultPath("secrets"))
 		},
 	}
 }
@@ -25,7 +25,7 @@ func newSecretVersionsCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "versions NAME", Short: "List the versions of a secret, without values", Args: exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.listSecrets(cmd, secretPath("secrets", args[0], "versions"))
+			return a.listSecrets(cmd, vaultPath("secrets", args[0], "versions"))
 		},
 	}
 }
@@ -34,7 +34,7 @@ func newSecretDeletedCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "deleted", Short: "List deleted secrets that can be recovered", Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.listSecrets(cmd, secretPath("deletedsecrets"))
+			return a.listSecrets(cmd, vaultPath("deletedsecrets"))
 		},
 	}
 }
@@ -76,7 +76,7 @@ func newSecretShowCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME [VERSION]", Short: "Show what is said about a secret; never its value", Args: nameAndVersion,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			items, err := a.secrets(cmd, secretPath("secrets", args[0], "versions"))
+			items, err := a.secrets(cmd, vaultPath("secrets", args[0], "versions"))
 			if err != nil {
 				return err
 			}
@@ -95,7 +95,7 @@ func newSecretEnabledCmd(a *app, verb, short string, enabled bool) *cobra.Comman
 		Use: verb + " NAME [VERSION]", Short: short, Args: nameAndVersion,
 		Long: short + ". Without VERSION: the latest one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.secretRequest(cmd, http.MethodPatch, secretPath("secrets", args...), map[string]any{"attributes": secretAttributes{Enabled: &enabled}})
+			return a.secretRequest(cmd, http.MethodPatch, vaultPath("secrets", args...), map[string]any{"attributes": secretAttributes{Enabled: &enabled}})
 		},
 	}
 }
@@ -104,7 +104,7 @@ func newSecretDeleteCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Short: "Delete a secret, all versions; it can be recovered until it is purged", Args: exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.secretRequest(cmd, http.MethodDelete, secretPath("secrets", args[0]), nil)
+			return a.secretRequest(cmd, http.MethodDelete, vaultPath("secrets", args[0]), nil)
 		},
 	}
 }
@@ -113,7 +113,7 @@ func newSecretRecoverCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "recover NAME", Short: "Bring a deleted secret back", Args: exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.secretRequest(cmd, http.MethodPost, secretPath("deletedsecrets", args[0], "recover"), nil)
+			return a.secretRequest(cmd, http.MethodPost, vaultPath("deletedsecrets", args[0], "recover"), nil)
 		},
 	}
 }
@@ -126,7 +126,7 @@ func newSecretPurgeCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.call(cmd.Context(), http.MethodDelete, secretPath("deletedsecrets", args[0]), nil, nil)
+			return c.call(cmd.Context(), http.MethodDelete, vaultPath("deletedsecrets", args[0]), nil, nil)
 		},
 	}
 }

@@ -165,22 +165,22 @@ func (b *broker) run(ctx context.Context, o serveOptions, server *http.Server, c
 			_ = server.Close()
 			return errors.New("the disk lost a write that was acknowledged to us: check it, then start again")
 		case <-renew.C:
-			b.exchange(cert, "certificate")
+			b.exchange(cert)
 		case <-hup:
 			if err := b.reload(ctx, o); err != nil {
 				b.logger.Error("reload failed, the old configuration stays", "error", err.Error())
 				continue
 			}
-			b.exchange(cert, "certificate")
+			b.exchange(cert)
 		}
 	}
 }
 
 // exchange puts a new certificate in place when the old one is to be replaced.
-func (b *broker) exchange(cert *atomic.Pointer[tls.Certificate], what string) {
+func (b *broker) exchange(cert *atomic.Pointer[tls.Certificate]) {
 	leaf, err := b.leaf(cert.Load())
 	if err != nil {
-		b.logger.Error("the "+what+" was not renewed", "error", err.Error())
+		b.logger.Error("the certificate was not renewed", "error", err.Error())
 		return
 	}
 	cert.Store(leaf)
