@@ -141,7 +141,11 @@ func (a *app) keepOffDisk(children bool) error {
 		return nil
 	}
 	a.unswapped = true
-	return agent.Swap{Allowed: a.allowSwap, Children: children, Notice: a.notice}.Check()
+	return a.swap(children).Check()
+}
+
+func (a *app) swap(children bool) agent.Swap {
+	return agent.Swap{Allowed: a.allowSwap, Children: children, Notice: a.notice}
 }
 
 // parent makes a command refuse before it starts what will hold keys. The reader, which

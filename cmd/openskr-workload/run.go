@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ COMMAND's core dumps stay off. openskr-workload itself never holds a secret.`,
 			if filepath.Base(os.Args[0]) == readerName {
 				return a.readSecrets(cmd.Context(), &f.Config, refs)
 			}
-			return a.supervise(&f.Config)
+			return a.supervise(cmd.Context(), &f.Config)
 		},
 	}
 	fl := c.Flags()
@@ -108,9 +109,22 @@ func (f *runFlags) complete(args []string) (refs []string, err error) {
 }
 
 // supervise is the supervisor. The exit code is passed on without a word: COMMAND, or
-// the reader that failed, has said what there is to say.
-func (a *app) supervise(c *supervise.Config) error {
+// the reader that failed, has said what there is to say. Swap that is turned on later is
+// told at once, and no secret is read beside it; COMMAND, which has its secrets, goes on.
+func (a *app) supervise(ctx context.Context, c *supervise.Config) error {
+	if !a.allowSwap {
+		c.Fit = a.swap(true).Check
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if err := a.swap(true).Watch(ctx); err != nil {
+			a.notice("while COMMAND runs: " + err.Error())
+		}
+	})
 	ws, err := supervise.Run(c)
+	stop()
+	watching.Wait()
 	if err != nil {
 		return a.runs(err)
 	}

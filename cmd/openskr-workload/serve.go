@@ -67,14 +67,18 @@ func (a *app) serve(ctx context.Context, c *local.Config) (err error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ended := make(chan error, 1)
+	ended := make(chan error, 2)
+	beside := func(run func() error) { // half of it is no service
+		go func() {
+			defer stop()
+			ended <- run()
+		}()
+	}
+	beside(func() error { return a.swap(false).Watch(ctx) })
 	if provider == nil {
 		ended <- nil
 	} else {
-		go func() {
-			defer stop() // half of it is no service
-			ended <- provider.Serve(s.Provider())
-		}()
+		beside(func() error { return provider.Serve(s.Provider()) })
 	}
 	log.Info("serving", "platform", ag.Platform(), "callers", len(c.Callers))
 	if err = local.Notify(); err == nil {
@@ -82,10 +86,11 @@ func (a *app) serve(ctx context.Context, c *local.Config) (err error) {
 	} else {
 		err = errors.Join(err, s.Close())
 	}
+	stop()
 	if provider != nil {
 		provider.Stop()
 	}
-	return errors.Join(err, <-ended)
+	return errors.Join(err, <-ended, <-ended)
 }
 
 // provider makes the key provider, nil where there is none.

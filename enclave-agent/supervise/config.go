@@ -71,6 +71,7 @@ type Config struct {
 	Stop    time.Duration // a program that is told to end is killed after this time
 	Reader  []string      // argv of a reader, which runs this same program
 	Notice  func(string)  // told what a person should know
+	Fit     func() error  // whether this machine may still hold secrets, asked before a reader that is not the first; nil: it may
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][0-9A-Za-z_]{0,127}$`)

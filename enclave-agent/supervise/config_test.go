@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -150,4 +151,23 @@ func list(t *testing.T, dir string) string {
 		names = append(names, e.Name())
 	}
 	return strings.Join(names, " ")
+}
+
+// TestUnfit: no reader is started once the machine may hold no secrets any more, and that
+// is said; the program keeps what it has.
+func TestUnfit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said []string
+		c := good()
+		c.Fit, c.Notice = func() error { return errors.New("plain swap") }, func(s string) { said = append(said, s) }
+		s := &supervisor{Config: c, look: time.NewTimer(time.Second), deadline: time.NewTimer(time.Minute)}
+		s.current = &process{pid: 1 << 30} // which no process has, at the deadline
+		if _, err := s.loop(nil, nil); !errors.Is(err, unix.ESRCH) {
+			t.Error(err)
+		}
+		if len(said) != 2 || !strings.Contains(said[0], "failed (plain swap): the program keeps") || s.next != nil || s.failures != 1 {
+			t.Errorf("%q, %d failures", said, s.failures)
+		}
+		s.look.Stop()
+	})
 }

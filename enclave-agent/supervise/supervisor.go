@@ -83,7 +83,7 @@ func (s *supervisor) loop(signals, children <-chan os.Signal) (syscall.WaitStatu
 		case h := <-s.heard:
 			err = s.decide(h)
 		case <-s.look.C:
-			if err := s.start(); err != nil {
+			if err := s.again(); err != nil {
 				s.failed(err.Error())
 			}
 		case <-s.deadline.C:
@@ -145,9 +145,19 @@ func (s *supervisor) programEnded() (over bool, err error) {
 	if s.next == nil { // its successor has died before it
 		err := s.dispose(s.current)
 		s.current = nil
-		return false, errors.Join(err, s.start())
+		return false, errors.Join(err, s.again())
 	}
 	return false, s.promote()
+}
+
+// again starts another reader.
+func (s *supervisor) again() error {
+	if s.Fit != nil {
+		if err := s.Fit(); err != nil {
+			return err
+		}
+	}
+	return s.start()
 }
 
 // promote makes the reader the program.

@@ -71,9 +71,6 @@ func TestSwap(t *testing.T) {
 	if device == "" || os.Getpid() != 1 {
 		t.Skip("`make e2e-boot` runs this in a machine of its own")
 	}
-	if err := swapOn(device); err != nil {
-		t.Fatal(err)
-	}
 	group := filepath.Join(cgroups, "pressed")
 	p := &pressed{T: t, device: device, group: group, swapped: filepath.Join(group, "swapped"), kept: filepath.Join(group, "kept")}
 	p.set(filepath.Join(cgroups, "cgroup.subtree_control"), "+memory")
@@ -87,6 +84,11 @@ func TestSwap(t *testing.T) {
 	}
 	p.set(filepath.Join(p.kept, "memory.swap.max"), "0")
 
+	later := p.surprised()
+	if err := swapOn(device); err != nil {
+		t.Fatal(err)
+	}
+	later()
 	p.refuses("as a user", holder{uid: nobody})
 	p.refuses("with a limit that it could run into", holder{uid: nobody, limit: 1 << 40})
 	p.refuses("what it starts", holder{args: []string{"run", "--secret", "SECRET=default/s", "--", "/init"}, program: "openskr-workload"})
