@@ -275,6 +275,21 @@ func TestRunExitOnChange(t *testing.T) {
 	r.ends("exit status 15")
 }
 
+// A program that does not end is killed, however often there would be a look meanwhile.
+func TestRunExitStubborn(t *testing.T) {
+	m := newBed(t)
+	stubborn := func(c *exec.Cmd) { c.Env = append(os.Environ(), "STUBBORN=1") }
+	r := m.run(stubborn, "--secret", "SECRET=default/s", "--watch", "1s", "--on-change", "exit", "--stop-timeout", "3s")
+	r.says("ready one")
+	m.set("two")
+	r.says("signal terminated one")
+	if line, _ := r.stdout.ReadString('\n'); line != "" {
+		t.Fatalf("it says %q: it was told to end twice", line)
+	}
+	r.notes("it is killed")
+	r.ends("signal: killed")
+}
+
 func TestRunSignalOnChange(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounts, which needs root")

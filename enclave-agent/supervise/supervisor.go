@@ -1,10 +1,9 @@
 package supervise
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,11 +24,11 @@ type supervisor struct {
 	next    *process // the reader; nil when there is none
 	heard   chan heard
 
-	look       *time.Timer // for new versions
-	failures   int         // looks in a row that failed
-	deadline   *time.Timer // of a program that was told to end
-	restarting bool
-	leaving    bool // somebody else wants the program to end while it restarts
+	look     *time.Timer // for new versions
+	failures int         // looks in a row that failed
+	ending   bool        // the program was told to end for a new version: no look until it has
+	deadline *time.Timer // of a program that is ending
+	leaving  bool        // somebody else wants the program to end while it restarts
 }
 
 // Run runs the program until it ends, and gives its end. A reader that fails before the
@@ -102,7 +101,7 @@ func (s *supervisor) pass(sig syscall.Signal) {
 	if sig == unix.SIGPIPE {
 		return
 	}
-	if s.restarting && slices.Contains([]syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT}, sig) {
+	if s.ending && slices.Contains([]syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT}, sig) {
 		s.leaving = true
 	}
 	to := s.current
@@ -138,12 +137,12 @@ func (s *supervisor) reap() (ws syscall.WaitStatus, over bool, err error) {
 // programEnded starts the program anew when that is why it ended. over: it is not.
 func (s *supervisor) programEnded() (over bool, err error) {
 	s.deadline.Stop()
-	if !s.restarting || s.leaving {
+	if !s.ending || s.Change != Restart || s.leaving {
 		return true, nil
 	}
-	s.restarting = false
+	s.ending = false
 	if s.next == nil { // its successor has died before it
-		err := s.dispose(s.current)
+		err := s.current.folder.close(s.Secrets) // or its files would be in the way of the next
 		s.current = nil
 		return false, errors.Join(err, s.again())
 	}
@@ -191,9 +190,10 @@ func (s *supervisor) decide(h heard) error {
 		return s.order(s.next, doWrite)
 	}
 	var err error
-	if s.restarting = s.Change == Restart; !s.restarting {
+	if s.Change == Exit {
 		err = s.order(s.next, doNothing)
 	}
+	s.ending = true
 	s.deadline.Reset(s.Stop)
 	return errors.Join(err, unix.Kill(s.current.pid, unix.SIGTERM))
 }
@@ -220,6 +220,8 @@ func (s *supervisor) readerEnded(ws syscall.WaitStatus) (over bool, err error) {
 	switch {
 	case s.current == nil:
 		return true, nil
+	case s.ending: // another look would tell the program to end again, and never have it killed
+		return false, nil
 	case ws.ExitStatus() != 0 || r.told == "":
 		s.failed(fmt.Sprintf("the reader ended with exit code %d", ws.ExitStatus()))
 		return false, nil
@@ -247,11 +249,8 @@ func (s *supervisor) schedule() time.Duration {
 	if s.Watch == 0 {
 		return 0
 	}
-	pause := min(s.Watch<<min(s.failures, 8), max(s.Watch, slowest))
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails since Go 1.24
-	spread := uint64(pause / 5)
-	pause += time.Duration(binary.BigEndian.Uint64(b[:])%(spread+1)) - pause/10
+	pause := max(s.Watch, min(s.Watch<<min(s.failures, 8), slowest)) // Watch also where the shift overflows
+	pause += rand.N(pause/5+1) - pause/10
 	s.look.Reset(pause)
 	return pause
 }
