@@ -19,6 +19,10 @@ func (f *funnel) answer(w http.ResponseWriter, c *route.Call, v any) error {
 	raw, ok := v.(*route.Raw)
 	if !ok {
 		body, err := strict.Marshal(v)
+		if held, ok := v.(route.Holding); ok {
+			held.Clear()
+			defer clear(body)
+		}
 		if err != nil {
 			return release.Refuse(release.ReasonInternal, "answer of %s: %w", c.Operation, err)
 		}

@@ -121,10 +121,19 @@ func (f *funnel) readBody(w http.ResponseWriter, req *http.Request, r *route.Rou
 	if req.ContentLength > int64(r.Limit) {
 		return release.Refuse(release.ReasonTooLarge, "body of %d bytes, limit %d", req.ContentLength, r.Limit)
 	}
+	ahead := min(max(req.ContentLength, 0), readAhead)
+	if r.Secret { // to grow would leave a copy behind, and whoever sends it is proven
+		if ahead = req.ContentLength; ahead < 0 {
+			ahead = int64(r.Limit)
+		}
+	}
 	var buf bytes.Buffer
-	buf.Grow(int(min(max(req.ContentLength, 0), readAhead)) + bytes.MinRead)
+	buf.Grow(int(ahead) + bytes.MinRead)
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, req.Body, int64(r.Limit)))
 	body := buf.Bytes()
+	if r.Secret && err != nil { // else the handler clears it
+		clear(body[:cap(body)])
+	}
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):

@@ -38,6 +38,9 @@ type KeyOperationResult struct {
 	AAD   attest.Bytes `json:"aad,omitempty"`
 }
 
+// Clear implements route.Holding: what was decrypted is a secret.
+func (r KeyOperationResult) Clear() { clear(r.Value) }
+
 // KeyVerifyResult says whether a signature is valid.
 type KeyVerifyResult struct {
 	Value bool `json:"value"`
@@ -102,6 +105,9 @@ func shapeRandom() *shape { return &shape{members: leaves("count"), guarded: []s
 type RandomBytes struct {
 	Value attest.Bytes `json:"value"`
 }
+
+// Clear implements route.Holding: somebody makes keys of it.
+func (r RandomBytes) Clear() { clear(r.Value) }
 
 // maxRandom is Key Vault's limit, in bytes.
 const maxRandom = 128

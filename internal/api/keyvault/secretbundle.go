@@ -57,6 +57,9 @@ func (t Text) MarshalJSONTo(e *jsontext.Encoder) error {
 	return e.WriteValue(quoted)
 }
 
+// Clear implements route.Holding.
+func (b *SecretBundle) Clear() { clear(b.Value) }
+
 // secretBundle renders a version, with its value unless that is nil.
 func (d *door) secretBundle(c *route.Call, row *keyvault.Row, value []byte) *SecretBundle {
 	b := &SecretBundle{

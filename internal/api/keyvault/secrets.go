@@ -103,6 +103,7 @@ func (d *door) setSecret(ctx context.Context, c *route.Call, req *secretBody) (a
 	}
 	row, err := d.Service.SetSecret(ctx, c.Vault, name, value, in)
 	if err != nil {
+		clear(value)
 		return nil, err
 	}
 	return d.secretBundle(c, row, value), nil

@@ -113,6 +113,9 @@ type Raw struct {
 	Body   []byte
 }
 
+// Holding is an answer with a secret in it, which Clear overwrites once it was sent.
+type Holding interface{ Clear() }
+
 // Scope is where the caller of r needs its right.
 func (c *Call) Scope(r *Route) string {
 	switch {
