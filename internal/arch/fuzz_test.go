@@ -60,7 +60,9 @@ var parsers = map[string]string{
 
 	// doors
 	"internal/strict.Unmarshal":             "internal/strict.FuzzUnmarshal",
+	"internal/strict.UnmarshalKnown":        "internal/strict.FuzzUnmarshal",
 	"internal/api/route.Decode":             "internal/api.FuzzBodies",
+	"internal/api/route.DecodeKnown":        "internal/api/attestation.FuzzGuest",
 	"internal/api.normalize":                "internal/api.FuzzNormalize",
 	"internal/api.bearer":                   "internal/api.FuzzBearer",
 	"internal/api/keyvault.fold":            "internal/api/keyvault.FuzzFold",

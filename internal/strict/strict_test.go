@@ -2,6 +2,7 @@ package strict_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -46,6 +47,26 @@ func TestUnmarshal(t *testing.T) {
 	}
 }
 
+// TestUnmarshalKnown: what is unknown is ignored and bounded all the same.
+func TestUnmarshalKnown(t *testing.T) {
+	for in, ok := range map[string]bool{
+		`{"name":"a","x":{"y":[1,null]}}`:                       true,
+		`{"name":"a","Name":"b"}`:                               true, // another name
+		`{"name":"a","name":"b"}`:                               false,
+		`{"name":"a","x":1,"x":1}`:                              false,
+		`{"name":"a","x":{"y":1,"y":1}}`:                        false,
+		`{"name":"a","x":` + strings.Repeat("[", 40) + `}`:      false,
+		`{"name":"a","x":"` + "\xff" + `"}`:                     false,
+		`{"name":"a","x":1}{}`:                                  false,
+		`{"name":"a","x":"` + strings.Repeat("x", 1<<16) + `"}`: false,
+	} {
+		var d document
+		if err := strict.UnmarshalKnown([]byte(in), 1<<16, &d); (err == nil) != ok || ok && d.Name != "a" {
+			t.Errorf("%.60q: %+v, %v", in, d, err)
+		}
+	}
+}
+
 func TestDepth(t *testing.T) {
 	deep := func(n int) []byte { return []byte(strings.Repeat("[", n) + strings.Repeat("]", n)) }
 	var v any
@@ -83,9 +104,13 @@ func FuzzUnmarshal(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var d document
+		var d, known document
+		kerr := strict.UnmarshalKnown(b, 1<<16, &known)
 		if err := strict.Unmarshal(b, 1<<16, &d); err != nil {
 			return
+		}
+		if kerr != nil || !reflect.DeepEqual(known, d) {
+			t.Errorf("%q is %+v, and with unknown members ignored %+v, %v", b, d, known, kerr)
 		}
 		again, err := strict.Marshal(d)
 		if err != nil {
