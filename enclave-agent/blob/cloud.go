@@ -11,70 +11,88 @@ import (
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // azblob://
-	"gocloud.dev/blob/gcsblob"
-	_ "gocloud.dev/blob/s3blob" // s3://
+	_ "gocloud.dev/blob/s3blob"    // s3://
 	"gocloud.dev/gcerrors"
-	"gocloud.dev/gcp"
 )
 
-// bucket opens the container or bucket of a URL; the key is the rest of its path.
-func bucket(ctx context.Context, u *url.URL) (*blob.Bucket, string, error) {
-	at := url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery}
-	open := blob.OpenBucket
-	if u.Scheme == "gs" {
-		open = openGoogle
-	}
-	b, err := open(ctx, at.String())
-	if err != nil {
-		return nil, "", failed(u, err)
-	}
-	return b, strings.TrimPrefix(u.Path, "/"), nil
+// place is where a blob lies: a container or bucket, and the key in it.
+type place struct {
+	*blob.Bucket
+	ctx  context.Context //nolint:containedctx // it ends also when the service is given up
+	quit context.CancelCauseFunc
+	url  *url.URL
+	key  string
 }
 
-// openGoogle is what gocloud.dev does by itself, which prints warnings to standard output:
-// plain text goes there.
-func openGoogle(ctx context.Context, name string) (*blob.Bucket, error) {
-	at, err := url.Parse(name)
-	if err != nil {
-		return nil, err
+// at opens the container or bucket of a URL; the key is the rest of its path.
+func at(ctx context.Context, u *url.URL) (*place, error) {
+	ctx, quit := context.WithCancelCause(ctx)
+	name := url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery}
+	var b *blob.Bucket
+	var err error
+	if u.Scheme == "gs" {
+		b, err = openGoogle(ctx, &name, quit)
+	} else {
+		b, err = blob.OpenBucket(ctx, name.String())
 	}
-	creds, err := gcp.DefaultCredentials(ctx)
 	if err != nil {
-		return nil, err
+		quit(nil)
+		return nil, failed(u, err)
 	}
-	client, err := gcp.NewHTTPClient(gcp.DefaultTransport(), creds.TokenSource)
-	if err != nil {
-		return nil, err
+	return &place{b, ctx, quit, u, strings.TrimPrefix(u.Path, "/")}, nil
+}
+
+// Close ends what is done here.
+func (p *place) Close() error {
+	p.quit(nil)
+	return p.Bucket.Close()
+}
+
+// failed says what went wrong here; the cause, where a service was given up.
+func (p *place) failed(err error) error {
+	var why tired
+	if err != nil && errors.As(context.Cause(p.ctx), &why) {
+		err = why
 	}
-	return (&gcsblob.URLOpener{Client: client}).OpenBucketURL(ctx, at)
+	return failed(p.url, err)
+}
+
+// unreached is failed for the first question to a service, which goes wrong when what it
+// is reached with is wrong.
+func (p *place) unreached(err error) error {
+	err = p.failed(err)
+	if err == nil || errors.As(err, new(permanent)) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, settings(p.url))
 }
 
 func (s *Store) openCloud(ctx context.Context, u *url.URL) (*Source, error) {
-	b, key, err := bucket(ctx, u)
+	b, err := at(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	first, err := b.Attributes(ctx, key)
+	first, err := b.Attributes(b.ctx, b.key)
 	if err != nil {
-		return nil, errors.Join(unreached(u, err), b.Close())
+		return nil, errors.Join(b.unreached(err), b.Close())
 	}
 	open := func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		if offset > 0 { // regions of two blobs never authenticate together; this says why
-			now, err := b.Attributes(ctx, key)
+			now, err := b.Attributes(ctx, b.key)
 			if err != nil {
-				return nil, failed(u, err)
+				return nil, b.failed(err)
 			}
 			if now.ETag != first.ETag {
 				return nil, permanent{ErrChanged}
 			}
 		}
-		r, err := b.NewRangeReader(ctx, key, offset, -1, nil)
+		r, err := b.NewRangeReader(ctx, b.key, offset, -1, nil)
 		if err != nil {
-			return nil, failed(u, err)
+			return nil, b.failed(err)
 		}
 		return r, nil
 	}
-	r := &resumed{name: shown(u), ctx: ctx, open: open, size: first.Size, stall: s.stall, wait: s.wait}
+	r := &resumed{name: shown(u), ctx: b.ctx, open: open, size: first.Size, stall: s.stall, wait: s.wait}
 	metadata := func(_ context.Context, name string) ([]byte, error) {
 		if v, ok := first.Metadata[name]; ok {
 			return []byte(v), nil
@@ -119,16 +137,6 @@ func failed(u *url.URL, err error) error {
 		return context.Canceled
 	}
 	return fmt.Errorf("%s: %s", shown(u), text)
-}
-
-// unreached is failed for the first question to a service, which goes wrong when what it
-// is reached with is wrong.
-func unreached(u *url.URL, err error) error {
-	err = failed(u, err)
-	if err == nil || errors.As(err, new(permanent)) || errors.Is(err, context.Canceled) {
-		return err
-	}
-	return fmt.Errorf("%w; %s", err, settings(u))
 }
 
 // settings says where what a service is reached with comes from.

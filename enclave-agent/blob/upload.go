@@ -27,60 +27,69 @@ var errAborted = errors.New("the upload was given up")
 
 // cloudTarget uploads in parts that the service puts together at the commit.
 type cloudTarget struct {
-	ctx    context.Context //nolint:containedctx // of Create
-	quit   context.CancelCauseFunc
+	*place
 	pipe   *io.PipeWriter // what the upload reads
 	done   chan error     // how it ended
 	cancel context.CancelFunc
-	bucket *blob.Bucket
-	url    *url.URL
 }
 
 func createCloud(ctx context.Context, u *url.URL, o Options) (Target, error) {
-	b, key, err := bucket(ctx, u)
+	b, err := at(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	if found, err := b.Exists(ctx, key); err != nil || found {
-		err = errors.Join(unreached(u, err), b.Close())
+	if found, err := b.Exists(b.ctx, b.key); err != nil || found {
+		err = errors.Join(b.unreached(err), b.Close())
 		if found {
 			err = fmt.Errorf("%s %w", shown(u), ErrExists)
 		}
 		return nil, err
 	}
-	t := &cloudTarget{done: make(chan error, 1), bucket: b, url: u}
-	t.ctx, t.quit = context.WithCancelCause(ctx)
-	// The end of ctx ends what there is to read, and the upload by that: S3 keeps, and
-	// charges for, the parts of one whose requests are cancelled.
-	up, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t.cancel = cancel
+	t := &cloudTarget{done: make(chan error, 1), place: b}
+	up := b.ctx
+	if u.Scheme == "s3" { // it keeps, and charges for, the parts of an upload whose requests are cancelled
+		up = context.WithoutCancel(b.ctx)
+	}
+	up, t.cancel = context.WithCancel(up)
 	r, w := io.Pipe()
 	t.pipe = w
-	context.AfterFunc(t.ctx, func() { w.CloseWithError(context.Cause(t.ctx)) })
-	src := io.Reader(r)
+	context.AfterFunc(b.ctx, func() { w.CloseWithError(context.Cause(b.ctx)) })
+	src := &source{Reader: r, stalled: time.AfterFunc(stalls, func() { b.quit(tired{errNotTaken}) })}
 	if u.Scheme != "s3" {
-		src = cancelling{r, cancel}
+		src.broken = t.cancel
 	}
 	go func() {
-		err := b.Upload(up, key, src, options(o))
+		defer src.stalled.Stop()
+		err := b.Upload(up, b.key, src, options(o))
 		r.CloseWithError(err)
 		t.done <- err
 	}()
 	return t, nil
 }
 
-// cancelling cancels an upload whose source broke off: Google's writer would commit what
-// came until then.
-type cancelling struct {
+// stalls is how long a service may take for what it was given: parts of 8 MiB, and putting
+// them together.
+const stalls = 5 * time.Minute
+
+var errNotTaken = errors.New("it took nothing for five minutes")
+
+// source is what an upload reads.
+type source struct {
 	io.Reader
-	cancel context.CancelFunc
+	stalled *time.Timer // runs while nobody reads
+	// broken cancels an upload before it learns that its source broke off: Google's writer
+	// would commit what came until then.
+	broken func()
 }
 
-func (c cancelling) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.cancel()
+// Read implements [io.Reader].
+func (s *source) Read(p []byte) (int, error) {
+	s.stalled.Stop()
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && s.broken != nil {
+		s.broken()
 	}
+	s.stalled.Reset(stalls)
 	return n, err
 }
 
@@ -105,29 +114,25 @@ func options(o Options) *blob.WriterOptions {
 // Write implements [io.Writer].
 func (t *cloudTarget) Write(p []byte) (int, error) {
 	n, err := t.pipe.Write(p)
-	if cause := context.Cause(t.ctx); err != nil && cause != nil {
-		return n, cause
-	}
 	return n, t.failed(err)
 }
 
 // Commit implements [Target].
 func (t *cloudTarget) Commit() error {
 	_ = t.pipe.Close() // is nil
-	return errors.Join(t.failed(t.end()), t.bucket.Close())
+	return errors.Join(t.failed(t.end()), t.Close())
 }
 
 // Abort implements [Target].
 func (t *cloudTarget) Abort() error {
 	t.quit(errAborted)
 	_ = t.end() // says that it was given up
-	return t.bucket.Close()
+	return t.Close()
 }
 
 // end waits for the upload, and when nobody wants it any more for as long as taking it
 // back may take.
 func (t *cloudTarget) end() error {
-	defer t.quit(nil)
 	defer t.cancel()
 	select {
 	case err := <-t.done:
@@ -141,10 +146,13 @@ func (t *cloudTarget) end() error {
 
 // failed is an error of the upload.
 func (t *cloudTarget) failed(err error) error {
+	if why := context.Cause(t.ctx); err != nil && why != nil && !errors.As(why, new(tired)) {
+		return why
+	}
 	if gcerrors.Code(err) == gcerrors.NotFound {
 		return fmt.Errorf("%s: there is no bucket or container %q: make it first", shown(t.url), t.url.Host)
 	}
-	err = failed(t.url, err)
+	err = t.place.failed(err)
 	if err == nil || errors.As(err, new(permanent)) || errors.Is(err, context.Canceled) {
 		return err
 	}
