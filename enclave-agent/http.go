@@ -3,11 +3,12 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"mime"
 	"net"
 	"net/http"
@@ -177,7 +178,12 @@ func (a *Agent) anyBroker(ctx context.Context, fn func(ctx context.Context, brok
 
 // jitter gives half to all of d, so that machines that boot together do not ask
 // together.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+func jitter(d time.Duration) time.Duration {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	half := uint64(d / 2)
+	return d/2 + time.Duration(binary.BigEndian.Uint64(b[:])%(half+1))
+}
 
 // sleep waits for d, or gives up at once when ctx ends before.
 func sleep(ctx context.Context, d time.Duration) error {

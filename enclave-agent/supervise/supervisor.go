@@ -1,9 +1,10 @@
 package supervise
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -250,7 +251,10 @@ func (s *supervisor) schedule() time.Duration {
 		return 0
 	}
 	pause := max(s.Watch, min(s.Watch<<min(s.failures, 8), slowest)) // Watch also where the shift overflows
-	pause += rand.N(pause/5+1) - pause/10
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	spread := uint64(pause / 5)
+	pause += time.Duration(binary.BigEndian.Uint64(b[:])%(spread+1)) - pause/10
 	s.look.Reset(pause)
 	return pause
 }
