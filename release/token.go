@@ -120,7 +120,9 @@ func (t *TokenBroker) roles(ctx context.Context, p *proven) ([]AttestedRole, err
 	var words []string
 	for _, r := range all {
 		d, err := t.Policy.Evaluate(ctx, r.Policy, in)
-		p.record.References = d.References
+		if d.References != (receipt.Digest{}) { // a policy that does not compile reads none
+			p.record.References = d.References
+		}
 		switch {
 		case err != nil && ReasonOf(err).Class() == ClassUnavailable:
 			return nil, err
