@@ -206,3 +206,20 @@ func (v *visit) units(t *testing.T, journal []byte) {
 		t.Error("the journal does not say who was refused")
 	}
 }
+
+// The guides have what is taken from them, which only `make e2e-boot` puts to work.
+func TestGuides(t *testing.T) {
+	l := &lab{source: filepath.Join("..", "..", "..")}
+	for _, block := range []struct{ guide, words, also string }{
+		{"agent.md", "package release", "input.machine.enrolled"},
+		{"sidecar.md", documentedSocket, documentedVault},
+		{"sidecar.md", "BindsTo=openskr-workload.service", "EnvironmentFile=/run/openskr-workload/app.env"},
+		{"secrets.md", "ExecStart=/usr/bin/openskr-workload run", "--secret DB_PASSWORD=default/db --secret-file TLS_KEY=default/tls"},
+	} {
+		text, err := l.documented(block.guide, block.words)
+		if err != nil || !strings.Contains(text, block.also) {
+			t.Errorf("docs/%s: want %q in\n%s%v", block.guide, block.also, text, err)
+		}
+	}
+	l.exposures(t)
+}
