@@ -35,14 +35,17 @@ type RoleMapping struct {
 }
 
 // keys is where the key set of the issuer is: a file, or a URL.
-func (i *OIDCIssuer) keys() (file, address string) {
+func (i *OIDCIssuer) keys() (file, address string) { return keySource(i.Issuer, i.JWKS) }
+
+// keySource is where jwks of an entry leads to, by discovery at the issuer when it is empty.
+func keySource(issuer, jwks string) (file, address string) {
 	switch {
-	case i.JWKS == "":
-		return "", strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
-	case strings.HasPrefix(i.JWKS, "https://"):
-		return "", i.JWKS
+	case jwks == "":
+		return "", strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
+	case strings.HasPrefix(jwks, "https://"):
+		return "", jwks
 	default:
-		return i.JWKS, ""
+		return jwks, ""
 	}
 }
 
@@ -50,12 +53,8 @@ func (i *OIDCIssuer) keys() (file, address string) {
 func (c *Config) issuerURLs() map[string]string {
 	out := map[string]string{}
 	for _, i := range c.TokenIssuers {
-		switch {
-		case i.fileJWKS():
-		case i.JWKS == "":
-			out[i.Issuer] = strings.TrimSuffix(i.Issuer, "/") + "/.well-known/openid-configuration"
-		default:
-			out[i.Issuer] = i.JWKS
+		if _, address := i.keys(); address != "" {
+			out[i.Issuer] = address
 		}
 	}
 	for _, i := range c.OIDCIssuers {
@@ -66,8 +65,8 @@ func (c *Config) issuerURLs() map[string]string {
 	return out
 }
 
-// asksMore says whether c has an issuer with a URL that old did not have.
-func (c *Config) asksMore(old *Config) bool {
+// newIssuerURL says whether c has an issuer with a URL that old did not have.
+func (c *Config) newIssuerURL(old *Config) bool {
 	known := old.issuerURLs()
 	for issuer, address := range c.issuerURLs() {
 		if known[issuer] != address {
@@ -77,9 +76,9 @@ func (c *Config) asksMore(old *Config) bool {
 	return false
 }
 
-// asksForMore says whether c has roots of client certificates that the listener does
+// newClientCA says whether c has roots of client certificates that the listener does
 // not ask for yet.
-func (c *Config) asksForMore(old *Config) bool {
+func (c *Config) newClientCA(old *Config) bool {
 	return slices.ContainsFunc(c.ClientCA, func(path string) bool { return !slices.Contains(old.ClientCA, path) })
 }
 

@@ -164,8 +164,8 @@ type TokenIssuer struct {
 	MaxAge   time.Duration `yaml:"max_age" json:"max_age,omitempty"`
 }
 
-// fileJWKS says whether the keys are in a file.
-func (i *TokenIssuer) fileJWKS() bool { return i.JWKS != "" && !strings.HasPrefix(i.JWKS, "https://") }
+// keys is where the key set of the issuer is: a file, or a URL.
+func (i *TokenIssuer) keys() (file, address string) { return keySource(i.Issuer, i.JWKS) }
 
 const (
 	configName  = "openskr.yaml"
@@ -332,8 +332,8 @@ func (c *Config) Digest() (receipt.Digest, error) {
 		}
 	}
 	for _, i := range c.TokenIssuers {
-		if i.fileJWKS() {
-			named = append(named, member{"token_issuers", i.JWKS})
+		if file, _ := i.keys(); file != "" {
+			named = append(named, member{"token_issuers", file})
 		}
 	}
 	for _, i := range c.OIDCIssuers {

@@ -14,7 +14,7 @@ func (c *Config) needRestart(old *Config) []string {
 		"connections":        c.Connections != old.Connections, "connections_per_source": c.ConnectionsPerSource != old.ConnectionsPerSource,
 		"throttle": c.Throttle != old.Throttle, "trusted_proxies": !slices.Equal(c.TrustedProxies, old.TrustedProxies),
 		"amd_kds": !slices.Equal(c.AMDKDS, old.AMDKDS), "intel_pcs": !slices.Equal(c.IntelPCS, old.IntelPCS),
-		"token_issuers or oidc_issuers": c.asksMore(old), "client_ca": c.asksForMore(old),
+		"token_issuers or oidc_issuers": c.newIssuerURL(old), "client_ca": c.newClientCA(old),
 	} {
 		if differs {
 			out = append(out, name)

@@ -149,11 +149,11 @@ func (a *app) output(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(b); err != nil {
-		_ = f.Close()
-		return err
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path)) // half of it would be in the way of another try
 	}
-	return f.Close()
+	return nil
 }
 
 // unused refuses a path that output would not write to: before something is made

@@ -124,8 +124,8 @@ func trustOf(c *Config) (t all.Config, err error) {
 	}
 	for _, i := range c.TokenIssuers {
 		issuer := token.Issuer{Kind: i.Kind, Issuer: i.Issuer, Audience: i.Audience, MaxAge: i.MaxAge}
-		if i.fileJWKS() {
-			if issuer.JWKS, err = os.ReadFile(i.JWKS); err != nil {
+		if file, _ := i.keys(); file != "" {
+			if issuer.JWKS, err = os.ReadFile(file); err != nil {
 				return t, fmt.Errorf("token_issuers: %w", err)
 			}
 		}
