@@ -82,7 +82,7 @@ func Start(t testing.TB) *Broker {
 	t.Helper()
 	b := &Broker{
 		Material: []byte("0123456789abcdef0123456789abcdef"), Kty: "oct", Enrollment: "approved",
-		nonces: map[string]bool{}, ca: newAuthority(t), responses: newKey(t),
+		nonces: map[string]bool{}, ca: newAuthority(t), responses: NewKey(t),
 		Header: `{"alg":"ES256","kid":"r1","typ":"` + receipt.ResponseType + `"}`,
 	}
 	var vkey string

@@ -28,7 +28,8 @@ var errReplay = errors.New("nonce is not an open one")
 
 func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
-func newKey(t testing.TB) *ecdsa.PrivateKey {
+// NewKey makes a key that agent.json does not name.
+func NewKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -36,9 +37,6 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	}
 	return k
 }
-
-// NewKey makes a key that agent.json does not name.
-func NewKey(t testing.TB) *ecdsa.PrivateKey { return newKey(t) }
 
 // NewLogKey makes a log key for the fake's origin.
 func NewLogKey(t testing.TB) (note.Signer, string) {
@@ -105,7 +103,7 @@ type authority struct {
 
 func newAuthority(t testing.TB) *authority {
 	t.Helper()
-	a := &authority{key: newKey(t)}
+	a := &authority{key: NewKey(t)}
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
@@ -129,7 +127,7 @@ func (a *authority) issue(pub any, tmpl *x509.Certificate) ([]byte, error) {
 
 func (a *authority) server(t testing.TB) tls.Certificate {
 	t.Helper()
-	k := newKey(t)
+	k := NewKey(t)
 	der, err := a.issue(k.Public(), &x509.Certificate{
 		Subject: pkix.Name{CommonName: "broker"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
