@@ -140,18 +140,13 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		moved: make(chan chan struct{}, 1), failed: make(chan struct{}), folded: newFolder(),
 		objects: verified.NewWeighed(keptObjects, keptBytes, keptObject.weight), states: verified.NewCache[keptState](keptObjects),
 	}
-	if err := l.load(ctx); err != nil {
-		return nil, err
-	}
-	if err := l.recallStep(ctx); err != nil {
-		return nil, err
-	}
-	if cfg.Mark != "" {
-		j, err := l.JudgeMark(ctx, cfg.Mark)
-		if err != nil {
-			return nil, err
+	if err := l.found(ctx); err != nil {
+		if l.w != nil {
+			err = errors.Join(err, l.w.Close())
 		}
-		l.marker = newMarker(cfg.Mark, j.Marked, cfg.Marked)
+		return nil, err
+	}
+	if l.marker != nil {
 		go l.marker.run()
 	}
 	l.clock.floor.Store(l.signed.Load().last)
@@ -159,6 +154,22 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l.wait.Go(l.checkpoint)
 	l.wait.Go(l.fold)
 	return l, nil
+}
+
+// found reads what a log begins with, and refuses one that is not what it was.
+func (l *Log) found(ctx context.Context) error {
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	if err := l.recallStep(ctx); err != nil {
+		return err
+	}
+	if l.cfg.Mark == "" {
+		return nil
+	}
+	j, err := l.JudgeMark(ctx, l.cfg.Mark)
+	l.marker = newMarker(l.cfg.Mark, j.Marked, l.cfg.Marked)
+	return err
 }
 
 // Close writes the folded refusals and the end of the broker, commits what waits

@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"context"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/openskr/openskr/release"
 	"github.com/openskr/openskr/release/receipt"
@@ -22,5 +25,22 @@ func TestAppendGivesAReceipt(t *testing.T) {
 	b.open()
 	if got := b.log.Size(); got != 4 {
 		t.Errorf("size %d after opening again, want 4", got)
+	}
+}
+
+// TestOpenThatFails gives its connection back: the store has few for writing.
+func TestOpenThatFails(t *testing.T) {
+	b := newBench(t)
+	if err := b.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // without one, the next waits for ever
+	defer cancel()
+	cfg := b.config()
+	cfg.Mark = filepath.Join(t.TempDir(), "none")
+	for range 4 {
+		if l, err := Open(ctx, cfg); l != nil || release.ReasonOf(err) != release.ReasonRollback {
+			t.Fatalf("%v, %v", l, err)
+		}
 	}
 }
