@@ -23,7 +23,7 @@ demo: ## a key released to a TPM, refused to a tampered one, checked by an audit
 test: deps ## every test; needs Go and swtpm, no C compiler
 	$(GO) test ./...
 
-interop: ## Azure's own clients, unchanged, against a broker: Go, JavaScript, Python, Azure CLI, the SKR clients
+interop: ## Azure's own clients, unchanged, against a broker: Go, JavaScript, Python, Azure CLI, the SKR clients; blobs in Azure and S3
 	@scripts/deps.sh interop
 	cd interop && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./... && $(GO) test -count 1 -timeout 20m ./...
 
@@ -33,7 +33,7 @@ e2e-boot: ## whole machines in qemu: a Debian on LUKS2 that boots unattended, an
 	$(ERASING) -o $(BIN)/ ./cmd/openskr-agent ./cmd/openskr-workload
 	OPENSKR_E2E=boot OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -timeout 20m -v ./internal/e2e/boot
 
-canary: build ## scan the memory of programs that had a key, in every mode; needs root
+canary: deps build ## scan the memory of programs that had a key, in every mode; needs root
 	OPENSKR_BIN=$(abspath $(BIN)) $(GO) test -count 1 -run '^TestMode' ./internal/canary
 	GOEXPERIMENT=runtimesecret $(GO) test -count 1 -run '^TestCanary|^TestServeHoldsNothing$$' ./enclave-agent ./attest/tpm/guest ./cmd/openskr-workload
 
