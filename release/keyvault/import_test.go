@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/openskr/openskr/release"
+	"github.com/openskr/openskr/release/wrap"
 )
 
 func rsaKey(t testing.TB) *rsa.PrivateKey {
@@ -146,12 +147,12 @@ func TestROCA(t *testing.T) {
 	for _, exp := range []int64{1, 2, 12345, 1 << 40} {
 		n := new(big.Int).Exp(big.NewInt(65537), big.NewInt(exp), m)
 		n.Add(n, new(big.Int).Lsh(m, 1800))
-		if !roca(n) {
+		if !wrap.IsROCA(n) {
 			t.Errorf("65537^%d mod M is not noticed", exp)
 		}
 	}
 	for range 3 {
-		if roca(rsaKey(t).N) {
+		if wrap.IsROCA(rsaKey(t).N) {
 			t.Error("a sound key is refused")
 		}
 	}

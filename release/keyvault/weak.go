@@ -3,6 +3,8 @@ package keyvault
 import (
 	"crypto/rsa"
 	"math/big"
+
+	"github.com/openskr/openskr/release/wrap"
 )
 
 // soundRSA refuses RSA keys that are malformed or known to be weak (security:
@@ -18,7 +20,7 @@ func soundRSA(k *rsa.PrivateKey) error {
 		return invalid("RSA modulus is even")
 	case !rsaSize(k.N.BitLen()):
 		return invalid("RSA modulus of %d bits, want 2048, 3072 or 4096", k.N.BitLen())
-	case roca(k.N):
+	case wrap.IsROCA(k.N):
 		return invalid("RSA modulus has the structure of CVE-2017-15361 (ROCA) and can be factored")
 	}
 	half := k.N.BitLen() / 2
@@ -40,25 +42,4 @@ func soundRSA(k *rsa.PrivateKey) error {
 		return invalid("RSA key is inconsistent: %w", err)
 	}
 	return nil
-}
-
-// roca tells whether n looks made by the broken Infineon library: its primes, and
-// so n, are powers of 65537 modulo each small prime. A sound modulus passes for
-// one with a probability below 2^-27 (Nemec et al., CCS 2017).
-func roca(n *big.Int) bool {
-	for p := int64(3); p <= 167; p += 2 {
-		if !big.NewInt(p).ProbablyPrime(0) {
-			continue
-		}
-		residue := new(big.Int).Mod(n, big.NewInt(p)).Int64()
-		power, found := int64(1), false
-		for range p {
-			found = found || power == residue
-			power = power * publicExponent % p
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
 }

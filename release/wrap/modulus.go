@@ -36,7 +36,7 @@ func checkModulus(n *big.Int) error {
 	switch {
 	case hasSmallFactor(n):
 		return badKey("RSA modulus has a factor below 65536")
-	case isROCA(n):
+	case IsROCA(n):
 		return badKey("RSA modulus has the fingerprint of a ROCA key")
 	case closePrimes(n):
 		return badKey("RSA modulus is a square or a product of close primes")
@@ -104,10 +104,10 @@ func closePrimes(n *big.Int) bool {
 	return false
 }
 
-// isROCA applies the fingerprint of the library behind CVE-2017-15361: its primes
+// IsROCA applies the fingerprint of the library behind CVE-2017-15361: its primes
 // are k·M + (65537^a mod M), so modulo each small prime of M the modulus is a power
 // of 65537. A sound modulus passes all 38 with a chance of 2^-28.
-func isROCA(n *big.Int) bool {
+func IsROCA(n *big.Int) bool {
 	primes := []int64{
 		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83,
 		89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,

@@ -199,7 +199,7 @@ func TestModulus(t *testing.T) {
 // another rule happened to refuse.
 func TestModulusChecks(t *testing.T) {
 	good := modulus(t, 2048)
-	if hasSmallFactor(good) || isROCA(good) || closePrimes(good) || isPrime(good) {
+	if hasSmallFactor(good) || IsROCA(good) || closePrimes(good) || isPrime(good) {
 		t.Fatal("a sound modulus is refused")
 	}
 	if !hasSmallFactor(new(big.Int).Mul(big.NewInt(65521), below(2032, 1))) {
@@ -214,7 +214,7 @@ func TestModulusChecks(t *testing.T) {
 	if !closePrimes(new(big.Int).Mul(p, p)) {
 		t.Error("square not seen")
 	}
-	if n := rocaModulus(t); !isROCA(n) || hasSmallFactor(n) || closePrimes(n) || isPrime(n) {
+	if n := rocaModulus(t); !IsROCA(n) || hasSmallFactor(n) || closePrimes(n) || isPrime(n) {
 		t.Error("ROCA fingerprint not seen, or not it alone")
 	} else if b := n.Bytes(); len(b) == 256 && b[0] >= 0x80 && n.Bit(0) == 1 {
 		weak(t, "ROCA", rsaJWK(b64(b), exponent))
