@@ -134,8 +134,9 @@ func (l *lab) boot(ctx context.Context, name string, m *machine, s start) (*cons
 	return c, nil
 }
 
-// cpu is what qemu emulates best: without erms, since under TCG the kernel was seen to take
-// twenty seconds to clear a page by single bytes, where code had been.
+// cpu is all that qemu emulates, but for erms: under TCG the kernel was seen to be twenty
+// seconds at clearing one page, in each boot that clears by bytes, and in one of four that
+// clears by words.
 const cpu = "max,-erms,-fsrm"
 
 // pc is a machine with a console and nothing else. It never uses KVM because /dev/kvm
