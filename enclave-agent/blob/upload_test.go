@@ -3,6 +3,7 @@ package blob
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,21 +13,22 @@ import (
 func TestSourceStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe()
-		given := false
-		s := &source{Reader: r, stalled: time.AfterFunc(stalls, func() { given = true })}
+		var given atomic.Bool
+		s := &source{Reader: r, stalled: time.AfterFunc(stalls, func() { given.Store(true) })}
 		go func() {
 			time.Sleep(3 * stalls)
 			_, _ = w.Write([]byte("x"))
 		}()
-		if _, err := s.Read(make([]byte, 1)); err != nil || given {
-			t.Fatal(err, given)
+		if _, err := s.Read(make([]byte, 1)); err != nil || given.Load() {
+			t.Fatal(err, given.Load())
 		}
 		time.Sleep(stalls - time.Second)
-		if given {
+		if given.Load() {
 			t.Error("given up too soon")
 		}
 		time.Sleep(2 * time.Second)
-		if !given {
+		synctest.Wait()
+		if !given.Load() {
 			t.Error("a service that takes nothing is waited for")
 		}
 	})
