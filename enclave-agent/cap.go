@@ -67,13 +67,19 @@ func CheckCapRTMR(n int) error {
 	return nil
 }
 
+// Platform is the type of the evidence that the key was released for, "" when the broker
+// does not say.
+func (r *Released) Platform() attest.Type {
+	if r.Record == nil || r.Record.Evidence == nil {
+		return ""
+	}
+	return attest.Type(r.Record.Evidence.Type)
+}
+
 // OfTPM says that the key was released for evidence that a TPM signed, so that this
 // machine has one, whatever its devices look like now.
 func (r *Released) OfTPM() bool {
-	if r.Record == nil || r.Record.Evidence == nil {
-		return true
-	}
-	t, _ := attest.Type(r.Record.Evidence.Type).Base()
+	t, _ := r.Platform().Base()
 	return t != attest.TypeSNP && t != attest.TypeTDX && t != attest.TypeNitro
 }
 

@@ -6,53 +6,92 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
-// extend extends the register of a disk and says which: its PCR, or where this machine
-// has no device of a TPM its RTMR. Errors wrap [agent.ErrNoPCR] where it has neither.
-func (u *Unlocker) extend(ctx context.Context, d Disk, event string) (register string, err error) {
+// capped is what was extended: a PCR, an RTMR, or both, "" for what this machine lacks.
+type capped struct{ pcr, rtmr string }
+
+func (c capped) String() string {
+	return strings.Join(slices.DeleteFunc([]string{c.pcr, c.rtmr}, func(s string) bool { return s == "" }), " and ")
+}
+
+// shown says whether evidence of type t shows that something was extended: a TD's shows
+// its RTMR alone, that of SNP and Nitro nothing, every other what its TPM signs.
+func (c capped) shown(t attest.Type) bool {
+	switch base, _ := t.Base(); base {
+	case attest.TypeTDX:
+		return c.rtmr != ""
+	case attest.TypeSNP, attest.TypeNitro:
+		return false
+	}
+	return c.pcr != ""
+}
+
+// extend extends what this machine has of the registers of a disk: a host may put a TPM
+// beside a TD, whose evidence does not show it. Errors wrap [agent.ErrNoPCR] where there
+// is neither.
+func (u *Unlocker) extend(ctx context.Context, d Disk, event string) (c capped, err error) {
 	pcr, rtmr := d.Cap, cmp.Or(d.RTMR, agent.DefaultRTMR)
 	if pcr == NoCap {
 		pcr = agent.DefaultCap
 	}
-	register = fmt.Sprintf("PCR %d", pcr)
-	if err = u.Cap(ctx, pcr, event); !errors.Is(err, agent.ErrNoPCR) || u.CapRTMR == nil {
-		return register, err
+	noPCR := u.Cap(ctx, pcr, event)
+	switch {
+	case noPCR == nil:
+		c.pcr = fmt.Sprintf("PCR %d", pcr)
+	case !errors.Is(noPCR, agent.ErrNoPCR):
+		return c, fmt.Errorf("PCR %d: %w", pcr, noPCR)
 	}
-	none := err
-	if err = u.CapRTMR(ctx, rtmr, event); errors.Is(err, agent.ErrNoRTMR) {
-		return register, fmt.Errorf("%w, and %w", none, err)
+	noRTMR := agent.ErrNoRTMR
+	if u.CapRTMR != nil {
+		noRTMR = u.CapRTMR(ctx, rtmr, event)
 	}
-	return fmt.Sprintf("RTMR %d", rtmr), err
+	switch {
+	case noRTMR == nil:
+		c.rtmr = fmt.Sprintf("RTMR %d", rtmr)
+	case !errors.Is(noRTMR, agent.ErrNoRTMR):
+		return c, fmt.Errorf("RTMR %d: %w", rtmr, noRTMR)
+	}
+	if c == (capped{}) {
+		return c, fmt.Errorf("%w, and %w", noPCR, noRTMR)
+	}
+	return c, nil
 }
 
-// cap caps the register of a disk that was just opened, and gives it, "" for none. There
-// may be none only where the key was released for other evidence than a TPM's; for a
+// cap caps the registers of a disk that was just opened, and says which, "" for none. That
+// none is shown may be only where the key was released for other evidence than a TPM's; for a
 // TPM's, no other register will do.
 func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Released) (string, error) {
 	if d.Cap == NoCap {
 		return "", nil
 	}
-	only := *u
-	if r.OfTPM() {
-		only.CapRTMR = nil
-	}
-	register, err := only.extend(ctx, d, agent.CapEvent)
+	c, err := u.extend(ctx, d, agent.CapEvent)
 	switch {
-	case err == nil:
-		return register, nil
-	case errors.Is(err, agent.ErrNoPCR) && !r.OfTPM():
-		u.Console.Say("%s: no PCR was capped (%v): whoever is root later can ask for the key again", name, err)
+	case err != nil && !errors.Is(err, agent.ErrNoPCR):
+	case c.shown(r.Platform()):
+		return c.String(), nil
+	case !r.OfTPM():
+		u.Console.Say("%s: %s", name, uncapped(r.Platform()))
 		return "", nil
+	case err == nil:
+		err = agent.ErrNoPCR // the one that signed is gone
 	}
-	return "", fmt.Errorf("%s could not be capped, so the volume is closed again: %w", register, err)
+	return "", fmt.Errorf("the machine could not be capped, so the volume is closed again: %w", err)
 }
 
-// CapAfter caps the register of a disk that others opened, and says which: it wants the
-// volume to be there, and to be an encrypted one. systemd-cryptsetup takes whatever has
+// uncapped is said where nothing was extended that evidence of type t shows.
+func uncapped(t attest.Type) string {
+	return fmt.Sprintf("nothing was capped that evidence of type %s shows: whoever is root later can ask for the key again", t)
+}
+
+// CapAfter caps the registers of a disk that others opened, and says which: it wants the
+// volume to be there, and to be an encrypted one. Errors wrap [agent.ErrNoPCR] where
+// nothing was capped that this machine's evidence shows. systemd-cryptsetup takes whatever has
 // its name for opened, and the host's disks may hold an LVM volume of that name.
 func (u *Unlocker) CapAfter(ctx context.Context, name string, d Disk) (register string, err error) {
 	return u.capAfter(ctx, "/sys", name, d)
@@ -72,7 +111,18 @@ func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) (stri
 	if !strings.HasPrefix(uuid, "CRYPT-LUKS2-") || !strings.HasSuffix(uuid, "-"+name) {
 		return "", tampered("/dev/mapper/%s is no encrypted volume (its identity is %.80q): a disk holds something else of that name", name, uuid)
 	}
-	return u.extend(ctx, d, agent.CapEvent)
+	c, err := u.extend(ctx, d, agent.CapEvent)
+	if t := u.platform(ctx); err == nil && !c.shown(t) {
+		err = fmt.Errorf("%w: %s", agent.ErrNoPCR, uncapped(t))
+	}
+	return c.String(), err
+}
+
+func (u *Unlocker) platform(ctx context.Context) attest.Type {
+	if u.Platform == nil {
+		return attest.TypeTPM
+	}
+	return u.Platform(ctx)
 }
 
 // mapped is what device-mapper knows a volume by: "CRYPT-LUKS2-UUID-NAME" from

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -24,8 +25,8 @@ func (r *rig) registers(pcr, rtmr error) *[]string {
 	return &extended
 }
 
-// A TDX machine without a TPM is capped in an RTMR; where a TPM signed the evidence,
-// nothing else will do.
+// All registers are extended, since a host may put a TPM beside a TD; it is a cap where
+// the evidence shows one of them. Where a TPM signed the evidence, nothing else will do.
 func TestCapRTMR(t *testing.T) {
 	broken := errors.New("broken")
 	noPCR, noRTMR := fmt.Errorf("%w: none", agent.ErrNoPCR), fmt.Errorf("%w: none", agent.ErrNoRTMR)
@@ -37,16 +38,22 @@ func TestCapRTMR(t *testing.T) {
 		fails     bool
 		extended  string
 	}{
-		"a TPM":                     {"tdx", 0, nil, broken, "PCR 15", false, "PCR 15"},
+		"a TPM":                     {"tpm", 0, nil, noRTMR, "PCR 15", false, "PCR 15, RTMR 3"},
 		"TDX":                       {"tdx", 0, noPCR, nil, "RTMR 3", false, "PCR 15, RTMR 3"},
 		"simulated":                 {"simulated-tdx", 0, noPCR, nil, "RTMR 3", false, "PCR 15, RTMR 3"},
 		"another register":          {"tdx", 2, noPCR, nil, "RTMR 2", false, "PCR 15, RTMR 2"},
+		"TDX and a TPM":             {"tdx", 0, nil, nil, "PCR 15 and RTMR 3", false, "PCR 15, RTMR 3"},
+		"TDX and a TPM that signed": {"gce", 0, nil, nil, "PCR 15 and RTMR 3", false, "PCR 15, RTMR 3"},
+		"TDX, no RTMR, a TPM":       {"tdx", 0, nil, noRTMR, "", false, "PCR 15, RTMR 3"},
+		"SNP and a TPM":             {"snp", 0, nil, noRTMR, "", false, "PCR 15, RTMR 3"},
 		"neither":                   {"snp", 0, noPCR, noRTMR, "", false, "PCR 15, RTMR 3"},
 		"an RTMR that fails":        {"tdx", 0, noPCR, broken, "", true, "PCR 15, RTMR 3"},
+		"an RTMR that fails, a TPM": {"tpm", 0, nil, broken, "", true, "PCR 15, RTMR 3"},
 		"a TPM that fails":          {"tdx", 0, broken, nil, "", true, "PCR 15"},
-		"a TPM's evidence":          {"tpm", 0, noPCR, nil, "", true, "PCR 15"},
-		"a composite's":             {"gce", 0, noPCR, nil, "", true, "PCR 15"},
-		"evidence of unknown types": {"", 0, noPCR, nil, "", true, "PCR 15"},
+		"a TPM's evidence":          {"tpm", 0, noPCR, nil, "", true, "PCR 15, RTMR 3"},
+		"a TPM's evidence, no cap":  {"tpm", 0, noPCR, noRTMR, "", true, "PCR 15, RTMR 3"},
+		"a composite's":             {"gce", 0, noPCR, nil, "", true, "PCR 15, RTMR 3"},
+		"evidence of unknown types": {"", 0, noPCR, nil, "", true, "PCR 15, RTMR 3"},
 	} {
 		r := newRig(t)
 		r.vault.evidence, r.disk.RTMR = c.evidence, c.given
@@ -58,23 +65,40 @@ func TestCapRTMR(t *testing.T) {
 		if want := strings.ReplaceAll(c.extended, ",", ": "+agent.CapEvent+",") + ": " + agent.CapEvent; strings.Join(*extended, ", ") != want {
 			t.Errorf("%s: extended %v, want %s", name, *extended, want)
 		}
-		if said := r.said.String(); (c.register == "" && !c.fails) != strings.Contains(said, "no PCR was capped") {
+		if said := r.said.String(); (c.register == "" && !c.fails) != strings.Contains(said, "nothing was capped that evidence of type "+c.evidence+" shows") {
 			t.Errorf("%s: %s", name, said)
 		}
 	}
 }
 
-// What a person opened by hand is in the RTMR, too, and without a register nothing opens.
+// What a person opened by hand is in a register that the machine's evidence shows, and
+// without one nothing opens: a TPM that the host put there is none.
 func TestRecoveryMarksRTMR(t *testing.T) {
-	for name, rtmr := range map[string]error{"marked": nil, "no register": agent.ErrNoRTMR, "broken": errors.New("broken")} {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		platform  attest.Type
+		pcr, rtmr error
+		register  string
+		want      error
+	}{
+		"marked":         {attest.TypeTDX, agent.ErrNoPCR, nil, "RTMR 3", nil},
+		"both":           {attest.TypeTDX, nil, nil, "PCR 15 and RTMR 3", nil},
+		"no register":    {attest.TypeTDX, agent.ErrNoPCR, agent.ErrNoRTMR, "", agent.ErrNoRTMR},
+		"broken":         {attest.TypeTDX, agent.ErrNoPCR, broken, "", broken},
+		"TDX, a TPM":     {attest.TypeTDX, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
+		"SNP, a TPM":     {attest.TypeSNP, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
+		"Google, a TPM":  {attest.TypeGCE, nil, agent.ErrNoRTMR, "PCR 15", nil},
+		"TPM, no device": {attest.TypeTPM, agent.ErrNoPCR, nil, "", agent.ErrNoPCR},
+	} {
 		r := newRig(t)
 		r.vault.err = &agent.Refused{Status: 403, Code: "Forbidden", Reason: "policy_denied"}
 		r.disk.Recovery, r.disk.Cap = Prompt, NoCap
 		r.tool = &cryptsetup{path: script(t, "exit 0")}
-		extended := r.registers(agent.ErrNoPCR, rtmr)
+		r.Platform = func(context.Context) attest.Type { return c.platform }
+		extended := r.registers(c.pcr, c.rtmr)
 		terminal(t, r.Console, r.recovery+"\n")
 		out, err := r.Unlock(t.Context(), "root", r.disk)
-		if !errors.Is(err, rtmr) || (err == nil) != (rtmr == nil) || err == nil && out.Register != "RTMR 3" {
+		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || err == nil && out.Register != c.register {
 			t.Errorf("%s: %+v, %v", name, out, err)
 		}
 		if got := (*extended)[len(*extended)-1]; got != "RTMR 3: "+agent.RecoveryEvent {

@@ -30,7 +30,7 @@ type Disk struct {
 	Key      string // URL, its version optional
 	Recovery Recovery
 	Cap      int // PCR, 8 to 15, or NoCap
-	RTMR     int // in its place on a TDX machine without a TPM: 2 or 3; 0: agent.DefaultRTMR
+	RTMR     int // that a TDX machine extends, too: 2 or 3; 0: agent.DefaultRTMR
 }
 
 const maxDisks = 64 << 10

@@ -44,13 +44,17 @@ func (u *Unlocker) recover(ctx context.Context, name string, d Disk, h *header) 
 	return out, nil
 }
 
-// mark caps the register of a disk whatever its configuration says, so that the system on it,
+// mark caps the registers of a disk whatever its configuration says, so that the system on it,
 // which may be anybody's, cannot ask for keys as the one that was measured.
-func (u *Unlocker) mark(ctx context.Context, d Disk) (register string, err error) {
-	if register, err = u.extend(ctx, d, agent.RecoveryEvent); err != nil {
-		return "", fmt.Errorf("%s does not take that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", register, err)
+func (u *Unlocker) mark(ctx context.Context, d Disk) (registers string, err error) {
+	c, err := u.extend(ctx, d, agent.RecoveryEvent)
+	if t := u.platform(ctx); err == nil && !c.shown(t) {
+		err = fmt.Errorf("%w that evidence of type %s shows", agent.ErrNoPCR, t)
 	}
-	return register, nil
+	if err != nil {
+		return "", fmt.Errorf("no register takes that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", err)
+	}
+	return c.String(), nil
 }
 
 // ask reads the recovery key until accept takes it. The caller closes the result.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -21,10 +22,12 @@ type Unlocker struct {
 	Keys func(context.Context) (Keys, error)
 	// Cap extends a PCR with an event; see [agent.Cap].
 	Cap func(ctx context.Context, pcr int, event string) error
-	// CapRTMR extends an RTMR where Cap says that there is no TPM; see [agent.CapRTMR]. nil: none.
+	// CapRTMR extends an RTMR; see [agent.CapRTMR]. nil: none.
 	CapRTMR func(ctx context.Context, rtmr int, event string) error
-	Console *Console
-	Timeout time.Duration // for everything before recovery, 0: DefaultTimeout
+	// Platform is the type of this machine's evidence. nil: a TPM's.
+	Platform func(context.Context) attest.Type
+	Console  *Console
+	Timeout  time.Duration // for everything before recovery, 0: DefaultTimeout
 
 	tool *cryptsetup // nil: what findCryptsetup finds
 }
@@ -38,7 +41,7 @@ type Opened struct {
 	LogIndex  int64  `json:"log_index,omitempty"`
 	Recovered bool   `json:"recovered,omitempty"` // with the recovery key
 	Capped    bool   `json:"capped"`
-	Register  string `json:"register,omitempty"` // that was: "PCR 15", "RTMR 3"
+	Register  string `json:"register,omitempty"` // that was: "PCR 15", "RTMR 3", "PCR 15 and RTMR 3"
 }
 
 // Unlock opens the disk as /dev/mapper/name. When the key is not released, or the disk is

@@ -201,7 +201,7 @@ func TestBU14Cap(t *testing.T) {
 		}
 	}
 	r.vault.evidence = "snp"
-	if out, err := r.Unlock(t.Context(), "root", r.disk); err != nil || out.Capped || !strings.Contains(r.said.String(), "no PCR was capped") {
+	if out, err := r.Unlock(t.Context(), "root", r.disk); err != nil || out.Capped || !strings.Contains(r.said.String(), "nothing was capped") {
 		t.Errorf("%+v, %v: %s", out, err, r.said.String())
 	}
 	r.Cap = func(context.Context, int, string) error { panic("capped in spite of no_cap") }
