@@ -67,20 +67,42 @@ func CheckCapRTMR(n int) error {
 	return nil
 }
 
-// Platform is the type of the evidence that the key was released for, "" when the broker
-// does not say.
-func (r *Released) Platform() attest.Type {
-	if r.Record == nil || r.Record.Evidence == nil {
-		return ""
-	}
-	return attest.Type(r.Record.Evidence.Type)
+// Shown says which of the registers that [Cap] and [CapRTMR] extend evidence of a type
+// shows.
+type Shown struct {
+	Type      string // of the evidence, "" when the broker does not say
+	PCR, RTMR bool
 }
 
-// OfTPM says that the key was released for evidence that a TPM signed, so that this
-// machine has one, whatever its devices look like now.
-func (r *Released) OfTPM() bool {
-	t, _ := r.Platform().Base()
-	return t != attest.TypeSNP && t != attest.TypeTDX && t != attest.TypeNitro
+// shown: the evidence of a TD shows its RTMRs alone, that of SNP and Nitro neither; every
+// other is signed by a TPM.
+func shown(t attest.Type) Shown {
+	s := Shown{Type: string(t)}
+	switch base, _ := t.Base(); base {
+	case attest.TypeTDX:
+		s.RTMR = true
+	case attest.TypeSNP, attest.TypeNitro:
+	default:
+		s.PCR = true
+	}
+	return s
+}
+
+// Shown says what the evidence shows that the key was released for.
+func (r *Released) Shown() Shown {
+	if r.Record == nil || r.Record.Evidence == nil {
+		return shown("")
+	}
+	return shown(attest.Type(r.Record.Evidence.Type))
+}
+
+// Shown says what this machine's evidence shows, of the platform that is configured or
+// detected.
+func (h Hardware) Shown(ctx context.Context) Shown {
+	if h.Platform != "" {
+		return shown(h.Platform)
+	}
+	return shown(Detect(ctx, h).Platform)
 }
 
 // CheckCap refuses a PCR that [Cap] does not take: those of the firmware, and those

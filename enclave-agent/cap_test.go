@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/openskr/openskr/attest"
 	tdx "github.com/openskr/openskr/attest/tdx/guest"
 )
 
@@ -32,6 +33,34 @@ func TestCapRTMR(t *testing.T) {
 	for _, n := range []int{-1, 0, 1, 4, 15} {
 		if err := CapRTMR(Hardware{Root: root}, n, CapEvent); !errors.Is(err, ErrConfig) {
 			t.Errorf("RTMR %d: %v", n, err)
+		}
+	}
+}
+
+// A TPM beside a machine whose own evidence does not show its PCRs changes nothing of what
+// is shown, and what is configured wins over what is found.
+func TestShown(t *testing.T) {
+	root := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, "dev"), 0o700), os.WriteFile(filepath.Join(root, "dev/tpmrm0"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]Shown{"": {Type: "tpm", PCR: true}, "dev/tdx_guest": {Type: "tdx", RTMR: true}} {
+		if device != "" {
+			if err := os.WriteFile(filepath.Join(root, device), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := (Hardware{Root: root}).Shown(t.Context()); got.PCR != want.PCR || got.RTMR != want.RTMR {
+			t.Errorf("with %q: %+v, want %+v", device, got, want)
+		}
+	}
+	for platform, want := range map[attest.Type]Shown{
+		attest.TypeTPM: {PCR: true}, attest.TypeAzureCVM: {PCR: true}, attest.TypeGCE: {PCR: true}, "simulated-azure-cvm": {PCR: true},
+		attest.TypeTDX: {RTMR: true}, "simulated-tdx": {RTMR: true}, attest.TypeSNP: {}, attest.TypeNitro: {},
+	} {
+		want.Type = string(platform)
+		if got := (Hardware{Root: root, Platform: platform}).Shown(t.Context()); got != want {
+			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
 }

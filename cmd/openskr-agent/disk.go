@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 	"github.com/openskr/openskr/enclave-agent/boot"
 )
@@ -18,19 +17,11 @@ import (
 // unlocker opens the hardware for each disk anew: what is not there yet may come.
 func (p *program) unlocker() boot.Unlocker {
 	return boot.Unlocker{
-		Keys:     func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
-		Cap:      func(ctx context.Context, pcr int, event string) error { return agent.Cap(ctx, p.hardware, pcr, event) },
-		CapRTMR:  func(_ context.Context, rtmr int, event string) error { return agent.CapRTMR(p.hardware, rtmr, event) },
-		Platform: p.platform, Console: p.console(), Timeout: p.timeout,
+		Keys:    func(ctx context.Context) (boot.Keys, error) { return p.open(ctx) },
+		Cap:     func(ctx context.Context, pcr int, event string) error { return agent.Cap(ctx, p.hardware, pcr, event) },
+		CapRTMR: func(_ context.Context, rtmr int, event string) error { return agent.CapRTMR(p.hardware, rtmr, event) },
+		Shown:   p.hardware.Shown, Console: p.console(), Timeout: p.timeout,
 	}
-}
-
-// platform is what this machine attests as.
-func (p *program) platform(ctx context.Context) attest.Type {
-	if p.hardware.Platform != "" {
-		return p.hardware.Platform
-	}
-	return agent.Detect(ctx, p.hardware).Platform
 }
 
 // console is standard error; what boots a machine also speaks to the kernel's log.

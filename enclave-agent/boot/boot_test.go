@@ -108,6 +108,7 @@ func newRig(t *testing.T) *rig {
 			r.capped, r.events = append(r.capped, pcr), append(r.events, event)
 			return r.capErr
 		},
+		Shown:   func(context.Context) agent.Shown { return agent.Shown{Type: "tpm", PCR: true} },
 		Console: &Console{Err: &r.said, Path: filepath.Join(t.TempDir(), "no terminal")},
 		Timeout: 20 * time.Second,
 		tool:    needCryptsetup(t),

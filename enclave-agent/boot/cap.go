@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -20,17 +19,8 @@ func (c capped) String() string {
 	return strings.Join(slices.DeleteFunc([]string{c.pcr, c.rtmr}, func(s string) bool { return s == "" }), " and ")
 }
 
-// shown says whether evidence of type t shows that something was extended: a TD's shows
-// its RTMR alone, that of SNP and Nitro nothing, every other what its TPM signs.
-func (c capped) shown(t attest.Type) bool {
-	switch base, _ := t.Base(); base {
-	case attest.TypeTDX:
-		return c.rtmr != ""
-	case attest.TypeSNP, attest.TypeNitro:
-		return false
-	}
-	return c.pcr != ""
-}
+// shown says whether evidence that shows s shows that something was extended.
+func (c capped) shown(s agent.Shown) bool { return s.PCR && c.pcr != "" || s.RTMR && c.rtmr != "" }
 
 // extend extends what this machine has of the registers of a disk: a host may put a TPM
 // beside a TD, whose evidence does not show it. Errors wrap [agent.ErrNoPCR] where there
@@ -71,12 +61,12 @@ func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Releas
 		return "", nil
 	}
 	c, err := u.extend(ctx, d, agent.CapEvent)
-	switch {
+	switch s := r.Shown(); {
 	case err != nil && !errors.Is(err, agent.ErrNoPCR):
-	case c.shown(r.Platform()):
+	case c.shown(s):
 		return c.String(), nil
-	case !r.OfTPM():
-		u.Console.Say("%s: %s", name, uncapped(r.Platform()))
+	case !s.PCR:
+		u.Console.Say("%s: %s", name, uncapped(s))
 		return "", nil
 	case err == nil:
 		err = agent.ErrNoPCR // the one that signed is gone
@@ -84,9 +74,9 @@ func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Releas
 	return "", fmt.Errorf("the machine could not be capped, so the volume is closed again: %w", err)
 }
 
-// uncapped is said where nothing was extended that evidence of type t shows.
-func uncapped(t attest.Type) string {
-	return fmt.Sprintf("nothing was capped that evidence of type %s shows: whoever is root later can ask for the key again", t)
+// uncapped is said where nothing was extended that the evidence shows.
+func uncapped(s agent.Shown) string {
+	return fmt.Sprintf("nothing was capped that evidence of type %s shows: whoever is root later can ask for the key again", s.Type)
 }
 
 // CapAfter caps the registers of a disk that others opened, and says which: it wants the
@@ -112,17 +102,10 @@ func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) (stri
 		return "", tampered("/dev/mapper/%s is no encrypted volume (its identity is %.80q): a disk holds something else of that name", name, uuid)
 	}
 	c, err := u.extend(ctx, d, agent.CapEvent)
-	if t := u.platform(ctx); err == nil && !c.shown(t) {
-		err = fmt.Errorf("%w: %s", agent.ErrNoPCR, uncapped(t))
+	if s := u.Shown(ctx); err == nil && !c.shown(s) {
+		err = fmt.Errorf("%w: %s", agent.ErrNoPCR, uncapped(s))
 	}
 	return c.String(), err
-}
-
-func (u *Unlocker) platform(ctx context.Context) attest.Type {
-	if u.Platform == nil {
-		return attest.TypeTPM
-	}
-	return u.Platform(ctx)
 }
 
 // mapped is what device-mapper knows a volume by: "CRYPT-LUKS2-UUID-NAME" from

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -75,26 +74,27 @@ func TestCapRTMR(t *testing.T) {
 // without one nothing opens: a TPM that the host put there is none.
 func TestRecoveryMarksRTMR(t *testing.T) {
 	broken := errors.New("broken")
+	tpm, td, snp := agent.Shown{Type: "gce", PCR: true}, agent.Shown{Type: "tdx", RTMR: true}, agent.Shown{Type: "snp"}
 	for name, c := range map[string]struct {
-		platform  attest.Type
+		shown     agent.Shown
 		pcr, rtmr error
 		register  string
 		want      error
 	}{
-		"marked":         {attest.TypeTDX, agent.ErrNoPCR, nil, "RTMR 3", nil},
-		"both":           {attest.TypeTDX, nil, nil, "PCR 15 and RTMR 3", nil},
-		"no register":    {attest.TypeTDX, agent.ErrNoPCR, agent.ErrNoRTMR, "", agent.ErrNoRTMR},
-		"broken":         {attest.TypeTDX, agent.ErrNoPCR, broken, "", broken},
-		"TDX, a TPM":     {attest.TypeTDX, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
-		"SNP, a TPM":     {attest.TypeSNP, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
-		"Google, a TPM":  {attest.TypeGCE, nil, agent.ErrNoRTMR, "PCR 15", nil},
-		"TPM, no device": {attest.TypeTPM, agent.ErrNoPCR, nil, "", agent.ErrNoPCR},
+		"marked":         {td, agent.ErrNoPCR, nil, "RTMR 3", nil},
+		"both":           {td, nil, nil, "PCR 15 and RTMR 3", nil},
+		"no register":    {td, agent.ErrNoPCR, agent.ErrNoRTMR, "", agent.ErrNoRTMR},
+		"broken":         {td, agent.ErrNoPCR, broken, "", broken},
+		"TDX, a TPM":     {td, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
+		"SNP, a TPM":     {snp, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
+		"Google, a TPM":  {tpm, nil, agent.ErrNoRTMR, "PCR 15", nil},
+		"TPM, no device": {tpm, agent.ErrNoPCR, nil, "", agent.ErrNoPCR},
 	} {
 		r := newRig(t)
 		r.vault.err = &agent.Refused{Status: 403, Code: "Forbidden", Reason: "policy_denied"}
 		r.disk.Recovery, r.disk.Cap = Prompt, NoCap
 		r.tool = &cryptsetup{path: script(t, "exit 0")}
-		r.Platform = func(context.Context) attest.Type { return c.platform }
+		r.Shown = func(context.Context) agent.Shown { return c.shown }
 		extended := r.registers(c.pcr, c.rtmr)
 		terminal(t, r.Console, r.recovery+"\n")
 		out, err := r.Unlock(t.Context(), "root", r.disk)

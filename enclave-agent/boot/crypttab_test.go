@@ -32,7 +32,7 @@ func serve(t *testing.T, r *rig, change func(*Server)) *serving {
 	dir := filepath.Join(t.TempDir(), "run")
 	s := &serving{closed: make(chan struct{}, 8), socket: filepath.Join(t.TempDir(), "s")}
 	s.Server = &Server{
-		Unlocker: Unlocker{Keys: r.Keys, Cap: r.Cap, Console: r.Console, Timeout: r.Timeout, tool: r.tool},
+		Unlocker: Unlocker{Keys: r.Keys, Cap: r.Cap, CapRTMR: r.CapRTMR, Shown: r.Shown, Console: r.Console, Timeout: r.Timeout, tool: r.tool},
 		Disks:    map[string]Disk{"root": r.disk}, Idle: time.Minute, dir: dir, uid: uint32(os.Getuid()),
 		Closed:  func() { s.closed <- struct{}{} },
 		options: func(int32, string) (string, error) { return "luks,header=" + dir + "/root.header,headless=true", nil },

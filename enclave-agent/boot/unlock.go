@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openskr/openskr/attest"
 	agent "github.com/openskr/openskr/enclave-agent"
 )
 
@@ -24,10 +23,10 @@ type Unlocker struct {
 	Cap func(ctx context.Context, pcr int, event string) error
 	// CapRTMR extends an RTMR; see [agent.CapRTMR]. nil: none.
 	CapRTMR func(ctx context.Context, rtmr int, event string) error
-	// Platform is the type of this machine's evidence. nil: a TPM's.
-	Platform func(context.Context) attest.Type
-	Console  *Console
-	Timeout  time.Duration // for everything before recovery, 0: DefaultTimeout
+	// Shown says which of the two this machine's evidence shows; see [agent.Hardware.Shown].
+	Shown   func(context.Context) agent.Shown
+	Console *Console
+	Timeout time.Duration // for everything before recovery, 0: DefaultTimeout
 
 	tool *cryptsetup // nil: what findCryptsetup finds
 }
