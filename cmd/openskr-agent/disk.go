@@ -132,8 +132,8 @@ func (p *program) crypttabCap(ctx context.Context) error {
 	u := p.unlocker()
 	register, err := u.CapAfter(ctx, p.disk.name, d)
 	switch {
-	case errors.Is(err, agent.ErrNoPCR):
-		return p.print(out, "nothing was capped: %v\n", err)
+	case errors.Is(err, boot.ErrUncapped):
+		return p.print(out, "%v\n", err)
 	case err != nil:
 		return err
 	}

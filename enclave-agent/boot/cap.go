@@ -66,7 +66,7 @@ func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Releas
 	case c.shown(s):
 		return c.String(), nil
 	case !s.PCR:
-		u.Console.Say("%s: %s", name, uncapped(s))
+		u.Console.Say("%s: %v", name, uncapped(s))
 		return "", nil
 	case err == nil:
 		err = agent.ErrNoPCR // the one that signed is gone
@@ -74,14 +74,15 @@ func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Releas
 	return "", fmt.Errorf("the machine could not be capped, so the volume is closed again: %w", err)
 }
 
-// uncapped is said where nothing was extended that the evidence shows.
-func uncapped(s agent.Shown) string {
-	return fmt.Sprintf("nothing was capped that evidence of type %s shows: whoever is root later can ask for the key again", s.Type)
+// ErrUncapped says that no register was extended which this machine's evidence shows.
+var ErrUncapped = errors.New("nothing was capped that this machine's evidence shows")
+
+func uncapped(s agent.Shown) error {
+	return fmt.Errorf("%w, of type %s: whoever is root later can ask for the key again", ErrUncapped, s.Type)
 }
 
 // CapAfter caps the registers of a disk that others opened, and says which: it wants the
-// volume to be there, and to be an encrypted one. Errors wrap [agent.ErrNoPCR] where
-// nothing was capped that this machine's evidence shows. systemd-cryptsetup takes whatever has
+// volume to be there, and to be an encrypted one. Errors wrap [ErrUncapped]. systemd-cryptsetup takes whatever has
 // its name for opened, and the host's disks may hold an LVM volume of that name.
 func (u *Unlocker) CapAfter(ctx context.Context, name string, d Disk) (register string, err error) {
 	return u.capAfter(ctx, "/sys", name, d)
@@ -102,10 +103,13 @@ func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) (stri
 		return "", tampered("/dev/mapper/%s is no encrypted volume (its identity is %.80q): a disk holds something else of that name", name, uuid)
 	}
 	c, err := u.extend(ctx, d, agent.CapEvent)
-	if s := u.Shown(ctx); err == nil && !c.shown(s) {
-		err = fmt.Errorf("%w: %s", agent.ErrNoPCR, uncapped(s))
+	if err != nil && !errors.Is(err, agent.ErrNoPCR) {
+		return "", err
 	}
-	return c.String(), err
+	if s := u.Shown(ctx); !c.shown(s) {
+		return "", uncapped(s)
+	}
+	return c.String(), nil
 }
 
 // mapped is what device-mapper knows a volume by: "CRYPT-LUKS2-UUID-NAME" from

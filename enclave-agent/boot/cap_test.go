@@ -64,7 +64,7 @@ func TestCapRTMR(t *testing.T) {
 		if want := strings.ReplaceAll(c.extended, ",", ": "+agent.CapEvent+",") + ": " + agent.CapEvent; strings.Join(*extended, ", ") != want {
 			t.Errorf("%s: extended %v, want %s", name, *extended, want)
 		}
-		if said := r.said.String(); (c.register == "" && !c.fails) != strings.Contains(said, "nothing was capped that evidence of type "+c.evidence+" shows") {
+		if said := r.said.String(); (c.register == "" && !c.fails) != strings.Contains(said, "nothing was capped that this machine's evidence shows, of type "+c.evidence) {
 			t.Errorf("%s: %s", name, said)
 		}
 	}
@@ -85,10 +85,10 @@ func TestRecoveryMarksRTMR(t *testing.T) {
 		"both":           {td, nil, nil, "PCR 15 and RTMR 3", nil},
 		"no register":    {td, agent.ErrNoPCR, agent.ErrNoRTMR, "", agent.ErrNoRTMR},
 		"broken":         {td, agent.ErrNoPCR, broken, "", broken},
-		"TDX, a TPM":     {td, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
-		"SNP, a TPM":     {snp, nil, agent.ErrNoRTMR, "", agent.ErrNoPCR},
+		"TDX, a TPM":     {td, nil, agent.ErrNoRTMR, "", ErrUncapped},
+		"SNP, a TPM":     {snp, nil, agent.ErrNoRTMR, "", ErrUncapped},
 		"Google, a TPM":  {tpm, nil, agent.ErrNoRTMR, "PCR 15", nil},
-		"TPM, no device": {tpm, agent.ErrNoPCR, nil, "", agent.ErrNoPCR},
+		"TPM, no device": {tpm, agent.ErrNoPCR, nil, "", ErrUncapped},
 	} {
 		r := newRig(t)
 		r.vault.err = &agent.Refused{Status: 403, Code: "Forbidden", Reason: "policy_denied"}

@@ -49,7 +49,7 @@ func (u *Unlocker) recover(ctx context.Context, name string, d Disk, h *header) 
 func (u *Unlocker) mark(ctx context.Context, d Disk) (registers string, err error) {
 	c, err := u.extend(ctx, d, agent.RecoveryEvent)
 	if s := u.Shown(ctx); err == nil && !c.shown(s) {
-		err = fmt.Errorf("%w that evidence of type %s shows", agent.ErrNoPCR, s.Type)
+		err = uncapped(s)
 	}
 	if err != nil {
 		return "", fmt.Errorf("no register takes that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", err)

@@ -380,5 +380,14 @@ func TestCapAfter(t *testing.T) {
 		if open := name == "ours"; (err == nil) != open || c.want != nil && !errors.Is(err, c.want) || (len(r.capped) == 1) != open {
 			t.Errorf("%s: %v, capped %v", name, err, r.capped)
 		}
+		if name != "ours" {
+			continue
+		}
+		for shown, lacks := range map[agent.Shown]error{{Type: "snp"}: nil, {Type: "tdx", RTMR: true}: nil, {Type: "tpm", PCR: true}: agent.ErrNoPCR} {
+			r.capErr, r.Shown = lacks, func(context.Context) agent.Shown { return shown }
+			if register, err := r.capAfter(t.Context(), sys, "vg-root", r.disk); !errors.Is(err, ErrUncapped) {
+				t.Errorf("%+v: %q, %v", shown, register, err)
+			}
+		}
 	}
 }
