@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,13 +14,11 @@ import (
 // Azure's clients for JavaScript, each file of tests a process of its own.
 func TestJavaScript(t *testing.T) {
 	t.Parallel()
-	js := install(t, "js")
-	link(t, filepath.Join(js, "node_modules"), "js/node_modules")
 	files, err := filepath.Glob("js/*.test.mjs")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no tests", err)
 	}
-	runClient(t, filepath.Join(js, "bin/node"), append([]string{"--test"}, files...)...)
+	runClient(t, node(t), append([]string{"--test"}, files...)...)
 }
 
 // Azure's SDK for Python.
@@ -43,15 +42,19 @@ func install(t *testing.T, clients string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// link points a path in the tree at the cache.
-func link(t *testing.T, target, path string) {
+// node gives the program that runs the clients of js/, which finds them by a link beside
+// the tests; several tests may put it there at once.
+func node(t *testing.T) string {
 	t.Helper()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	js := install(t, "js")
+	made := filepath.Join("js", "."+rand.Text())
+	if err := os.Symlink(filepath.Join(js, "node_modules"), made); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(target, path); err != nil {
-		t.Fatal(err)
+	if err := os.Rename(made, "js/node_modules"); err != nil {
+		t.Fatal(errors.Join(err, os.Remove(made)))
 	}
+	return filepath.Join(js, "bin/node")
 }
 
 // runClient runs the tests of another language and shows what they print when they fail.

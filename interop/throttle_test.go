@@ -77,8 +77,7 @@ func TestThrottled(t *testing.T) {
 	if err != nil || !strings.Contains(text, want) {
 		t.Errorf("no %q: %v", want, err)
 	}
-	js := install(t, "js")
-	s.run(t, filepath.Join(js, "bin/node"), "--test", "js/throttled.mjs")
+	s.run(t, node(t), "--test", "js/throttled.mjs")
 	s.run(t, filepath.Join(install(t, "python"), "bin/python"), "-B", "-m", "unittest", "discover", "--start-directory", "python", "--pattern", "throttled.py")
 }
 
