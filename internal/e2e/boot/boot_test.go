@@ -22,7 +22,7 @@ const (
 	changed       = " systemd.debug-shell=1"
 )
 
-// TestBoot is the table of docs/disks.md: which machine gets the key of its disk, and of
+// TestBoot is the table of deploy/README.md: which machine gets the key of its disk, and of
 // each that does not, what its console and the broker's log say.
 func TestBoot(t *testing.T) {
 	require(t)
