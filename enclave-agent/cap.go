@@ -97,10 +97,17 @@ func (r *Released) Shown() Shown {
 }
 
 // Shown says what this machine's evidence shows, of the platform that is configured or
-// detected.
+// detected. A TEE that reports by itself counts before what a TPM says it is part of,
+// unlike in [Detect]: a host can put one there with an HCL report in it.
 func (h Hardware) Shown(ctx context.Context) Shown {
 	if h.Platform != "" {
 		return shown(h.Platform)
+	}
+	m := newHost(h, reportProvider)
+	for _, probe := range []func(context.Context) Probe{m.tdx, m.snp, m.nitro} {
+		if p := probe(ctx); p.Found {
+			return shown(attest.Type(p.Platform))
+		}
 	}
 	return shown(Detect(ctx, h).Platform)
 }

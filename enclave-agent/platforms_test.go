@@ -186,6 +186,19 @@ func TestDetectAzure(t *testing.T) {
 	}
 }
 
+// A TPM that calls itself that of an Azure machine changes nothing of what the evidence of
+// a TEE beside it shows.
+func TestShownBesideAzure(t *testing.T) {
+	start(t, "azure", simulate.Options{})
+	for device, want := range map[string]Shown{
+		"dev/null": {Type: "azure-cvm", PCR: true}, "dev/sev-guest": {Type: "snp"}, "dev/nsm": {Type: "nitro"}, "dev/tdx_guest": {Type: "tdx", RTMR: true},
+	} {
+		if got := (Hardware{Root: tree(t, device), TPM: shared.azure.Socket}).Shown(t.Context()); got != want {
+			t.Errorf("%s: %+v, want %+v", device, got, want)
+		}
+	}
+}
+
 // Knobs change what the hardware says, or make it evidence that is refused.
 func TestSimulatedKnobs(t *testing.T) {
 	for _, p := range platforms() {
