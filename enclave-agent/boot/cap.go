@@ -13,42 +13,52 @@ import (
 )
 
 // capped is what was extended: a PCR, an RTMR, or both, "" for what this machine lacks.
-type capped struct{ pcr, rtmr string }
+type capped struct {
+	pcr, rtmr string
+	lacks     error // why it lacks that
+}
 
-func (c capped) String() string {
+func (c *capped) String() string {
 	return strings.Join(slices.DeleteFunc([]string{c.pcr, c.rtmr}, func(s string) bool { return s == "" }), " and ")
 }
 
 // shown says whether evidence that shows s shows that something was extended.
-func (c capped) shown(s agent.Shown) bool { return s.PCR && c.pcr != "" || s.RTMR && c.rtmr != "" }
+func (c *capped) shown(s agent.Shown) bool { return s.PCR && c.pcr != "" || s.RTMR && c.rtmr != "" }
+
+// lack notes that there is no such register.
+func (c *capped) lack(why error) {
+	if c.lacks != nil {
+		why = fmt.Errorf("%w, and %w", c.lacks, why)
+	}
+	c.lacks = why
+}
 
 // extend extends what this machine has of the registers of a disk: a host may put a TPM
-// beside a TD, whose evidence does not show it. Errors wrap [agent.ErrNoPCR] where there
-// is neither.
-func (u *Unlocker) extend(ctx context.Context, d Disk, event string) (c capped, err error) {
-	pcr, rtmr := d.Cap, cmp.Or(d.RTMR, agent.DefaultRTMR)
+// beside a TD, whose evidence does not show it.
+func (u *Unlocker) extend(ctx context.Context, d Disk, event string) (*capped, error) {
+	c, pcr, rtmr := &capped{}, d.Cap, cmp.Or(d.RTMR, agent.DefaultRTMR)
 	if pcr == NoCap {
 		pcr = agent.DefaultCap
 	}
-	noPCR := u.Cap(ctx, pcr, event)
-	switch {
-	case noPCR == nil:
+	switch err := u.Cap(ctx, pcr, event); {
+	case err == nil:
 		c.pcr = fmt.Sprintf("PCR %d", pcr)
-	case !errors.Is(noPCR, agent.ErrNoPCR):
-		return c, fmt.Errorf("PCR %d: %w", pcr, noPCR)
+	case errors.Is(err, agent.ErrNoPCR):
+		c.lack(err)
+	default:
+		return nil, fmt.Errorf("PCR %d: %w", pcr, err)
 	}
-	noRTMR := agent.ErrNoRTMR
+	err := agent.ErrNoRTMR
 	if u.CapRTMR != nil {
-		noRTMR = u.CapRTMR(ctx, rtmr, event)
+		err = u.CapRTMR(ctx, rtmr, event)
 	}
 	switch {
-	case noRTMR == nil:
+	case err == nil:
 		c.rtmr = fmt.Sprintf("RTMR %d", rtmr)
-	case !errors.Is(noRTMR, agent.ErrNoRTMR):
-		return c, fmt.Errorf("RTMR %d: %w", rtmr, noRTMR)
-	}
-	if c == (capped{}) {
-		return c, fmt.Errorf("%w, and %w", noPCR, noRTMR)
+	case errors.Is(err, agent.ErrNoRTMR):
+		c.lack(err)
+	default:
+		return nil, fmt.Errorf("RTMR %d: %w", rtmr, err)
 	}
 	return c, nil
 }
@@ -61,15 +71,15 @@ func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Releas
 		return "", nil
 	}
 	c, err := u.extend(ctx, d, agent.CapEvent)
-	switch s := r.Shown(); {
-	case err != nil && !errors.Is(err, agent.ErrNoPCR):
-	case c.shown(s):
-		return c.String(), nil
-	case !s.PCR:
-		u.Console.Say("%s: %v", name, uncapped(s))
-		return "", nil
-	case err == nil:
-		err = agent.ErrNoPCR // the one that signed is gone
+	if err == nil {
+		switch s := r.Shown(); {
+		case c.shown(s):
+			return c.String(), nil
+		case !s.PCR:
+			u.Console.Say("%s: %v", name, c.uncapped(s))
+			return "", nil
+		}
+		err = c.lacks // the TPM that signed is gone
 	}
 	return "", fmt.Errorf("the machine could not be capped, so the volume is closed again: %w", err)
 }
@@ -77,13 +87,18 @@ func (u *Unlocker) cap(ctx context.Context, name string, d Disk, r *agent.Releas
 // ErrUncapped says that no register was extended which this machine's evidence shows.
 var ErrUncapped = errors.New("nothing was capped that this machine's evidence shows")
 
-func uncapped(s agent.Shown) error {
-	return fmt.Errorf("%w, of type %s: whoever is root later can ask for the key again", ErrUncapped, s.Type)
+func (c *capped) uncapped(s agent.Shown) error {
+	err := fmt.Errorf("%w, of type %s: whoever is root later can ask for the key again", ErrUncapped, s.Type)
+	if c.lacks != nil {
+		err = fmt.Errorf("%w (%w)", err, c.lacks)
+	}
+	return err
 }
 
 // CapAfter caps the registers of a disk that others opened, and says which: it wants the
-// volume to be there, and to be an encrypted one. Errors wrap [ErrUncapped]. systemd-cryptsetup takes whatever has
-// its name for opened, and the host's disks may hold an LVM volume of that name.
+// volume to be there, and to be an encrypted one. systemd-cryptsetup takes whatever has its
+// name for opened, and the host's disks may hold an LVM volume of that name. Errors may
+// wrap [ErrUncapped].
 func (u *Unlocker) CapAfter(ctx context.Context, name string, d Disk) (register string, err error) {
 	return u.capAfter(ctx, "/sys", name, d)
 }
@@ -103,11 +118,11 @@ func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) (stri
 		return "", tampered("/dev/mapper/%s is no encrypted volume (its identity is %.80q): a disk holds something else of that name", name, uuid)
 	}
 	c, err := u.extend(ctx, d, agent.CapEvent)
-	if err != nil && !errors.Is(err, agent.ErrNoPCR) {
+	if err != nil {
 		return "", err
 	}
 	if s := u.Shown(ctx); !c.shown(s) {
-		return "", uncapped(s)
+		return "", c.uncapped(s)
 	}
 	return c.String(), nil
 }

@@ -66,6 +66,8 @@ func TestCapRTMR(t *testing.T) {
 		}
 		if said := r.said.String(); (c.register == "" && !c.fails) != strings.Contains(said, "nothing was capped that this machine's evidence shows, of type "+c.evidence) {
 			t.Errorf("%s: %s", name, said)
+		} else if c.register == "" && !c.fails && !strings.Contains(said, agent.ErrNoRTMR.Error()) {
+			t.Errorf("%s: no word of why: %s", name, said)
 		}
 	}
 }

@@ -48,8 +48,10 @@ func (u *Unlocker) recover(ctx context.Context, name string, d Disk, h *header) 
 // which may be anybody's, cannot ask for keys as the one that was measured.
 func (u *Unlocker) mark(ctx context.Context, d Disk) (registers string, err error) {
 	c, err := u.extend(ctx, d, agent.RecoveryEvent)
-	if s := u.Shown(ctx); err == nil && !c.shown(s) {
-		err = uncapped(s)
+	if err == nil {
+		if s := u.Shown(ctx); !c.shown(s) {
+			err = c.uncapped(s)
+		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("no register takes that the disk is opened by hand, and without it anybody at the console could start a system of his own in this one's name; open the disk on another machine: %w", err)

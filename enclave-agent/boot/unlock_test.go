@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -385,7 +386,7 @@ func TestCapAfter(t *testing.T) {
 		}
 		for shown, lacks := range map[agent.Shown]error{{Type: "snp"}: nil, {Type: "tdx", RTMR: true}: nil, {Type: "tpm", PCR: true}: agent.ErrNoPCR} {
 			r.capErr, r.Shown = lacks, func(context.Context) agent.Shown { return shown }
-			if register, err := r.capAfter(t.Context(), sys, "vg-root", r.disk); !errors.Is(err, ErrUncapped) {
+			if register, err := r.capAfter(t.Context(), sys, "vg-root", r.disk); !errors.Is(err, ErrUncapped) || !errors.Is(err, cmp.Or(lacks, agent.ErrNoRTMR)) {
 				t.Errorf("%+v: %q, %v", shown, register, err)
 			}
 		}
