@@ -114,13 +114,13 @@ func options(o Options) *blob.WriterOptions {
 // Write implements [io.Writer].
 func (t *cloudTarget) Write(p []byte) (int, error) {
 	n, err := t.pipe.Write(p)
-	return n, t.failed(err)
+	return n, t.failed(err, "nothing was written")
 }
 
 // Commit implements [Target].
 func (t *cloudTarget) Commit() error {
 	_ = t.pipe.Close() // is nil
-	return errors.Join(t.failed(t.end()), t.Close())
+	return errors.Join(t.failed(t.end(), "nothing was written, unless only the answer was lost"), t.Close())
 }
 
 // Abort implements [Target].
@@ -144,8 +144,8 @@ func (t *cloudTarget) end() error {
 	return <-t.done
 }
 
-// failed is an error of the upload.
-func (t *cloudTarget) failed(err error) error {
+// failed is an error of the upload, with what became of it where another attempt may help.
+func (t *cloudTarget) failed(err error, became string) error {
 	if why := context.Cause(t.ctx); err != nil && why != nil && !errors.As(why, new(tired)) {
 		return why
 	}
@@ -156,5 +156,5 @@ func (t *cloudTarget) failed(err error) error {
 	if err == nil || errors.As(err, new(permanent)) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("%w; nothing was written, try again", err)
+	return fmt.Errorf("%w; %s: try again", err, became)
 }
