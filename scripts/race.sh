@@ -22,7 +22,7 @@ scripts='^Test(Scripts|CollateralScripts|Demo)$'
 # Long tables on one goroutine, what kills processes of its own, and scans of memory, which
 # the detector's own fills.
 alone='^Test(LibraryConditionsAreTested|ExplainDecidesAsEvaluate|JSONDifferential|CompileBombs|Vaults|Matrix|LargeBackup|ThrottleWeights|Kill|DrainEnds'
-alone="$alone|KeyVault(Confused|Foreign|Kill9)|AttestedTokenKilled|EvidenceOfTPM2Tools|CanaryOfTheRecipient|CanaryOfTheKey|DeathLeavesNoKey)\$"
+alone="$alone|KeyVault(Confused|Foreign|Kill9)|AttestedTokenKilled|EvidenceOfTPM2Tools|CanaryOfTheRecipient|CanaryOfTheKey|CanaryOfAProcess|DeathLeavesNoKey)\$"
 
 rc=0
 # shellcheck disable=SC2086 # lists

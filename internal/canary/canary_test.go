@@ -59,8 +59,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestProcess scans a process of its own that was told the key.
-func TestProcess(t *testing.T) {
+// TestCanaryOfAProcess scans a process of its own that was told the key.
+func TestCanaryOfAProcess(t *testing.T) {
 	if os.Getenv("OPENSKR_TEST_CHILD") != "" {
 		child()
 		return
@@ -76,7 +76,7 @@ func TestProcess(t *testing.T) {
 		"environment": {env: []string{"KEY=" + hex.EncodeToString(key)}, found: true},
 		"heap":        {in: hex.EncodeToString(key), found: true},
 	} {
-		cmd := exec.Command("/proc/self/exe", append([]string{"-test.run=^TestProcess$"}, c.args...)...)
+		cmd := exec.Command("/proc/self/exe", append([]string{"-test.run=^TestCanaryOfAProcess$"}, c.args...)...)
 		cmd.Env = append(append(os.Environ(), "OPENSKR_TEST_CHILD=1"), c.env...)
 		in, err := cmd.StdinPipe()
 		if err != nil {
