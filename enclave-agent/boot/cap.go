@@ -97,8 +97,9 @@ func (c *capped) uncapped(s agent.Shown) error {
 
 // CapAfter caps the registers of a disk that others opened, and says which: it wants the
 // volume to be there, and to be an encrypted one. systemd-cryptsetup takes whatever has its
-// name for opened, and the host's disks may hold an LVM volume of that name. Errors may
-// wrap [ErrUncapped].
+// name for opened, and the host's disks may hold an LVM volume of that name. Errors
+// wrap [ErrUncapped] where the machine's evidence shows no such register; where a TPM signs
+// it, the TPM has to be there.
 func (u *Unlocker) CapAfter(ctx context.Context, name string, d Disk) (register string, err error) {
 	return u.capAfter(ctx, "/sys", name, d)
 }
@@ -121,10 +122,13 @@ func (u *Unlocker) capAfter(ctx context.Context, sys, name string, d Disk) (stri
 	if err != nil {
 		return "", err
 	}
-	if s := u.Shown(ctx); !c.shown(s) {
+	switch s := u.Shown(ctx); {
+	case c.shown(s):
+		return c.String(), nil
+	case !s.PCR:
 		return "", c.uncapped(s)
 	}
-	return c.String(), nil
+	return "", fmt.Errorf("what signs this machine's evidence is gone: %w", c.lacks)
 }
 
 // mapped is what device-mapper knows a volume by: "CRYPT-LUKS2-UUID-NAME" from

@@ -384,10 +384,21 @@ func TestCapAfter(t *testing.T) {
 		if name != "ours" {
 			continue
 		}
-		for shown, lacks := range map[agent.Shown]error{{Type: "snp"}: nil, {Type: "tdx", RTMR: true}: nil, {Type: "tpm", PCR: true}: agent.ErrNoPCR} {
-			r.capErr, r.Shown = lacks, func(context.Context) agent.Shown { return shown }
-			if register, err := r.capAfter(t.Context(), sys, "vg-root", r.disk); !errors.Is(err, ErrUncapped) || !errors.Is(err, cmp.Or(lacks, agent.ErrNoRTMR)) {
-				t.Errorf("%+v: %q, %v", shown, register, err)
+		for _, c := range []struct {
+			shown    agent.Shown
+			pcr      error
+			uncapped bool // or what ends the machine
+		}{
+			{agent.Shown{Type: "snp"}, nil, true},
+			{agent.Shown{Type: "snp"}, agent.ErrNoPCR, true},
+			{agent.Shown{Type: "tdx", RTMR: true}, nil, true},
+			{agent.Shown{Type: "tpm", PCR: true}, agent.ErrNoPCR, false},
+			{agent.Shown{PCR: true}, agent.ErrNoPCR, false},
+		} {
+			r.capErr, r.Shown = c.pcr, func(context.Context) agent.Shown { return c.shown }
+			register, err := r.capAfter(t.Context(), sys, "vg-root", r.disk)
+			if err == nil || errors.Is(err, ErrUncapped) != c.uncapped || !errors.Is(err, cmp.Or(c.pcr, agent.ErrNoRTMR)) {
+				t.Errorf("%+v: %q, %v", c, register, err)
 			}
 		}
 	}
